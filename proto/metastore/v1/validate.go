@@ -8,6 +8,13 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
+// MaxTenantBytes bounds tenant names. Pyroscope's limit at ingest is 150.
+const MaxTenantBytes = 4 << 10
+
+// MaxBlockBytes bounds one block's encoded metadata. Real ones have about one
+// KiB; a block must fit a Raft entry.
+const MaxBlockBytes = 16 << 20
+
 // ErrInvalidBlock is wrapped by every error of ValidateBlock.
 var ErrInvalidBlock = errors.New("invalid block metadata")
 
@@ -29,8 +36,8 @@ func ParseID(id string) (ulid.ULID, error) {
 
 // ValidateBlock refuses metadata that would poison readers and that no
 // producer can emit: a malformed id, references outside the string table,
-// label lists that are no exact sequence of sets, strings that are not UTF-8.
-// Everything else passes: no datasets, no strings, odd times, any level.
+// label lists that are no exact sequence of sets, strings that are not UTF-8,
+// tenant names longer than MaxTenantBytes. Everything else passes: no datasets, no strings, odd times, any level.
 func ValidateBlock(block *BlockMeta) error {
 	if block == nil {
 		return fmt.Errorf("%w: no block", ErrInvalidBlock)
@@ -38,19 +45,16 @@ func ValidateBlock(block *BlockMeta) error {
 	if _, err := ParseID(block.GetId()); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidBlock, err)
 	}
-	if err := validateStrings(block); err != nil {
+	if err := validateStrings(block.GetStringTable()); err != nil {
 		return fmt.Errorf("%w: block %s: %w", ErrInvalidBlock, block.GetId(), err)
 	}
-	for i, dataset := range block.GetDatasets() {
-		if err := validateDataset(dataset, len(block.GetStringTable())); err != nil {
-			return fmt.Errorf("%w: block %s: dataset %d: %w", ErrInvalidBlock, block.GetId(), i, err)
-		}
+	if err := CheckRefs(block, len(block.GetStringTable())); err != nil {
+		return fmt.Errorf("%w: block %s: %w", ErrInvalidBlock, block.GetId(), err)
 	}
-	return nil
+	return validateTenants(block)
 }
 
-func validateStrings(block *BlockMeta) error {
-	table := block.GetStringTable()
+func validateStrings(table []string) error {
 	if len(table) > 0 && table[0] != "" {
 		return fmt.Errorf("string_table[0] is %.64q, must be empty", table[0])
 	}
@@ -59,10 +63,43 @@ func validateStrings(block *BlockMeta) error {
 			return fmt.Errorf("string_table[%d] is not UTF-8", i)
 		}
 	}
-	if err := validateRef("tenant", block.GetTenant(), len(table)); err != nil {
+	return nil
+}
+
+// validateTenants bounds the names that become keys.
+func validateTenants(block *BlockMeta) error {
+	check := func(tenant string) error {
+		if len(tenant) > MaxTenantBytes {
+			return fmt.Errorf("%w: block %s: tenant %.64q… has %d bytes, at most %d are allowed", ErrInvalidBlock, block.GetId(), tenant, len(tenant), MaxTenantBytes)
+		}
+		return nil
+	}
+	if err := check(block.TenantName()); err != nil {
 		return err
 	}
-	return validateRef("created_by", block.GetCreatedBy(), len(table))
+	for _, dataset := range block.GetDatasets() {
+		if err := check(block.stringAt(dataset.GetTenant())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckRefs demands that all string references of a block lie in a table of
+// the given size, and that its label lists are exact sequences of sets.
+func CheckRefs(block *BlockMeta, strings int) error {
+	if err := validateRef("tenant", block.GetTenant(), strings); err != nil {
+		return err
+	}
+	if err := validateRef("created_by", block.GetCreatedBy(), strings); err != nil {
+		return err
+	}
+	for i, dataset := range block.GetDatasets() {
+		if err := validateDataset(dataset, strings); err != nil {
+			return fmt.Errorf("dataset %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 func validateDataset(dataset *Dataset, strings int) error {

@@ -1,0 +1,103 @@
+package clusterv1_test
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+)
+
+func layout(t *testing.T, groups, streams int) *clusterv1.RangeMap {
+	t.Helper()
+	m, err := clusterv1.NewRangeMap(clusterv1.InitialLayout{
+		ClusterID: "c", Node: &clusterv1.Node{NodeId: "n"}, Groups: groups, StreamGroups: streams,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestInitialLayoutTilesBothKeyspaces(t *testing.T) {
+	for _, size := range []struct{ groups, streams int }{{1, 1}, {3, 1}, {4, 4}, {8, 2}, {100, 7}} {
+		m, err := clusterv1.NewMap(layout(t, size.groups, size.streams))
+		if err != nil {
+			t.Fatal(size, err)
+		}
+		if n := len(m.Ranges(clusterv1.Keyspace_KEYSPACE_TENANT)); n != size.groups {
+			t.Errorf("%v: %d tenant ranges", size, n)
+		}
+		if n := len(m.Ranges(clusterv1.Keyspace_KEYSPACE_STREAM)); n != size.streams {
+			t.Errorf("%v: %d stream ranges", size, n)
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 1000 {
+			point := random.Uint64()
+			if r := m.Lookup(clusterv1.Keyspace_KEYSPACE_TENANT, point); !r.Contains(point) {
+				t.Fatalf("%v: %x looked up in range %x-%x", size, point, r.GetLo(), r.GetHi())
+			}
+		}
+	}
+}
+
+func TestCoverSplitsAtRangeBorders(t *testing.T) {
+	m, err := clusterv1.NewMap(layout(t, 4, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const quarter = uint64(1) << 62
+	tenant := clusterv1.Keyspace_KEYSPACE_TENANT
+	for _, test := range []struct {
+		lo, hi uint64
+		groups []uint64
+	}{
+		{0, 0, []uint64{2, 3, 4, 5}},
+		{quarter - 1, quarter + 1, []uint64{2, 3}},
+		{quarter, 2 * quarter, []uint64{3}},
+		{3*quarter + 7, 0, []uint64{5}},
+		{5, 6, []uint64{2}},
+	} {
+		pieces := m.Cover(tenant, test.lo, test.hi)
+		var groups []uint64
+		next := test.lo
+		for _, piece := range pieces {
+			groups = append(groups, piece.GroupID)
+			if piece.Ref.GetLo() != next || piece.Ref.GetEpoch() != 1 {
+				t.Errorf("%x-%x: piece %v", test.lo, test.hi, piece.Ref)
+			}
+			next = piece.Ref.GetHi()
+		}
+		if next != test.hi || len(groups) != len(test.groups) {
+			t.Errorf("%x-%x is covered by %v up to %x, want %v", test.lo, test.hi, groups, next, test.groups)
+		}
+		for i := range groups {
+			if groups[i] != test.groups[i] {
+				t.Errorf("%x-%x: groups %v, want %v", test.lo, test.hi, groups, test.groups)
+			}
+		}
+	}
+}
+
+func TestNewMapRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		damage func(*clusterv1.RangeMap)
+		want   string
+	}{
+		"hole":          {func(m *clusterv1.RangeMap) { m.Ranges[1].Lo++ }, "ends at"},
+		"overlap":       {func(m *clusterv1.RangeMap) { m.Ranges[0].Hi++ }, "ends at"},
+		"missing first": {func(m *clusterv1.RangeMap) { m.Ranges = m.Ranges[1:] }, "before the first"},
+		"no streams":    {func(m *clusterv1.RangeMap) { m.Ranges = m.Ranges[:4] }, "STREAM"},
+		"unknown group": {func(m *clusterv1.RangeMap) { m.Ranges[0].GroupId = 99 }, "unknown group 99"},
+		"unknown node":  {func(m *clusterv1.RangeMap) { m.Nodes = nil }, "unknown node"},
+		"no epoch":      {func(m *clusterv1.RangeMap) { m.Ranges[0].Epoch = 0 }, "no epoch"},
+		"no keyspace":   {func(m *clusterv1.RangeMap) { m.Ranges[0].Keyspace = 0 }, "no keyspace"},
+		"no cluster":    {func(m *clusterv1.RangeMap) { m.Cluster = nil }, "no cluster"},
+	} {
+		m := layout(t, 4, 1)
+		test.damage(m)
+		if _, err := clusterv1.NewMap(m); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
