@@ -1,0 +1,190 @@
+package kv
+
+// DefaultFillPercent exists for programs written for bbolt.
+const DefaultFillPercent = 0.5
+
+// Bucket is a sorted set of keys with values and of buckets, by name. All handles of one bucket in
+// a transaction share its state. A handle is for the transaction's goroutine and its life.
+type Bucket struct {
+	// FillPercent exists for programs written for bbolt. It has no effect.
+	FillPercent float64
+
+	tx *Tx
+	span
+
+	// The bucket's own row, as it was when the transaction's shape was that of the field.
+	row   bucketRow
+	alive bool
+	shape uint64
+}
+
+// Tx returns the transaction the handle belongs to.
+func (b *Bucket) Tx() *Tx { return b.tx }
+
+// Writable reports whether the bucket may be written.
+func (b *Bucket) Writable() bool { return b.tx.writable }
+
+// Cursor returns a cursor over the bucket, not yet placed.
+func (b *Bucket) Cursor() *Cursor { return &Cursor{bucket: b} }
+
+func (b *Bucket) isRoot() bool { return b == &b.tx.root }
+
+// exists reports whether the bucket still exists, and brings the copy of its row up to date.
+func (b *Bucket) exists() bool {
+	if b.shape != b.tx.shape {
+		b.reload()
+	}
+	return b.alive
+}
+
+func (b *Bucket) reload() {
+	b.row, b.alive = b.tx.getBucketRow(b.prefix)
+	if b.isRoot() {
+		// The root has a row only once its sequence was set, and holds buckets only.
+		b.alive, b.row.nests = true, true
+	}
+	b.shape = b.tx.shape
+}
+
+// child returns the row key of a name in the bucket, valid until the next row key is made.
+func (b *Bucket) child(name []byte, end byte) []byte {
+	key := append(b.tx.keyBuf[:0], b.prefix...)
+	key = appendElement(key, name, end)
+	b.tx.keyBuf = key
+	return key
+}
+
+// holdsBucket reports whether name is a bucket in this one. exists must have been called.
+func (b *Bucket) holdsBucket(name []byte) bool {
+	return b.row.nests && b.tx.has(b.child(name, endBucket))
+}
+
+// Get returns the value of a key, nil if there is none or the name is a bucket's. The value is
+// read-only and valid until the transaction ends.
+func (b *Bucket) Get(key []byte) []byte {
+	if b.tx.db == nil || len(key) == 0 {
+		return nil
+	}
+	v, _ := b.tx.get(b.child(key, endKey))
+	return v
+}
+
+// Put sets the value of a key. Both are copied.
+func (b *Bucket) Put(key, value []byte) error {
+	if err := b.tx.checkWritable(); err != nil {
+		return err
+	}
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if int64(len(value)) > MaxValueSize {
+		return ErrValueTooLarge
+	}
+	if !b.exists() {
+		return ErrBucketNotFound
+	}
+	if b.isRoot() || b.holdsBucket(key) {
+		return ErrIncompatibleValue
+	}
+	return b.tx.set(b.child(key, endKey), value)
+}
+
+func checkKey(key []byte) error {
+	if len(key) == 0 {
+		return ErrKeyRequired
+	}
+	if len(key) > MaxKeySize {
+		return ErrKeyTooLarge
+	}
+	return nil
+}
+
+// Delete removes a key. A missing key is no error.
+func (b *Bucket) Delete(key []byte) error {
+	if err := b.tx.checkWritable(); err != nil {
+		return err
+	}
+	if len(key) == 0 || len(key) > MaxKeySize || !b.exists() {
+		return nil
+	}
+	if b.holdsBucket(key) {
+		return ErrIncompatibleValue
+	}
+	return b.tx.remove(b.child(key, endKey))
+}
+
+// Sequence returns the bucket's counter.
+func (b *Bucket) Sequence() uint64 {
+	if b.tx.db != nil {
+		b.exists()
+	}
+	return b.row.sequence
+}
+
+// SetSequence sets the bucket's counter.
+func (b *Bucket) SetSequence(v uint64) error {
+	if err := b.tx.checkWritable(); err != nil {
+		return err
+	}
+	if !b.exists() {
+		return ErrBucketNotFound
+	}
+	row := b.row
+	row.sequence = v
+	return b.setRow(row)
+}
+
+// NextSequence adds one to the bucket's counter and returns it.
+func (b *Bucket) NextSequence() (uint64, error) {
+	if err := b.tx.checkWritable(); err != nil {
+		return 0, err
+	}
+	v := b.Sequence() + 1
+	if err := b.SetSequence(v); err != nil {
+		return 0, err
+	}
+	return v, nil
+}
+
+// setRow writes the bucket's own row. exists must have been called.
+func (b *Bucket) setRow(row bucketRow) error {
+	if err := b.tx.setBucketRow(b.prefix, row); err != nil {
+		return err
+	}
+	b.row = row
+	b.shape = b.tx.shape
+	return nil
+}
+
+// ForEach calls fn for each name in order, with a nil value for a bucket, until it returns an
+// error, which is returned as it is. fn must not change the bucket.
+func (b *Bucket) ForEach(fn func(k, v []byte) error) error {
+	if b.tx.db == nil {
+		return ErrTxClosed
+	}
+	c := b.Cursor()
+	defer c.release()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if err := fn(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ForEachBucket is ForEach for the buckets only.
+func (b *Bucket) ForEachBucket(fn func(k []byte) error) error {
+	if b.tx.db == nil {
+		return ErrTxClosed
+	}
+	c := b.Cursor()
+	defer c.release()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if c.kind == kindBucket {
+			if err := fn(k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

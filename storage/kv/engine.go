@@ -1,0 +1,243 @@
+package kv
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Engine is one store directory shared by many namespaces, each a database of its own. All methods
+// may be called from many goroutines.
+type Engine struct {
+	opts    EngineOptions
+	dir     *engineDir
+	pebble  *pebble.DB
+	events  *engineEvents
+	durable durable
+	syncer  syncer
+	gate    gate // open while the engine is; inside: calls under way
+
+	mu         sync.Mutex
+	handles    map[uint64]*DB        // open handles
+	namespaces map[uint64]*namespace // all that were ever asked for
+	scratch    uint64                // number of the latest scratch directory
+
+	tableOptions sstable.WriterOptions // of tables to ingest
+}
+
+// namespace is what all handles on one namespace share, one after the other or not.
+type namespace struct {
+	id     uint64
+	writer sync.Mutex // held by the writing transaction, a restore or a drop
+	txID   uint64     // of the last commit; guarded by writer
+}
+
+// firstTxID is what a reader of a namespace that was never written sees.
+const firstTxID = 1
+
+// OpenEngine opens the store in the directory dir, creating it and its parents if they are
+// missing. Errors wrap ErrForeignDirectory for a directory of something else, ErrNewerFormat for
+// one of a later version, ErrInUse while someone else has it open; the directory is then as it was.
+func OpenEngine(dir string, opts EngineOptions) (*Engine, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	vfsys := opts.FS
+	if vfsys == nil {
+		vfsys = vfs.Default
+	}
+	d, err := openDir(vfsys, dir, opts.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	events := newEngineEvents(opts.Logger)
+	store, err := pebble.Open(d.join(dirData), pebbleOptions(opts, opts.FS, events))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("kv: open %s: %w", dir, err), d.close())
+	}
+	e := &Engine{
+		opts:       opts,
+		dir:        d,
+		pebble:     store,
+		events:     events,
+		durable:    durable{pebble: store, events: events, mode: opts.Durability},
+		handles:    map[uint64]*DB{},
+		namespaces: map[uint64]*namespace{},
+	}
+	e.tableOptions = tableOptions(opts, store, vfsys, events)
+	e.syncer.flush = e.durable.flush
+	e.gate.init()
+	return e, nil
+}
+
+// DB returns the database of a namespace, new or not. While the handle is open, calls for the same
+// namespace return the same handle. It need not be closed: Close of the engine does.
+func (e *Engine) DB(namespace uint64) (*DB, error) {
+	if !e.gate.enter() {
+		return nil, ErrDatabaseNotOpen
+	}
+	defer e.gate.leave()
+	ns, err := e.namespace(namespace)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if db := e.handles[namespace]; db != nil {
+		return db, nil
+	}
+	db := newDB(e, ns, e.dir.path)
+	e.handles[namespace] = db
+	return db, nil
+}
+
+// namespace returns the shared state of a namespace, read from its meta row the first time.
+func (e *Engine) namespace(id uint64) (*namespace, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ns := e.namespaces[id]; ns != nil {
+		return ns, nil
+	}
+	meta, err := readMeta(e.pebble, id)
+	if err != nil {
+		return nil, err
+	}
+	ns := &namespace{id: id, txID: meta.txID}
+	e.namespaces[id] = ns
+	return ns, nil
+}
+
+// readMeta reads a namespace's meta row; a missing one means nothing was ever committed.
+func readMeta(r pebble.Reader, id uint64) (metaRow, error) {
+	v, closer, err := r.Get(metaKey(id))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return metaRow{txID: firstTxID}, nil
+	}
+	if err != nil {
+		return metaRow{}, fmt.Errorf("kv: read meta row of namespace %d: %w", id, err)
+	}
+	row, err := decodeMetaRow(v)
+	return row, errors.Join(err, closer.Close())
+}
+
+// Namespaces lists, in ascending order, the namespaces that hold a commit.
+func (e *Engine) Namespaces() ([]uint64, error) {
+	if !e.gate.enter() {
+		return nil, ErrDatabaseNotOpen
+	}
+	defer e.gate.leave()
+	it, err := e.pebble.NewIter(iterOptions([]byte{tagNamespace}, []byte{tagNamespace + 1}))
+	if err != nil {
+		return nil, fmt.Errorf("kv: list namespaces: %w", err)
+	}
+	var ids []uint64
+	for ok := it.First(); ok; {
+		if len(it.Key()) < namespaceLen {
+			return nil, errors.Join(errBadKey, it.Close())
+		}
+		id := binary.BigEndian.Uint64(it.Key()[1:namespaceLen])
+		ids = append(ids, id)
+		_, next := namespaceSpan(id)
+		ok = it.SeekGE(next)
+	}
+	if err := it.Close(); err != nil {
+		return nil, fmt.Errorf("kv: list namespaces: %w", err)
+	}
+	return ids, nil
+}
+
+// Drop removes a namespace with all its contents, durably when it returns. It waits for the
+// writing transaction; reading ones keep what they see. Handles stay open on a namespace that is
+// empty and whose transaction IDs begin anew.
+func (e *Engine) Drop(namespace uint64) error {
+	if !e.gate.enter() {
+		return ErrDatabaseNotOpen
+	}
+	defer e.gate.leave()
+	if e.opts.ReadOnly {
+		return ErrDatabaseReadOnly
+	}
+	ns, err := e.namespace(namespace)
+	if err != nil {
+		return err
+	}
+	ns.writer.Lock()
+	defer ns.writer.Unlock()
+	lower, upper := namespaceSpan(namespace)
+	if err := e.pebble.DeleteRange(lower, upper, pebble.NoSync); err != nil {
+		return fmt.Errorf("kv: drop namespace %d: %w", namespace, err)
+	}
+	e.durable.written.Add(1)
+	ns.txID = firstTxID
+	return e.syncer.sync()
+}
+
+// Sync makes everything committed before the call durable, in all namespaces. Callers who wait at
+// the same time share one flush that began after they called. After an error the state on disk is
+// an older one that is still in order; the caller may try again.
+func (e *Engine) Sync() error {
+	if !e.gate.enter() {
+		return ErrDatabaseNotOpen
+	}
+	defer e.gate.leave()
+	if e.opts.ReadOnly {
+		return nil
+	}
+	return e.syncer.sync()
+}
+
+// Close waits for all transactions and calls, makes everything durable and frees the directory. A
+// second Close returns nil.
+func (e *Engine) Close() error {
+	if !e.shut() {
+		return nil
+	}
+	var err error
+	if !e.opts.ReadOnly {
+		err = e.syncer.sync()
+	}
+	return errors.Join(err, e.release())
+}
+
+// Abandon closes without making anything durable, as far as a running process can: with NoWAL
+// what was not synced is lost. It is for tests of what a crash leaves and of replay.
+func (e *Engine) Abandon() error {
+	if !e.shut() {
+		return nil
+	}
+	return e.release()
+}
+
+// shut ends all handles and calls and reports whether this call was the first to do so.
+func (e *Engine) shut() bool {
+	first := e.gate.close()
+	e.mu.Lock()
+	handles := make([]*DB, 0, len(e.handles))
+	for _, db := range e.handles {
+		handles = append(handles, db)
+	}
+	e.mu.Unlock()
+	for _, db := range handles {
+		db.gate.close()
+	}
+	return first
+}
+
+func (e *Engine) release() error {
+	return errors.Join(e.pebble.Close(), e.dir.close())
+}
+
+// forget drops a closed handle from the table of open ones.
+func (e *Engine) forget(db *DB) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.handles[db.ns.id] == db {
+		delete(e.handles, db.ns.id)
+	}
+}

@@ -1,0 +1,94 @@
+package kv
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// syncer makes commits durable, one flush for all who wait.
+//
+//	caller A ── flush 1 ──────┤
+//	caller B    (waits)       ├── flush 2 ──┤
+//	caller C    (joins B)                   ┤
+//
+// B's flush begins after B called, so everything B committed before is in it.
+type syncer struct {
+	flush func() error
+
+	running sync.Mutex // held by the caller whose flush runs
+
+	mu   sync.Mutex
+	next *syncCall // the flush that has not begun yet
+}
+
+type syncCall struct {
+	done chan struct{}
+	err  error
+}
+
+func (s *syncer) sync() error {
+	s.mu.Lock()
+	if c := s.next; c != nil {
+		s.mu.Unlock()
+		<-c.done
+		return c.err
+	}
+	c := &syncCall{done: make(chan struct{})}
+	s.next = c
+	s.mu.Unlock()
+
+	s.running.Lock()
+	s.mu.Lock()
+	s.next = nil
+	s.mu.Unlock()
+	c.err = s.flush()
+	s.running.Unlock()
+	close(c.done)
+	return c.err
+}
+
+// durable makes all commits of an engine up to now survive a crash.
+type durable struct {
+	pebble  *pebble.DB
+	events  *engineEvents
+	mode    Durability
+	written atomic.Uint64 // commits applied
+	safe    uint64        // value of written that is known durable; owned by the running flush
+}
+
+// flush returns nil when everything applied before the call is durable. A failed flush is retried
+// by the engine in the background for ever; the caller hears of the first failure.
+func (d *durable) flush() error {
+	written := d.written.Load()
+	if written == d.safe {
+		return nil
+	}
+	if err := d.flushPebble(); err != nil {
+		return fmt.Errorf("kv: sync: %w", err)
+	}
+	d.safe = written
+	return nil
+}
+
+func (d *durable) flushPebble() error {
+	if d.mode != NoWAL {
+		return d.pebble.LogData(nil, pebble.Sync)
+	}
+	select {
+	case <-d.events.flushErr: // of an earlier flush
+	default:
+	}
+	done, err := d.pebble.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case err := <-d.events.flushErr:
+		return err
+	}
+}

@@ -1,0 +1,90 @@
+package kv
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// iterators keeps a transaction's iterators of the storage engine. A cursor borrows one while it
+// moves and can go on without it: it knows its place by name. So cursors need no closing, and
+// however many there are, few iterators exist.
+type iterators struct {
+	idle   []*pebble.Iterator
+	lent   []*Cursor // who holds one
+	victim int       // next in lent to lose its iterator
+}
+
+const (
+	maxIdleIterators = 8
+	maxLentIterators = 64
+)
+
+// newIterator returns an iterator over [lower, upper) that sees all writes so far.
+func (tx *Tx) newIterator(lower, upper []byte) *pebble.Iterator {
+	opts := iterOptions(lower, upper)
+	if n := len(tx.iters.idle); n > 0 {
+		it := tx.iters.idle[n-1]
+		tx.iters.idle = tx.iters.idle[:n-1]
+		it.SetOptions(opts)
+		return it
+	}
+	it, err := tx.reader.NewIter(opts)
+	if err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	return it
+}
+
+// freeIterator takes back an iterator.
+func (tx *Tx) freeIterator(it *pebble.Iterator) {
+	if len(tx.iters.idle) < maxIdleIterators {
+		tx.iters.idle = append(tx.iters.idle, it)
+		return
+	}
+	if err := it.Close(); err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+}
+
+// lend gives a cursor an iterator of its own.
+func (tx *Tx) lend(c *Cursor) {
+	its := &tx.iters
+	if len(its.lent) >= maxLentIterators {
+		its.victim = (its.victim + 1) % len(its.lent)
+		tx.takeBack(its.lent[its.victim])
+	}
+	c.it = tx.newIterator(c.bucket.lower, c.bucket.upper)
+	c.slot = len(its.lent)
+	its.lent = append(its.lent, c)
+}
+
+// takeBack ends a loan.
+func (tx *Tx) takeBack(c *Cursor) {
+	its := &tx.iters
+	last := len(its.lent) - 1
+	its.lent[c.slot] = its.lent[last]
+	its.lent[c.slot].slot = c.slot
+	its.lent[last] = nil
+	its.lent = its.lent[:last]
+	it := c.it
+	c.it, c.onRow = nil, false
+	tx.freeIterator(it)
+}
+
+// close closes all iterators. Errors were reported when they arose.
+func (its *iterators) close() {
+	for _, c := range its.lent {
+		_ = c.it.Close()
+		c.it, c.onRow = nil, false
+	}
+	for _, it := range its.idle {
+		_ = it.Close()
+	}
+	*its = iterators{}
+}
+
+// iterOptions returns the options of an iterator over [lower, upper).
+func iterOptions(lower, upper []byte) *pebble.IterOptions {
+	return &pebble.IterOptions{LowerBound: lower, UpperBound: upper}
+}

@@ -1,0 +1,260 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Tx is a transaction: a view of the database that does not change under others' hands, plus, if
+// it is writable, its own writes. It is for one goroutine; only Check may run beside it. Reading
+// from a store whose files fail panics, since a missing row and an unreadable one must not be
+// taken for each other.
+type Tx struct {
+	// WriteFlag exists for programs written for bbolt. It has no effect.
+	WriteFlag int
+
+	db       *DB // nil once ended
+	writable bool
+	managed  bool // inside Update, View or Batch
+	id       uint64
+
+	reader pebble.Reader // snapshot or batch
+	snap   *pebble.Snapshot
+	batch  *pebble.Batch // writable transactions: the writes so far, over the committed state
+
+	root    Bucket
+	buckets map[string]*Bucket // handles given out, by row key; bounded
+	writes  uint64             // rises with each write
+	shape   uint64             // rises with each write of a bucket's row
+
+	arena    arena
+	keyBuf   []byte // the row key in use
+	iters    iterators
+	onCommit []func()
+}
+
+const (
+	// maxTxBytes keeps a transaction inside the four gigabytes a batch can address.
+	maxTxBytes = 4<<30 - 64<<20
+	// rowOverhead is more than a row takes in a batch beside its key and value.
+	rowOverhead = 16
+	// maxCachedBuckets bounds the bucket handles a transaction remembers.
+	maxCachedBuckets = 1024
+)
+
+func newReadTx(db *DB) *Tx {
+	snap := db.engine.pebble.NewSnapshot()
+	tx := &Tx{db: db, reader: snap, snap: snap}
+	tx.init(db.ns.id)
+	return tx
+}
+
+func newWriteTx(db *DB) *Tx {
+	batch := db.engine.pebble.NewIndexedBatch()
+	tx := &Tx{db: db, writable: true, id: db.ns.txID + 1, reader: batch, batch: batch}
+	tx.init(db.ns.id)
+	return tx
+}
+
+func (tx *Tx) init(namespace uint64) {
+	tx.root = Bucket{FillPercent: DefaultFillPercent, tx: tx, span: newSpan(rootPrefix(namespace))}
+	tx.root.reload()
+}
+
+// ID returns the number of the transaction: for a writer one more than the last commit, for a
+// reader that of the last commit it sees.
+func (tx *Tx) ID() int {
+	if tx.id == 0 && tx.db != nil {
+		meta, err := readMeta(tx.reader, tx.db.ns.id)
+		if err != nil {
+			panic(err)
+		}
+		tx.id = meta.txID
+	}
+	return int(tx.id)
+}
+
+// DB returns the handle the transaction was begun on, nil once it has ended.
+func (tx *Tx) DB() *DB { return tx.db }
+
+// Writable reports whether the transaction may write.
+func (tx *Tx) Writable() bool { return tx.writable }
+
+// OnCommit has fn run after a successful commit, when the transaction is closed and the next
+// writer may begin. Functions run in the order they were given.
+func (tx *Tx) OnCommit(fn func()) { tx.onCommit = append(tx.onCommit, fn) }
+
+// Commit makes the writes visible to transactions that begin later, and durable as the database's
+// settings say. After an error nothing was written.
+func (tx *Tx) Commit() error {
+	tx.refuseManaged("commit")
+	if tx.db == nil {
+		return ErrTxClosed
+	}
+	if !tx.writable {
+		return ErrTxNotWritable
+	}
+	if err := tx.apply(); err != nil {
+		tx.end()
+		return fmt.Errorf("kv: commit: %w", err)
+	}
+	tx.db.ns.txID = tx.id
+	tx.db.engine.durable.written.Add(1)
+	tx.end()
+	for _, fn := range tx.onCommit {
+		fn()
+	}
+	return nil
+}
+
+// apply hands the batch, with the meta row that numbers it, to the storage engine.
+func (tx *Tx) apply() error {
+	meta := metaRow{txID: tx.id}.encode()
+	if err := tx.batch.Set(metaKey(tx.db.ns.id), meta[:], nil); err != nil {
+		return err
+	}
+	tx.iters.close()
+	sync := pebble.NoSync
+	if tx.db.engine.opts.Durability == WALSync && !tx.db.NoSync {
+		sync = pebble.Sync
+	}
+	return tx.batch.Commit(sync)
+}
+
+// Rollback ends the transaction and forgets its writes.
+func (tx *Tx) Rollback() error {
+	tx.refuseManaged("rollback")
+	if tx.db == nil {
+		return ErrTxClosed
+	}
+	tx.end()
+	return nil
+}
+
+func (tx *Tx) refuseManaged(what string) {
+	if tx.managed {
+		panic("kv: " + what + " of a transaction that Update, View or Batch will end")
+	}
+}
+
+// runManaged runs fn while Commit and Rollback are refused.
+func (tx *Tx) runManaged(fn func(*Tx) error) error {
+	tx.managed = true
+	err := fn(tx)
+	tx.managed = false
+	return err
+}
+
+// abandon ends the transaction if nobody did.
+func (tx *Tx) abandon() {
+	if tx.db != nil {
+		tx.managed = false
+		tx.end()
+	}
+}
+
+// end frees what the transaction holds and lets the next one begin.
+func (tx *Tx) end() {
+	tx.iters.close()
+	var err error
+	if tx.snap != nil {
+		err = tx.snap.Close()
+	} else {
+		err = tx.batch.Close()
+	}
+	if err != nil {
+		// Freeing memory cannot fail for a reason a caller could act on.
+		tx.db.engine.events.Errorf("free transaction: %v", err)
+	}
+	db := tx.db
+	tx.db, tx.reader, tx.snap, tx.batch, tx.buckets = nil, nil, nil, nil, nil
+	db.ended(tx)
+}
+
+// checkWritable returns the error that comes before all others of a writing call.
+func (tx *Tx) checkWritable() error {
+	if tx.db == nil {
+		return ErrTxClosed
+	}
+	if !tx.writable {
+		return ErrTxNotWritable
+	}
+	return nil
+}
+
+// get returns a copy of a row's value that lives as long as the transaction.
+func (tx *Tx) get(key []byte) (value []byte, found bool) {
+	v, closer, err := tx.reader.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false
+	}
+	if err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	value = tx.arena.copy(v)
+	if err := closer.Close(); err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	return value, true
+}
+
+// has reports whether a row exists.
+func (tx *Tx) has(key []byte) bool {
+	_, closer, err := tx.reader.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false
+	}
+	if err == nil {
+		err = closer.Close()
+	}
+	if err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	return true
+}
+
+// getBucketRow returns a bucket's own row.
+func (tx *Tx) getBucketRow(key []byte) (row bucketRow, found bool) {
+	v, closer, err := tx.reader.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return bucketRow{}, false
+	}
+	if err == nil {
+		row, err = decodeBucketRow(v)
+		err = errors.Join(err, closer.Close())
+	}
+	if err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	return row, true
+}
+
+// set writes a row.
+func (tx *Tx) set(key, value []byte) error {
+	if tx.batch.Len()+len(key)+len(value)+rowOverhead > maxTxBytes {
+		return ErrTxTooLarge
+	}
+	tx.writes++
+	return tx.batch.Set(key, value, nil)
+}
+
+// remove deletes a row, whether it exists or not.
+func (tx *Tx) remove(key []byte) error {
+	if tx.batch.Len()+len(key)+rowOverhead > maxTxBytes {
+		return ErrTxTooLarge
+	}
+	tx.writes++
+	return tx.batch.Delete(key, nil)
+}
+
+// setBucketRow writes a bucket's own row.
+func (tx *Tx) setBucketRow(key []byte, row bucketRow) error {
+	buf := row.encode()
+	if err := tx.set(key, buf[:]); err != nil {
+		return err
+	}
+	tx.shape++
+	return nil
+}
