@@ -1,0 +1,127 @@
+package statemachine
+
+import (
+	"fmt"
+
+	sm "github.com/lni/dragonboat/v4/statemachine"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/statemachine/ranges"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+// handler applies one command. A refusal is a result; an error stops the node.
+// A handler changes nothing before it knows that it will not refuse.
+type handler func(*update, *raftlogv1.Command) (*raftlogv1.Result, error)
+
+var dataHandlers = map[raftlogv1.Kind]handler{
+	raftlogv1.Kind_KIND_INIT_GROUP:       initGroup,
+	raftlogv1.Kind_KIND_CLAIM_LEADERSHIP: claimLeadership,
+	raftlogv1.Kind_KIND_ADD_BLOCK:        addBlock,
+}
+
+var directoryHandlers = map[raftlogv1.Kind]handler{
+	raftlogv1.Kind_KIND_BOOTSTRAP_DIRECTORY: bootstrapDirectory,
+	raftlogv1.Kind_KIND_CLAIM_LEADERSHIP:    claimLeadership,
+}
+
+// update is one Update call in progress.
+type update struct {
+	tx       *kv.Tx
+	handlers map[raftlogv1.Kind]handler
+	header   header
+	ranges   ranges.Table
+	index    *index.Writer
+}
+
+func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler) (*update, error) {
+	h, err := loadHeader(tx)
+	if err != nil {
+		return nil, err
+	}
+	table, err := ranges.Load(tx)
+	if err != nil {
+		return nil, err
+	}
+	return &update{tx: tx, handlers: handlers, header: h, ranges: table, index: index.NewWriter(tx)}, nil
+}
+
+// entry applies one Raft entry and returns its encoded results.
+func (u *update) entry(raw sm.Entry) ([]byte, error) {
+	if raw.Index <= u.header.applied {
+		return nil, fmt.Errorf("applied already: the store is at %d", u.header.applied)
+	}
+	entry := &raftlogv1.Entry{}
+	if err := entry.UnmarshalVT(raw.Cmd); err != nil {
+		return nil, fmt.Errorf("malformed entry: %w", err)
+	}
+	u.header.applied = raw.Index
+	u.header.logTime = max(u.header.logTime, int64(entry.GetProposedAt()))
+	results := &raftlogv1.Results{Results: make([]*raftlogv1.Result, len(entry.GetCommands()))}
+	for i, command := range entry.GetCommands() {
+		result, err := u.command(entry, command)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", command.GetKind(), err)
+		}
+		results.Results[i] = result
+	}
+	return results.MarshalVT()
+}
+
+func (u *update) command(entry *raftlogv1.Entry, command *raftlogv1.Command) (*raftlogv1.Result, error) {
+	handle, ok := u.handlers[command.GetKind()]
+	if !ok {
+		// Skipping it would let replicas of different releases diverge.
+		return nil, fmt.Errorf("unknown kind of command: run a release that knows it")
+	}
+	if epoch := entry.GetLeaderEpoch(); epoch != 0 && epoch != u.header.leaderEpoch {
+		return &raftlogv1.Result{
+			Status:      raftlogv1.Result_STATUS_STALE_LEADER,
+			Message:     fmt.Sprintf("proposed by leader epoch %d, now %d", epoch, u.header.leaderEpoch),
+			LeaderEpoch: u.header.leaderEpoch,
+		}, nil
+	}
+	return handle(u, command)
+}
+
+// finish writes what was collected over the entries.
+func (u *update) finish() error {
+	if err := u.index.Flush(); err != nil {
+		return err
+	}
+	return u.header.store(u.tx)
+}
+
+// owns checks a command's span against the group's ranges.
+func (u *update) owns(ref *clusterv1.RangeRef) *raftlogv1.Result {
+	if refusal := checkOwnership(&u.header, u.ranges, ref); refusal != nil {
+		return &raftlogv1.Result{Status: raftlogv1.Result_STATUS_ROUTE, Message: refusal.GetReason().String(), Route: refusal}
+	}
+	return nil
+}
+
+// checkOwnership is the one check of ownership, for commands and for reads.
+func checkOwnership(h *header, table ranges.Table, ref *clusterv1.RangeRef) *clusterv1.RouteError {
+	if h.groupID == 0 {
+		return &clusterv1.RouteError{Reason: clusterv1.RouteError_REASON_NOT_READY}
+	}
+	refusal := table.Check(ref)
+	if refusal != nil {
+		refusal.GroupId = h.groupID
+	}
+	return refusal
+}
+
+func ok() *raftlogv1.Result { return &raftlogv1.Result{Status: raftlogv1.Result_STATUS_OK} }
+
+func already() *raftlogv1.Result { return &raftlogv1.Result{Status: raftlogv1.Result_STATUS_ALREADY} }
+
+func invalid(err error) *raftlogv1.Result {
+	return &raftlogv1.Result{Status: raftlogv1.Result_STATUS_INVALID, Message: err.Error()}
+}
+
+func conflict(format string, args ...any) *raftlogv1.Result {
+	return &raftlogv1.Result{Status: raftlogv1.Result_STATUS_CONFLICT, Message: fmt.Sprintf(format, args...)}
+}

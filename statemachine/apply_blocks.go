@@ -1,0 +1,41 @@
+package statemachine
+
+import (
+	"errors"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+)
+
+// ErrWrongSpan means that a request names a span that does not hold the point
+// of what it concerns.
+var ErrWrongSpan = errors.New("the span does not hold the block's point")
+
+// addBlock indexes a block. A block that is there already stays as it is.
+func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) {
+	block := &metastorev1.BlockMeta{}
+	if err := block.UnmarshalVT(command.GetPayload()); err != nil {
+		return invalid(err), nil
+	}
+	if err := metastorev1.ValidateBlock(block); err != nil {
+		return invalid(err), nil
+	}
+	keyspace, point := clusterv1.BlockPoint(block.TenantName(), block.GetShard())
+	if ref := command.GetRange(); ref.GetKeyspace() != keyspace || !ref.Contains(point) {
+		return invalid(ErrWrongSpan), nil
+	}
+	if refused := u.owns(command.GetRange()); refused != nil {
+		return refused, nil
+	}
+	added, err := u.index.Add(block)
+	if err != nil {
+		return nil, err
+	}
+	if !added {
+		return already(), nil
+	}
+	u.header.blocks++
+	u.header.objectBytes += block.GetSize()
+	return ok(), nil
+}

@@ -1,0 +1,217 @@
+package statemachine_test
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+)
+
+// history is a log with everything that can happen: real and made-up blocks,
+// repeats, refusals of each kind, claims, and entries of several commands.
+func history(t *testing.T) []*raftlogv1.Entry {
+	random := rand.New(rand.NewPCG(1, 1))
+	entries := []*raftlogv1.Entry{
+		{ProposedAt: 5, Commands: []*raftlogv1.Command{addCommand(realBlocks(t)[0])}}, // before the group owns anything
+		{ProposedAt: 7, Commands: []*raftlogv1.Command{initCommand()}},
+		{ProposedAt: 6, Commands: []*raftlogv1.Command{claim("node-a", 0)}},
+	}
+	var commands []*raftlogv1.Command
+	for _, block := range realBlocks(t) {
+		commands = append(commands, addCommand(block))
+	}
+	for range 100 {
+		commands = append(commands, addCommand(randomBlock(random)))
+	}
+	random.Shuffle(len(commands), func(i, j int) { commands[i], commands[j] = commands[j], commands[i] })
+	clock, epoch := uint64(100), uint64(1)
+	for len(commands) > 0 {
+		clock += random.Uint64N(20)
+		entry := &raftlogv1.Entry{ProposedAt: clock - random.Uint64N(10)}
+		n := min(1+random.IntN(4), len(commands))
+		entry.Commands, commands = append(entry.Commands, commands[:n]...), commands[n:]
+		switch random.IntN(10) {
+		case 0: // a repeat
+			entry.Commands = append(entry.Commands, entry.Commands[0])
+		case 1:
+			entry.Commands = append(entry.Commands, &raftlogv1.Command{Kind: raftlogv1.Kind_KIND_ADD_BLOCK, Payload: []byte("no block")})
+		case 2:
+			stale := addCommand(randomBlock(random))
+			stale.Range.Epoch = 0
+			entry.Commands = append(entry.Commands, stale)
+		case 3:
+			entry.Commands = append(entry.Commands, claim("node-b", epoch))
+			epoch++
+		case 4:
+			entry.LeaderEpoch = epoch + uint64(random.IntN(2))
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
+func claim(node string, previous uint64) *raftlogv1.Command {
+	return command(raftlogv1.Kind_KIND_CLAIM_LEADERSHIP, &raftlogv1.ClaimLeadership{NodeId: node, PreviousEpoch: previous})
+}
+
+func TestDeterministic(t *testing.T) {
+	log := history(t)
+	reference := newReplica(t)
+	var answers []*raftlogv1.Results
+	for range log {
+		answers = append(answers, reference.update(log, 1)...)
+	}
+	want := reference.hash()
+	if status := reference.status(); status.Blocks < 100 || status.LeaderEpoch < 2 {
+		t.Fatalf("the history does too little: %+v", status)
+	}
+	check := func(t *testing.T, r *replica) {
+		t.Helper()
+		if got := r.hash(); got != want {
+			t.Errorf("hash %x, want %x", got, want)
+		}
+		if r.status().Applied != uint64(len(log)) {
+			t.Errorf("applied %d of %d", r.status().Applied, len(log))
+		}
+	}
+
+	t.Run("other batches", func(t *testing.T) {
+		for seed := range uint64(5) {
+			random := rand.New(rand.NewPCG(seed, 2))
+			r := newReplica(t)
+			for r.applied < uint64(len(log)) {
+				before := r.applied
+				n := min(1+random.IntN(30), len(log)-int(r.applied))
+				for i, results := range r.update(log, n) {
+					compareResults(t, results, answers[int(before)+i])
+				}
+			}
+			check(t, r)
+		}
+	})
+
+	t.Run("clean restart after each entry", func(t *testing.T) {
+		r := newReplica(t)
+		for i := range log {
+			r.update(log, 1)
+			r.close()
+			r.open()
+			if r.applied != uint64(i+1) {
+				t.Fatalf("stopped at %d, opened at %d", i+1, r.applied)
+			}
+		}
+		check(t, r)
+	})
+
+	t.Run("crash after each entry", func(t *testing.T) {
+		r := newReplica(t)
+		for i := range log {
+			for r.applied <= uint64(i) { // replays what the crash lost
+				r.update(log, 1)
+			}
+			if i%7 == 0 {
+				if err := r.machine.Sync(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.crash()
+			if r.applied < uint64(i/7*7+1) {
+				t.Fatalf("synced up to %d, opened at %d", i/7*7+1, r.applied)
+			}
+		}
+		r.update(log, len(log)-int(r.applied))
+		check(t, r)
+	})
+
+	t.Run("snapshot", func(t *testing.T) {
+		for _, at := range []int{0, 1, 2, len(log) / 2, len(log)} {
+			source := newReplica(t)
+			source.update(log, at)
+			snapshot := save(t, source, func() {
+				source.update(log, len(log)-at) // the snapshot must not see this
+			})
+			fresh, dirty := newReplica(t), newReplica(t)
+			for _, garbage := range realBlocks(t)[:20] {
+				garbage.Shard += 100
+				dirty.apply(initCommand())
+				dirty.apply(addCommand(garbage))
+			}
+			for _, r := range []*replica{fresh, dirty} {
+				if err := r.machine.RecoverFromSnapshot(bytes.NewReader(snapshot), nil); err != nil {
+					t.Fatal(err)
+				}
+				if r.applied = r.status().Applied; r.applied != uint64(at) {
+					t.Fatalf("recovered at %d, want %d", r.applied, at)
+				}
+				r.crash() // an installed snapshot is durable
+				if r.applied != uint64(at) {
+					t.Fatalf("recovered at %d, opened at %d", at, r.applied)
+				}
+				r.update(log, len(log)-at)
+				check(t, r)
+			}
+		}
+	})
+
+	t.Run("damaged snapshot changes nothing", func(t *testing.T) {
+		snapshot := save(t, reference, func() {})
+		r := newReplica(t)
+		r.update(log, 10)
+		before := r.hash()
+		for _, size := range []int{0, 1, len(snapshot) / 2, len(snapshot) - 1} {
+			if err := r.machine.RecoverFromSnapshot(bytes.NewReader(snapshot[:size]), nil); err == nil {
+				t.Errorf("%d of %d bytes were accepted", size, len(snapshot))
+			}
+			if r.hash() != before {
+				t.Fatalf("%d of %d bytes changed the state", size, len(snapshot))
+			}
+		}
+	})
+}
+
+// save takes a snapshot; meanwhile runs between preparing and saving.
+func save(t *testing.T, r *replica, meanwhile func()) []byte {
+	t.Helper()
+	prepared, err := r.machine.PrepareSnapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	meanwhile()
+	var snapshot bytes.Buffer
+	if err := r.machine.SaveSnapshot(prepared, &snapshot, nil); err != nil {
+		t.Fatal(err)
+	}
+	return snapshot.Bytes()
+}
+
+func compareResults(t *testing.T, got, want *raftlogv1.Results) {
+	t.Helper()
+	g, _ := got.MarshalVT()
+	w, _ := want.MarshalVT()
+	if !bytes.Equal(g, w) {
+		t.Errorf("results %v, want %v", got, want)
+	}
+}
+
+func TestSnapshotStops(t *testing.T) {
+	r := newReplica(t)
+	r.apply(initCommand())
+	stop := make(chan struct{})
+	close(stop)
+	prepared, err := r.machine.PrepareSnapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.machine.SaveSnapshot(prepared, io.Discard, stop); err == nil {
+		t.Error("a stopped snapshot was saved")
+	}
+	if err := r.machine.SaveSnapshot(prepared, io.Discard, nil); err == nil {
+		t.Error("a snapshot was saved twice")
+	}
+	// One that is never saved must not keep the store from closing.
+	if _, err := r.machine.PrepareSnapshot(); err != nil {
+		t.Fatal(err)
+	}
+}

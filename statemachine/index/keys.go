@@ -1,0 +1,80 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/oklog/ulid/v2"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+)
+
+// PartitionSeconds is the length of a partition: blocks are filed by the
+// creation time in their id, in windows of 6 hours (UTC).
+const PartitionSeconds = 6 * 60 * 60
+
+// ShardKey names an index shard: the blocks of one tenant (or of the anonymous
+// segments, with an empty tenant) and data shard in one partition.
+type ShardKey struct {
+	Keyspace clusterv1.Keyspace
+	Point    uint64
+	// Unix seconds of the partition's start.
+	Partition uint64
+	Shard     uint32
+	Tenant    string
+}
+
+// KeyOf returns the index shard that a block belongs to.
+func KeyOf(id ulid.ULID, tenant string, shard uint32) ShardKey {
+	keyspace, point := clusterv1.BlockPoint(tenant, shard)
+	seconds := id.Time() / 1000
+	return ShardKey{keyspace, point, seconds - seconds%PartitionSeconds, shard, tenant}
+}
+
+const shardKeyFixed = 8 + 8 + 4
+
+func (k ShardKey) encode() []byte {
+	key := make([]byte, shardKeyFixed, shardKeyFixed+len(k.Tenant))
+	binary.BigEndian.PutUint64(key[0:], k.Point)
+	binary.BigEndian.PutUint64(key[8:], k.Partition)
+	binary.BigEndian.PutUint32(key[16:], k.Shard)
+	return append(key, k.Tenant...)
+}
+
+var errShardKey = errors.New("index: malformed shard key")
+
+func decodeShardKey(keyspace clusterv1.Keyspace, key []byte) (ShardKey, error) {
+	if len(key) < shardKeyFixed {
+		return ShardKey{}, errShardKey
+	}
+	return ShardKey{
+		Keyspace:  keyspace,
+		Point:     binary.BigEndian.Uint64(key[0:]),
+		Partition: binary.BigEndian.Uint64(key[8:]),
+		Shard:     binary.BigEndian.Uint32(key[16:]),
+		Tenant:    string(key[shardKeyFixed:]),
+	}, nil
+}
+
+func rootName(keyspace clusterv1.Keyspace) []byte {
+	if keyspace == clusterv1.Keyspace_KEYSPACE_STREAM {
+		return []byte("stream")
+	}
+	return []byte("tenant")
+}
+
+// Tags of the rows in a shard's bucket.
+const (
+	tagBlock   = 'b'
+	tagRecord  = 'i'
+	tagStrings = 's'
+	tagTenant  = 't'
+)
+
+func blockKey(id ulid.ULID) []byte { return append([]byte{tagBlock}, id[:]...) }
+
+func stringsKey(first uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{tagStrings}, first)
+}
+
+func tenantKey(tenant string) []byte { return append([]byte{tagTenant}, tenant...) }

@@ -1,0 +1,77 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Bounds are the earliest and latest data time seen, Unix milliseconds, both
+// inclusive. They only widen while a shard lives.
+type Bounds struct{ Min, Max int64 }
+
+func (b *Bounds) widen(other Bounds) {
+	b.Min = min(b.Min, other.Min)
+	b.Max = max(b.Max, other.Max)
+}
+
+// overlaps is the inclusive test that is used at each level. It is monotone in
+// the bounds, so a shard that fails it holds no block that passes it, also for
+// blocks and queries whose start lies after their end.
+func (b Bounds) overlaps(query Bounds) bool { return b.Min <= query.Max && b.Max >= query.Min }
+
+// Record is what the index knows about a shard without reading its blocks.
+type Record struct {
+	Bounds
+	Blocks uint64
+	// Bytes of the blocks' objects.
+	ObjectBytes uint64
+	// Number of strings in the shard's table, the implicit "" not counted.
+	Strings uint32
+	// Grows with every change of the shard.
+	Revision uint64
+}
+
+const (
+	recordFormat = 1
+	recordSize   = 1 + 8 + 8 + 8 + 8 + 4 + 8
+	boundsSize   = 8 + 8
+)
+
+var errRecord = errors.New("index: malformed shard record")
+
+func (r Record) encode() []byte {
+	b := make([]byte, 0, recordSize)
+	b = append(b, recordFormat)
+	b = r.Bounds.append(b)
+	b = binary.BigEndian.AppendUint64(b, r.Blocks)
+	b = binary.BigEndian.AppendUint64(b, r.ObjectBytes)
+	b = binary.BigEndian.AppendUint32(b, r.Strings)
+	return binary.BigEndian.AppendUint64(b, r.Revision)
+}
+
+func decodeRecord(b []byte) (Record, error) {
+	if len(b) != recordSize || b[0] != recordFormat {
+		return Record{}, errRecord
+	}
+	bounds, err := decodeBounds(b[1 : 1+boundsSize])
+	b = b[1+boundsSize:]
+	return Record{
+		Bounds:      bounds,
+		Blocks:      binary.BigEndian.Uint64(b[0:]),
+		ObjectBytes: binary.BigEndian.Uint64(b[8:]),
+		Strings:     binary.BigEndian.Uint32(b[16:]),
+		Revision:    binary.BigEndian.Uint64(b[20:]),
+	}, err
+}
+
+func (b Bounds) append(to []byte) []byte {
+	to = binary.BigEndian.AppendUint64(to, uint64(b.Min))
+	return binary.BigEndian.AppendUint64(to, uint64(b.Max))
+}
+
+func decodeBounds(b []byte) (Bounds, error) {
+	if len(b) != boundsSize {
+		return Bounds{}, errRecord
+	}
+	return Bounds{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))}, nil
+}

@@ -1,0 +1,156 @@
+package index
+
+import (
+	"fmt"
+	"math"
+
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+// Writer changes the index in one transaction. It keeps what it has read of
+// the shards it touches, and writes each shard's record once, in Flush.
+type Writer struct {
+	tx     *kv.Tx
+	shards map[string]*openShard
+	// In order of first use, so that flushing does not depend on map order.
+	order []*openShard
+}
+
+type openShard struct {
+	bucket  *kv.Bucket
+	record  Record
+	strings *stringTable
+	dirty   bool
+}
+
+// NewWriter returns a writer for a writable transaction. Call Flush before the
+// transaction commits.
+func NewWriter(tx *kv.Tx) *Writer { return &Writer{tx: tx, shards: map[string]*openShard{}} }
+
+// Add files a block under the shard of its id, tenant and shard number. It
+// reports false, and changes nothing, if the block is already there. The block
+// must be valid (metastorev1.ValidateBlock) and is changed by the call.
+func (w *Writer) Add(block *metastorev1.BlockMeta) (bool, error) {
+	id, err := metastorev1.ParseID(block.GetId())
+	if err != nil {
+		return false, err
+	}
+	tenant := block.TenantName()
+	shard, err := w.open(KeyOf(id, tenant, block.GetShard()))
+	if err != nil {
+		return false, err
+	}
+	if shard.bucket.Get(blockKey(id)) != nil {
+		return false, nil
+	}
+	known := len(shard.strings.list)
+	if err := translate(block, sourceTable(block), shard.strings); err != nil {
+		return false, err
+	}
+	block.StringTable = nil
+	if added := shard.strings.list[known:]; len(added) > 0 {
+		if err := shard.bucket.Put(stringsKey(uint32(known)), encodeChunk(added)); err != nil {
+			return false, err
+		}
+	}
+	encoded, err := block.MarshalVT()
+	if err != nil {
+		return false, err
+	}
+	if err := shard.bucket.Put(blockKey(id), encoded); err != nil {
+		return false, err
+	}
+	if tenant == "" {
+		if err := shard.widenTenants(block); err != nil {
+			return false, err
+		}
+	}
+	shard.count(block)
+	return true, nil
+}
+
+func (w *Writer) open(key ShardKey) (*openShard, error) {
+	name := key.encode()
+	cached := string(rootName(key.Keyspace)) + string(name)
+	if shard, ok := w.shards[cached]; ok {
+		return shard, nil
+	}
+	root, err := w.tx.CreateBucketIfNotExists(rootName(key.Keyspace))
+	if err != nil {
+		return nil, err
+	}
+	shard := &openShard{record: Record{Bounds: Bounds{math.MaxInt64, math.MinInt64}}}
+	if shard.bucket = root.Bucket(name); shard.bucket == nil {
+		if shard.bucket, err = root.CreateBucket(name); err != nil {
+			return nil, err
+		}
+		shard.strings = newStringTable(0)
+	} else {
+		if shard.record, err = readRecord(shard.bucket); err != nil {
+			return nil, fmt.Errorf("shard %+v: %w", key, err)
+		}
+		if shard.strings, err = loadStrings(shard.bucket, shard.record); err != nil {
+			return nil, fmt.Errorf("shard %+v: %w", key, err)
+		}
+	}
+	w.shards[cached] = shard
+	w.order = append(w.order, shard)
+	return shard, nil
+}
+
+func (s *openShard) count(block *metastorev1.BlockMeta) {
+	s.record.widen(Bounds{block.GetMinTime(), block.GetMaxTime()})
+	s.record.Blocks++
+	s.record.ObjectBytes += block.GetSize()
+	s.record.Strings = uint32(len(s.strings.list) - 1)
+	s.record.Revision++
+	s.dirty = true
+}
+
+// widenTenants keeps the bounds of each tenant that has datasets in a segment,
+// so that a tenant is known from its first profile on.
+func (s *openShard) widenTenants(block *metastorev1.BlockMeta) error {
+	for _, dataset := range block.GetDatasets() {
+		tenant, err := s.strings.at(dataset.GetTenant())
+		if err != nil {
+			return err
+		}
+		if tenant == "" {
+			continue
+		}
+		bounds := Bounds{dataset.GetMinTime(), dataset.GetMaxTime()}
+		if stored := s.bucket.Get(tenantKey(tenant)); stored != nil {
+			before, err := decodeBounds(stored)
+			if err != nil {
+				return err
+			}
+			bounds.widen(before)
+			if bounds == before {
+				continue
+			}
+		}
+		if err := s.bucket.Put(tenantKey(tenant), bounds.append(nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Flush writes the records of the shards that changed.
+func (w *Writer) Flush() error {
+	for _, shard := range w.order {
+		if !shard.dirty {
+			continue
+		}
+		if err := shard.bucket.Put([]byte{tagRecord}, shard.record.encode()); err != nil {
+			return err
+		}
+		shard.dirty = false
+	}
+	return nil
+}
+
+func readRecord(shard *kv.Bucket) (Record, error) {
+	return decodeRecord(shard.Get([]byte{tagRecord}))
+}

@@ -1,0 +1,202 @@
+package statemachine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/prometheus/model/labels"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
+	"github.com/skerrydb/skerry/statemachine/directory"
+	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/statemachine/ranges"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+// Query is a read that Machine.Lookup answers, from one state. Each kind says
+// what it returns.
+type Query interface{ read(*view) (any, error) }
+
+// ErrTooLarge is returned for answers above the size that the query allows.
+var ErrTooLarge = index.ErrTooLarge
+
+// RouteRefusal is the error of a read whose spans the group does not own as
+// the request believes.
+type RouteRefusal struct{ Detail *clusterv1.RouteError }
+
+func (e *RouteRefusal) Error() string { return "routing: " + e.Detail.GetReason().String() }
+
+type view struct {
+	tx     *kv.Tx
+	header header
+	ranges ranges.Table
+	index  index.Reader
+}
+
+func newView(tx *kv.Tx) (*view, error) {
+	h, err := loadHeader(tx)
+	if err != nil {
+		return nil, err
+	}
+	table, err := ranges.Load(tx)
+	if err != nil {
+		return nil, err
+	}
+	return &view{tx, h, table, index.NewReader(tx)}, nil
+}
+
+func (v *view) owns(refs ...*clusterv1.RangeRef) error {
+	for _, ref := range refs {
+		if refusal := checkOwnership(&v.header, v.ranges, ref); refusal != nil {
+			return &RouteRefusal{refusal}
+		}
+	}
+	return nil
+}
+
+// GetBlocks reads entries by id: [][]byte, encoded metastore.v1.BlockMeta in
+// the order of IDs, without those that do not exist.
+type GetBlocks struct {
+	Context  context.Context
+	Range    *clusterv1.RangeRef
+	Tenant   string
+	Shard    uint32
+	IDs      []ulid.ULID
+	MaxBytes uint64
+}
+
+func (q GetBlocks) read(v *view) (any, error) {
+	keyspace, point := clusterv1.BlockPoint(q.Tenant, q.Shard)
+	if q.Range.GetKeyspace() != keyspace || !q.Range.Contains(point) {
+		return nil, fmt.Errorf("%w: tenant %q shard %d", ErrWrongSpan, q.Tenant, q.Shard)
+	}
+	if err := v.owns(q.Range); err != nil {
+		return nil, err
+	}
+	var found [][]byte
+	var bytes uint64
+	for _, id := range q.IDs {
+		if err := q.Context.Err(); err != nil {
+			return nil, err
+		}
+		block, err := v.index.Block(id, q.Tenant, q.Shard)
+		if err != nil {
+			return nil, err
+		}
+		if block == nil {
+			continue
+		}
+		encoded, err := block.MarshalVT()
+		if err != nil {
+			return nil, err
+		}
+		if bytes += uint64(len(encoded)); q.MaxBytes > 0 && bytes > q.MaxBytes {
+			return nil, ErrTooLarge
+		}
+		found = append(found, encoded)
+	}
+	return found, nil
+}
+
+// BlockQuery selects datasets by tenant, time and labels.
+type BlockQuery struct {
+	Context    context.Context
+	Ranges     []*clusterv1.RangeRef
+	Tenants    []string
+	Start, End int64 // Unix milliseconds, inclusive
+	Matchers   []*labels.Matcher
+	Labels     []string
+	MaxBytes   uint64
+}
+
+func (q BlockQuery) index() index.Query {
+	return index.Query{
+		Spans: q.Ranges, Tenants: q.Tenants, Time: index.Bounds{Min: q.Start, Max: q.End},
+		Matchers: q.Matchers, Labels: q.Labels, MaxBytes: q.MaxBytes,
+	}
+}
+
+// QueryBlocks returns []*nodev1.EncodedBlock, sorted by (tenant, shard, id).
+type QueryBlocks BlockQuery
+
+func (q QueryBlocks) read(v *view) (any, error) {
+	if err := v.owns(q.Ranges...); err != nil {
+		return nil, err
+	}
+	var found []*nodev1.EncodedBlock
+	found, err := v.index.Blocks(q.Context, BlockQuery(q).index())
+	return found, err
+}
+
+// QueryLabels returns []*typesv1.Labels, distinct and sorted.
+type QueryLabels BlockQuery
+
+func (q QueryLabels) read(v *view) (any, error) {
+	if err := v.owns(q.Ranges...); err != nil {
+		return nil, err
+	}
+	var found []*typesv1.Labels
+	found, err := v.index.LabelSets(q.Context, BlockQuery(q).index())
+	return found, err
+}
+
+// ListTenants returns []string, sorted.
+type ListTenants struct{ Ranges []*clusterv1.RangeRef }
+
+func (q ListTenants) read(v *view) (any, error) {
+	if err := v.owns(q.Ranges...); err != nil {
+		return nil, err
+	}
+	return v.index.Tenants(q.Ranges)
+}
+
+// TenantStats returns *metastorev1.TenantStats; the empty tenant stands for
+// the anonymous segments as such.
+type TenantStats struct {
+	Ranges []*clusterv1.RangeRef
+	Tenant string
+}
+
+func (q TenantStats) read(v *view) (any, error) {
+	if err := v.owns(q.Ranges...); err != nil {
+		return nil, err
+	}
+	bounds, found, err := v.index.TenantBounds(q.Ranges, q.Tenant)
+	if err != nil || !found {
+		return &metastorev1.TenantStats{}, err
+	}
+	return &metastorev1.TenantStats{DataIngested: true, OldestProfileTime: bounds.Min, NewestProfileTime: bounds.Max}, nil
+}
+
+// ReadMap returns the directory's *clusterv1.RangeMap, nil before bootstrap.
+type ReadMap struct{}
+
+func (ReadMap) read(v *view) (any, error) { return directory.Load(v.tx) }
+
+// ReadStatus returns a Status.
+type ReadStatus struct{}
+
+// Status describes a replica.
+type Status struct {
+	Applied             uint64
+	LogTime             int64 // Unix nanoseconds
+	LeaderEpoch         uint64
+	GroupID             uint64 // 0 before the group was initialised
+	ClusterID           string
+	Blocks, ObjectBytes uint64
+	Ranges              []*clusterv1.Range
+}
+
+func (ReadStatus) read(v *view) (any, error) {
+	h := v.header
+	return Status{h.applied, h.logTime, h.leaderEpoch, h.groupID, h.clusterID, h.blocks, h.objectBytes, v.ranges.Rows()}, nil
+}
+
+// ReadHash returns the Hash of the state.
+type ReadHash struct{}
+
+func (ReadHash) read(v *view) (any, error) { return hashState(v.tx) }
