@@ -1,0 +1,247 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+)
+
+// After so many corrections in a row a span is no longer sent again at once:
+// groups that contradict each other must not keep a router spinning.
+const immediateReroutes = 3
+
+// span is a part of the hash space that a request touches.
+type span struct {
+	keyspace clusterv1.Keyspace
+	// hi is exclusive; 0 stands for the end of the space.
+	lo, hi uint64
+}
+
+// allStreams is read by every query: segments hold data of any tenant.
+func allStreams() span { return span{keyspace: clusterv1.Keyspace_KEYSPACE_STREAM} }
+
+func allTenants() span { return span{keyspace: clusterv1.Keyspace_KEYSPACE_TENANT} }
+
+func tenantSpan(tenant string) span {
+	lo, hi := clusterv1.TenantSpan(tenant)
+	return span{clusterv1.Keyspace_KEYSPACE_TENANT, lo, hi}
+}
+
+// part is what one group owns of the spans.
+type part struct {
+	group uint64
+	refs  []*clusterv1.RangeRef
+}
+
+// ask sends one call about one part and keeps the answer. It runs concurrently
+// with itself, at most once with success for any point.
+type ask func(ctx context.Context, node nodev1.NodeServiceClient, p part) error
+
+// fanout sends requests to the groups that own spans.
+type fanout struct {
+	source   *MapSource
+	nodes    Nodes
+	replicas replicas
+	limit    int
+	log      *zap.Logger
+	metrics  *metrics
+}
+
+// run asks the owner of every point of the spans, each exactly once with
+// success, or returns a public error (see edge). The budget bounds all of it.
+func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spans []span, ask ask) error {
+	inner, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	j := &job{fanout: f, name: name, ask: ask, slots: make(chan struct{}, f.limit)}
+	if err := j.serve(inner, spans, backoff{}); err != nil {
+		return f.edge(ctx, inner, name, err)
+	}
+	return nil
+}
+
+// job is one request under way.
+type job struct {
+	*fanout
+	name  string
+	ask   ask
+	slots chan struct{} // held during a call
+}
+
+// serve gets the spans answered. What lies in one group goes round the loop;
+// what lies in several is divided, and each part has its own loop: so a
+// correction by one group never asks another one again.
+func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
+	failures, reroutes := 0, 0
+	for {
+		m, err := j.source.Await(ctx)
+		if err != nil {
+			return &spentError{err}
+		}
+		parts := cover(m, spans)
+		if len(parts) > 1 {
+			return j.divide(ctx, parts, pauses)
+		}
+		p := parts[0]
+		turn, err := j.attempt(ctx, m, p)
+		v := judge(err)
+		j.metrics.attempts.WithLabelValues(j.name, v.outcome).Inc()
+		switch v.action {
+		case accept:
+			return nil
+		case surface:
+			if asStatus(err).Code() == codes.DeadlineExceeded {
+				// The replica may hang: let the next request try another.
+				j.replicas.next(p.group, turn)
+			}
+			return err
+		case repeat:
+			err = j.pause(ctx, p, err, pauses.retry)
+		case relieve:
+			err = j.pause(ctx, p, err, pauses.overload)
+		case elsewhere:
+			j.replicas.next(p.group, turn)
+			if failures++; failures%max(1, len(m.Group(p.group).GetReplicas())) == 0 {
+				// No replica answers: they may have moved. Do not wait for
+				// the map: more likely the group elects a leader.
+				j.source.join()
+			}
+			err = j.pause(ctx, p, err, pauses.retry)
+		case reroute:
+			reroutes++
+			j.source.Learn(v.hints)
+			if j.moved(spans, p) {
+				if reroutes <= immediateReroutes {
+					continue
+				}
+			} else {
+				// The group told nothing new: the directory may know.
+				_ = j.source.Refresh(ctx)
+				if reroutes <= immediateReroutes && j.moved(spans, p) {
+					continue
+				}
+			}
+			err = j.pause(ctx, p, err, pauses.retry)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// moved tells whether the map leads elsewhere than to the part that was asked.
+func (j *job) moved(spans []span, asked part) bool {
+	parts := cover(j.source.Map(), spans)
+	return len(parts) != 1 || parts[0].group != asked.group ||
+		!slices.EqualFunc(parts[0].refs, asked.refs, func(a, b *clusterv1.RangeRef) bool {
+			return a.GetLo() == b.GetLo() && a.GetHi() == b.GetHi() && a.GetEpoch() == b.GetEpoch() && a.GetKeyspace() == b.GetKeyspace()
+		})
+}
+
+func (j *job) pause(ctx context.Context, p part, cause error, pause func(context.Context) error) error {
+	if pause(ctx) == nil {
+		return nil
+	}
+	return &spentError{fmt.Errorf("group %d: %w", p.group, cause)}
+}
+
+// divide serves parts at the same time. The first error ends the others and is
+// returned after they have ended.
+func (j *job) divide(ctx context.Context, parts []part, pauses backoff) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		all   sync.WaitGroup
+		once  sync.Once
+		first error
+	)
+	for _, p := range parts {
+		all.Go(func() {
+			if err := j.guarded(ctx, p.spans(), pauses); err != nil {
+				once.Do(func() {
+					first = err
+					cancel()
+				})
+			}
+		})
+	}
+	all.Wait()
+	return first
+}
+
+// guarded is serve on a goroutine of our own.
+func (j *job) guarded(ctx context.Context, spans []span, pauses backoff) (err error) {
+	defer j.recover(j.name, &err)
+	return j.serve(ctx, spans, pauses)
+}
+
+// recover must be deferred itself, on every goroutine that runs a node's code:
+// there a panic would end the process instead of the request.
+func (f *fanout) recover(name string, err *error) {
+	if r := recover(); r != nil {
+		f.metrics.panics.Inc()
+		f.log.Error("panic in a fan-out", zap.String("call", name), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+		*err = status.Error(codes.Internal, "internal error")
+	}
+}
+
+func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part) (turn uint32, err error) {
+	select {
+	case j.slots <- struct{}{}:
+		defer func() { <-j.slots }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	nodeID, turn, ok := j.replicas.pick(m.Group(p.group))
+	if !ok {
+		return turn, status.Error(codes.Unavailable, "no replica is known")
+	}
+	client, err := j.nodes.NodeClient(nodeID)
+	if err != nil {
+		return turn, status.Errorf(codes.Unavailable, "node %s: %v", nodeID, err)
+	}
+	return turn, j.ask(ctx, client, p)
+}
+
+// cover divides spans by owner, in order of the group ids.
+func cover(m *clusterv1.Map, spans []span) []part {
+	byGroup := map[uint64]*part{}
+	for _, s := range spans {
+		for _, piece := range m.Cover(s.keyspace, s.lo, s.hi) {
+			p := byGroup[piece.GroupID]
+			if p == nil {
+				p = &part{group: piece.GroupID}
+				byGroup[piece.GroupID] = p
+			}
+			p.refs = append(p.refs, piece.Ref)
+		}
+	}
+	parts := make([]part, 0, len(byGroup))
+	for _, p := range byGroup {
+		parts = append(parts, *p)
+	}
+	slices.SortFunc(parts, func(a, b part) int {
+		if a.group < b.group {
+			return -1
+		}
+		return 1
+	})
+	return parts
+}
+
+func (p part) spans() []span {
+	spans := make([]span, len(p.refs))
+	for i, ref := range p.refs {
+		spans[i] = span{ref.GetKeyspace(), ref.GetLo(), ref.GetHi()}
+	}
+	return spans
+}

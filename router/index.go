@@ -1,0 +1,116 @@
+package router
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+)
+
+type indexService struct {
+	metastorev1.UnimplementedIndexServiceServer
+	router *Router
+}
+
+// AddBlock answers after the block is durable and visible. An error other than
+// INVALID_ARGUMENT leaves open whether it is; a repeat is safe.
+func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlockRequest) (*metastorev1.AddBlockResponse, error) {
+	block := request.GetBlock()
+	if err := metastorev1.ValidateBlock(block); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	encoded, err := block.MarshalVT()
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "encode block %s: %v", block.GetId(), err)
+	}
+	// One id for all attempts: the group takes an earlier attempt whose answer
+	// was lost and its repeat for the same command.
+	requestID := make([]byte, 16)
+	if _, err := rand.Read(requestID); err != nil {
+		return nil, status.Errorf(codes.Internal, "make a request id: %v", err)
+	}
+	spans := []span{pointSpan(block.TenantName(), block.GetShard())}
+	err = s.router.run(ctx, "AddBlock", s.router.options.AddBlockBudget, spans,
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+			_, err := node.AddBlock(ctx, &nodev1.AddBlockRequest{
+				GroupId: p.group, Range: p.refs[0], RequestId: requestID, Block: encoded,
+			})
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
+	return &metastorev1.AddBlockResponse{}, nil
+}
+
+// GetBlockMetadata answers in the order of the ids; unknown ones are left out.
+func (s *indexService) GetBlockMetadata(ctx context.Context, request *metastorev1.GetBlockMetadataRequest) (*metastorev1.GetBlockMetadataResponse, error) {
+	list, response := request.GetBlocks(), &metastorev1.GetBlockMetadataResponse{}
+	if err := s.validate(list); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if len(list.GetBlocks()) == 0 {
+		return response, nil
+	}
+	size := newAnswerSize(s.router.options.MaxAnswerBytes)
+	var blocks [][]byte
+	spans := []span{pointSpan(list.GetTenant(), list.GetShard())}
+	err := s.router.run(ctx, "GetBlockMetadata", s.router.options.GetBlocksBudget, spans,
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+			answer, err := node.GetBlocks(ctx, &nodev1.GetBlocksRequest{
+				GroupId: p.group, Range: p.refs[0], Tenant: list.GetTenant(), Shard: list.GetShard(),
+				Ids: list.GetBlocks(), MaxBytes: size.left(),
+			})
+			if err != nil {
+				return err
+			}
+			blocks = answer.GetBlocks()
+			return size.add(recordSizes(blocks))
+		})
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]byte, 0, recordSizes(blocks))
+	for _, block := range blocks {
+		raw = appendRecord(raw, block)
+	}
+	attach(response, raw)
+	return response, nil
+}
+
+func (s *indexService) validate(list *metastorev1.BlockList) error {
+	if !utf8.ValidString(list.GetTenant()) {
+		return errors.New("tenant is not UTF-8")
+	}
+	if ids := len(list.GetBlocks()); ids > s.router.options.MaxIDs {
+		return fmt.Errorf("%d block ids, at most %d are allowed", ids, s.router.options.MaxIDs)
+	}
+	for _, id := range list.GetBlocks() {
+		if _, err := metastorev1.ParseID(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func recordSizes(blocks [][]byte) int {
+	total := 0
+	for _, block := range blocks {
+		total += recordSize(block)
+	}
+	return total
+}
+
+// pointSpan holds the one point of a (tenant, shard) or of a stream.
+func pointSpan(tenant string, shard uint32) span {
+	keyspace, point := clusterv1.BlockPoint(tenant, shard)
+	return span{keyspace, point, point + 1}
+}

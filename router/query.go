@@ -1,0 +1,99 @@
+package router
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
+)
+
+type queryService struct {
+	metastorev1.UnimplementedMetadataQueryServiceServer
+	router *Router
+}
+
+// QueryMetadata returns the blocks sorted by tenant, shard and id.
+func (s *queryService) QueryMetadata(ctx context.Context, request *metastorev1.QueryMetadataRequest) (*metastorev1.QueryMetadataResponse, error) {
+	selection, err := s.router.options.selectBlocks(request)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		mu    sync.Mutex
+		lists [][]*nodev1.EncodedBlock
+		size  = newAnswerSize(s.router.options.MaxAnswerBytes)
+	)
+	err = s.router.run(ctx, "QueryMetadata", s.router.options.QueryBudget, selection.spans,
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+			answer, err := node.QueryBlocks(ctx, selection.ask(p, size.left()))
+			if err != nil {
+				return err
+			}
+			list := answer.GetBlocks()
+			if !slices.IsSortedFunc(list, compareBlocks) {
+				return status.Errorf(codes.Internal, "group %d answered out of order", p.group)
+			}
+			mu.Lock()
+			lists = append(lists, list)
+			mu.Unlock()
+			return size.add(encodedSizes(list))
+		})
+	if err != nil {
+		return nil, err
+	}
+	merged := mergeBlocks(lists)
+	raw := make([]byte, 0, encodedSizes(merged))
+	for _, block := range merged {
+		raw = appendRecord(raw, block.GetBlock())
+	}
+	response := &metastorev1.QueryMetadataResponse{}
+	attach(response, raw)
+	return response, nil
+}
+
+// QueryMetadataLabels returns the distinct projections, sorted.
+func (s *queryService) QueryMetadataLabels(ctx context.Context, request *metastorev1.QueryMetadataLabelsRequest) (*metastorev1.QueryMetadataLabelsResponse, error) {
+	selection, err := s.router.options.selectBlocks(request)
+	if err != nil {
+		return nil, err
+	}
+	response := &metastorev1.QueryMetadataLabelsResponse{}
+	if len(request.GetLabels()) == 0 {
+		return response, nil
+	}
+	var (
+		mu     sync.Mutex
+		labels []*typesv1.Labels
+		size   = newAnswerSize(s.router.options.MaxAnswerBytes)
+	)
+	err = s.router.run(ctx, "QueryMetadataLabels", s.router.options.QueryBudget, selection.spans,
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+			answer, err := node.QueryLabels(ctx, selection.ask(p, size.left()))
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			labels = append(labels, answer.GetLabels()...)
+			mu.Unlock()
+			return size.add(answer.SizeVT())
+		})
+	if err != nil {
+		return nil, err
+	}
+	response.Labels = mergeLabels(labels)
+	return response, nil
+}
+
+func encodedSizes(blocks []*nodev1.EncodedBlock) int {
+	total := 0
+	for _, block := range blocks {
+		total += recordSize(block.GetBlock())
+	}
+	return total
+}

@@ -1,0 +1,59 @@
+package router
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/skerrydb/skerry/proto/wirecodec"
+)
+
+// ServerOptions returns what a gRPC server of the public API needs: the codec,
+// the size limits and keepalive rules that Pyroscope's clients expect, and the
+// interceptors. The node API may be on the same server: it is measured and
+// guarded against panics too, but the bounds on requests in progress are for
+// public calls only (else two full routers could wait for each other). The
+// logger and the registerer may be nil.
+func ServerOptions(options Options, log *zap.Logger, registerer prometheus.Registerer) ([]grpc.ServerOption, error) {
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	options = options.withDefaults()
+	g, err := newGuard(options, sparse(log), registerer)
+	if err != nil {
+		return nil, err
+	}
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(wirecodec.Codec{}),
+		grpc.MaxRecvMsgSize(MaxMessageBytes),
+		grpc.MaxSendMsgSize(MaxMessageBytes),
+		grpc.MaxConcurrentStreams(options.MaxConcurrentStreams),
+		// Clients ping every 20 s, also when idle.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			// Notice clients that vanished without a word.
+			Time: time.Minute, Timeout: 20 * time.Second,
+			MaxConnectionAge: options.MaxConnectionAge, MaxConnectionAgeGrace: options.MaxConnectionAgeGrace,
+		}),
+		grpc.ChainUnaryInterceptor(g.unary),
+		grpc.ChainStreamInterceptor(g.stream),
+	}, nil
+}
+
+// DialOptions returns what a connection to a node needs, except credentials.
+// Answers of nodes may be a little larger than public ones: each block comes
+// with its sort key.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithDefaultCallOptions(
+			grpc.ForceCodecV2(wirecodec.Codec{}),
+			grpc.MaxCallRecvMsgSize(2*MaxMessageBytes),
+			grpc.MaxCallSendMsgSize(2*MaxMessageBytes),
+		),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
+	}
+}

@@ -1,0 +1,93 @@
+package router
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+)
+
+type tenantService struct {
+	metastorev1.UnimplementedTenantServiceServer
+	router *Router
+}
+
+// GetTenants lists the tenants that have blocks, or datasets in segments.
+func (s *tenantService) GetTenants(ctx context.Context, _ *metastorev1.GetTenantsRequest) (*metastorev1.GetTenantsResponse, error) {
+	var (
+		mu      sync.Mutex
+		tenants []string
+		size    = newAnswerSize(s.router.options.MaxAnswerBytes)
+	)
+	err := s.router.run(ctx, "GetTenants", s.router.options.QueryBudget, []span{allTenants(), allStreams()},
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+			answer, err := node.ListTenants(ctx, &nodev1.ListTenantsRequest{GroupId: p.group, Ranges: p.refs})
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			tenants = append(tenants, answer.GetTenants()...)
+			mu.Unlock()
+			return size.add(answer.SizeVT())
+		})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(tenants)
+	tenants = slices.DeleteFunc(slices.Compact(tenants), func(tenant string) bool { return tenant == "" })
+	return &metastorev1.GetTenantsResponse{TenantIds: tenants}, nil
+}
+
+// GetTenant bounds a tenant's data. The stats are always set; they are zero for
+// a tenant that nobody knows. The empty tenant means the segments as such.
+func (s *tenantService) GetTenant(ctx context.Context, request *metastorev1.GetTenantRequest) (*metastorev1.GetTenantResponse, error) {
+	tenant := request.GetTenantId()
+	if !utf8.ValidString(tenant) {
+		return nil, status.Error(codes.InvalidArgument, "tenant_id is not UTF-8")
+	}
+	spans := []span{allStreams()}
+	if tenant != "" {
+		spans = append(spans, tenantSpan(tenant))
+	}
+	var mu sync.Mutex
+	total := &metastorev1.TenantStats{}
+	err := s.router.run(ctx, "GetTenant", s.router.options.QueryBudget, spans,
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+			answer, err := node.TenantStats(ctx, &nodev1.TenantStatsRequest{GroupId: p.group, Ranges: p.refs, Tenant: tenant})
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			widen(total, answer.GetStats())
+			mu.Unlock()
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	return &metastorev1.GetTenantResponse{Stats: total}, nil
+}
+
+// DeleteTenant refuses, with the one code that clients do not retry.
+func (s *tenantService) DeleteTenant(context.Context, *metastorev1.DeleteTenantRequest) (*metastorev1.DeleteTenantResponse, error) {
+	return nil, status.Error(codes.InvalidArgument, "tenant deletion is not supported by this version")
+}
+
+func widen(total, more *metastorev1.TenantStats) {
+	if !more.GetDataIngested() {
+		return
+	}
+	if !total.DataIngested {
+		total.DataIngested = true
+		total.OldestProfileTime, total.NewestProfileTime = more.GetOldestProfileTime(), more.GetNewestProfileTime()
+		return
+	}
+	total.OldestProfileTime = min(total.OldestProfileTime, more.GetOldestProfileTime())
+	total.NewestProfileTime = max(total.NewestProfileTime, more.GetNewestProfileTime())
+}
