@@ -1,0 +1,140 @@
+package shardgroup
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine"
+)
+
+// startGroups starts the directory group, reads the map from it (storing a new
+// one if the cluster is new), and starts the data groups that the map places
+// on this node. Each step is repeatable: a crash anywhere is followed by the
+// same steps.
+func (n *Node) startGroups(ctx context.Context) error {
+	layout, err := n.initialLayout()
+	if err != nil {
+		return err
+	}
+	directory, err := n.startGroup(layout.GetGroups()[0])
+	if err != nil {
+		return err
+	}
+	m, err := n.loadMap(ctx, directory, layout)
+	if err != nil {
+		return err
+	}
+	var started []*Group
+	for _, record := range m.Proto().GetGroups() {
+		if record.GetGroupId() == clusterv1.DirectoryGroup {
+			continue
+		}
+		g, err := n.startGroup(record)
+		if err != nil {
+			return err
+		}
+		started = append(started, g)
+	}
+	// All elections run at once; waiting comes after starting.
+	for _, g := range started {
+		if err := untilReady(ctx, func(ctx context.Context) error { return n.initGroup(ctx, g, m) }); err != nil {
+			return fmt.Errorf("group %d: %w", g.id, err)
+		}
+	}
+	return nil
+}
+
+// initialLayout is the map that this data directory gets if it is new. Its
+// first group is the directory, which has the same replica in every layout.
+func (n *Node) initialLayout() (*clusterv1.RangeMap, error) {
+	return clusterv1.NewRangeMap(clusterv1.InitialLayout{
+		ClusterID: n.identity.ClusterID,
+		Node: &clusterv1.Node{
+			NodeId: n.identity.NodeID, RaftAddress: n.options.RaftAddress, ApiAddress: n.options.APIAddress,
+			State: clusterv1.NodeState_NODE_STATE_UP,
+		},
+		Groups: n.options.Groups, StreamGroups: n.options.StreamGroups, CreatedAt: time.Now().UnixNano(),
+	})
+}
+
+func (n *Node) loadMap(ctx context.Context, directory *Group, layout *clusterv1.RangeMap) (*clusterv1.Map, error) {
+	var stored *clusterv1.RangeMap
+	err := untilReady(ctx, func(ctx context.Context) error {
+		answer, err := directory.Read(ctx, statemachine.ReadMap{})
+		if err != nil {
+			return err
+		}
+		if stored = answer.(*clusterv1.RangeMap); stored != nil {
+			return nil
+		}
+		if err := bootstrapDirectory(ctx, directory, layout); err != nil {
+			return err
+		}
+		stored = layout
+		n.log.Info("created a new cluster", zap.String("cluster", n.identity.ClusterID), zap.Int("groups", n.options.Groups))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	if stored.GetCluster().GetClusterId() != n.identity.ClusterID {
+		return nil, fmt.Errorf("%w %s: %s names cluster %s, but its contents belong to cluster %s: restore the file that belongs to the contents",
+			ErrDataDir, n.options.DataDir, identityFile, n.identity.ClusterID, stored.GetCluster().GetClusterId())
+	}
+	return clusterv1.NewMap(stored)
+}
+
+func bootstrapDirectory(ctx context.Context, directory *Group, layout *clusterv1.RangeMap) error {
+	payload, err := (&raftlogv1.BootstrapDirectory{Map: layout}).MarshalVT()
+	if err != nil {
+		return err
+	}
+	return directory.apply(ctx, raftlogv1.Kind_KIND_BOOTSTRAP_DIRECTORY, payload)
+}
+
+// initGroup gives a new group its identity and ranges; an existing group must
+// have the identity that the directory says.
+func (n *Node) initGroup(ctx context.Context, g *Group, m *clusterv1.Map) error {
+	answer, err := g.Read(ctx, statemachine.ReadStatus{})
+	if err != nil {
+		return err
+	}
+	status := answer.(statemachine.Status)
+	if status.GroupID == g.id && status.ClusterID == n.identity.ClusterID {
+		return nil
+	}
+	if status.GroupID != 0 {
+		return fmt.Errorf("%w %s: the store holds group %d of cluster %s where group %d of cluster %s is expected: restore the directory from one backup",
+			ErrDataDir, n.options.DataDir, status.GroupID, status.ClusterID, g.id, n.identity.ClusterID)
+	}
+	init := &raftlogv1.InitGroup{ClusterId: n.identity.ClusterID, GroupId: g.id}
+	for _, r := range m.Proto().GetRanges() {
+		if r.GetGroupId() == g.id {
+			init.Ranges = append(init.Ranges, r)
+		}
+	}
+	payload, err := init.MarshalVT()
+	if err != nil {
+		return err
+	}
+	return g.apply(ctx, raftlogv1.Kind_KIND_INIT_GROUP, payload)
+}
+
+// apply proposes a command that concerns the group itself.
+func (g *Group) apply(ctx context.Context, kind raftlogv1.Kind, payload []byte) error {
+	result, err := g.Propose(ctx, &raftlogv1.Command{Kind: kind, RequestId: newRequestID(), Payload: payload})
+	if err != nil {
+		return err
+	}
+	switch result.GetStatus() {
+	case raftlogv1.Result_STATUS_OK, raftlogv1.Result_STATUS_ALREADY:
+		return nil
+	default:
+		return fmt.Errorf("%w: %s: %s", ErrRefused, kind, result.GetMessage())
+	}
+}

@@ -1,0 +1,186 @@
+package shardgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/dragonboat/v4"
+	"github.com/lni/dragonboat/v4/client"
+	"github.com/lni/dragonboat/v4/config"
+	dbsm "github.com/lni/dragonboat/v4/statemachine"
+	"go.uber.org/zap"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+const (
+	// An entry that is not applied after this time has an unknown outcome.
+	proposalTimeout = 5 * time.Second
+	// A read without a deadline of its own.
+	readTimeout = 20 * time.Second
+	// Bytes of entries not yet applied that a replica keeps in memory. Must
+	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
+	maxInMemoryLog = 128 << 20
+	// Applied entries between two snapshot records, and entries kept behind
+	// one for slow followers. A record holds no data: the state is on disk.
+	snapshotEntries    = 8192
+	compactionOverhead = 4096
+)
+
+// Group is the node's replica of a Raft group.
+type Group struct {
+	id        uint64
+	replicaID uint64
+	host      *dragonboat.NodeHost
+	session   *client.Session
+	batcher   *batcher
+	leader    *leadership
+	metrics   *groupMetrics
+
+	// The epoch that this replica claimed as leader, 0 if it does not lead.
+	leaderEpoch atomic.Uint64
+}
+
+// startGroup starts (or restarts) the node's replica.
+func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
+	replicaID, members := n.membership(record)
+	if replicaID == 0 {
+		return nil, fmt.Errorf("group %d has no replica on node %s", record.GetGroupId(), n.identity.NodeID)
+	}
+	db, err := n.engine.DB(record.GetGroupId())
+	if err != nil {
+		return nil, fmt.Errorf("group %d: %w", record.GetGroupId(), err)
+	}
+	g := &Group{
+		id: record.GetGroupId(), replicaID: replicaID, host: n.host,
+		session: n.host.GetNoOPSession(record.GetGroupId()),
+		metrics: n.metrics.group(record.GetGroupId()),
+	}
+	if err := n.admit(g, db); err != nil {
+		return nil, err
+	}
+	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics)
+	g.leader = newLeadership(g, n.identity.NodeID, n.log)
+	n.addGroup(g)
+	// Initial members are given once: a replica that was started before knows
+	// its members from its own log.
+	if n.host.HasNodeInfo(g.id, g.replicaID) {
+		members = nil
+	}
+	if err := n.host.StartOnDiskReplica(members, false, n.machineFactory(db), n.raftConfig(g)); err != nil {
+		n.dropGroup(g)
+		return nil, fmt.Errorf("start group %d: %w", g.id, err)
+	}
+	return g, nil
+}
+
+// membership returns this node's replica id and the nodes of all replicas.
+func (n *Node) membership(record *clusterv1.Group) (uint64, map[uint64]dragonboat.Target) {
+	var own uint64
+	members := map[uint64]dragonboat.Target{}
+	for _, replica := range record.GetReplicas() {
+		members[replica.GetReplicaId()] = replica.GetNodeId()
+		if replica.GetNodeId() == n.identity.NodeID {
+			own = replica.GetReplicaId()
+		}
+	}
+	return own, members
+}
+
+func (n *Node) machineFactory(db *kv.DB) dbsm.CreateOnDiskStateMachineFunc {
+	return func(shardID, _ uint64) dbsm.IOnDiskStateMachine {
+		machine := statemachine.NewData(db)
+		if shardID == clusterv1.DirectoryGroup {
+			machine = statemachine.NewDirectory(db)
+		}
+		return &measuredMachine{machine, n.metrics}
+	}
+}
+
+func (n *Node) raftConfig(g *Group) config.Config {
+	return config.Config{
+		ShardID: g.id, ReplicaID: g.replicaID,
+		// A leader that cannot reach a majority steps down; a candidate asks
+		// before it disturbs a working group.
+		CheckQuorum: true, PreVote: true,
+		ElectionRTT: 10, HeartbeatRTT: 1,
+		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
+		OrderedConfigChange: true,
+		MaxInMemLogSize:     maxInMemoryLog,
+	}
+}
+
+// Propose replicates a command and returns its result once it is applied.
+//
+// Errors: ErrOverloaded and ErrNotReady (no effect), ErrAmbiguous (unknown), the
+// context's error (unknown).
+func (g *Group) Propose(ctx context.Context, command *raftlogv1.Command) (*raftlogv1.Result, error) {
+	return g.batcher.propose(ctx, command)
+}
+
+// sendEntry proposes one entry and waits for its results.
+func (g *Group) sendEntry(entry *raftlogv1.Entry) (*raftlogv1.Results, error) {
+	encoded, err := entry.MarshalVT()
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	request, err := g.host.Propose(g.session, encoded, proposalTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("group %d: %w", g.id, fromRaft(err))
+	}
+	defer request.Release()
+	outcome := <-request.ResultC()
+	switch {
+	case outcome.Completed():
+		g.metrics.applied(time.Since(start))
+		results := &raftlogv1.Results{}
+		if err := results.UnmarshalVT(outcome.GetResult().Data); err != nil {
+			return nil, fmt.Errorf("group %d: results: %w", g.id, err)
+		}
+		return results, nil
+	case outcome.Dropped():
+		return nil, fmt.Errorf("group %d has no leader: %w", g.id, ErrNotReady)
+	default:
+		// Timed out, or the replica was stopped: the entry may be in the log.
+		return nil, fmt.Errorf("group %d: %w", g.id, ErrAmbiguous)
+	}
+}
+
+// Read answers a query of package statemachine from a state that holds
+// everything that was acknowledged before the call.
+func (g *Group) Read(ctx context.Context, query statemachine.Query) (any, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+	}
+	start := time.Now()
+	answer, err := g.host.SyncRead(ctx, g.id, query)
+	g.metrics.read(time.Since(start))
+	if err != nil && ctx.Err() != nil && !errors.Is(err, statemachine.ErrTooLarge) {
+		return nil, ctx.Err()
+	}
+	return answer, fromRaft(err)
+}
+
+// ReadStale answers a query from whatever the replica has applied.
+func (g *Group) ReadStale(query statemachine.Query) (any, error) {
+	answer, err := g.host.StaleRead(g.id, query)
+	return answer, fromRaft(err)
+}
+
+// stop refuses new work, waits for what is in flight and stops the replica.
+func (g *Group) stop(log *zap.Logger) {
+	g.leader.stop()
+	g.batcher.close()
+	if err := g.host.StopReplica(g.id, g.replicaID); err != nil && !errors.Is(err, dragonboat.ErrShardNotFound) {
+		log.Warn("stopping a replica failed", zap.Uint64("group", g.id), zap.Error(err))
+	}
+}

@@ -1,0 +1,112 @@
+package shardgroup
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// identity says whose data a data directory holds. It is written once, before
+// anything else, and never changes: addresses may, identity may not.
+type identity struct {
+	// Version of the directory's layout.
+	Format    int    `json:"format"`
+	ClusterID string `json:"cluster_id"`
+	NodeID    string `json:"node_id"`
+}
+
+const (
+	identityFormat = 1
+	identityFile   = "identity.json"
+	// Of files that are not complete yet.
+	temporaryPrefix = ".new-"
+)
+
+// ErrDataDir is wrapped by every refusal to use a data directory.
+var ErrDataDir = errors.New("cannot use the data directory")
+
+// loadIdentity reads the identity of a data directory. A directory that is
+// missing or empty gets a new one: it becomes a new cluster.
+func loadIdentity(dir string) (identity, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
+	}
+	content, err := os.ReadFile(filepath.Join(dir, identityFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return newIdentity(dir)
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
+	}
+	// The format comes first: a newer one may have other fields.
+	var id identity
+	if err := json.Unmarshal(content, &id); err != nil {
+		return identity{}, fmt.Errorf("%w %s: %s is damaged (%w): restore the file from a backup, or start with an empty directory", ErrDataDir, dir, identityFile, err)
+	}
+	if id.Format > identityFormat {
+		return identity{}, fmt.Errorf("%w %s: it has format %d, this release knows formats up to %d: run the release that wrote it, or a newer one", ErrDataDir, dir, id.Format, identityFormat)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&id)
+	if err == nil && (id.Format < 1 || uuid.Validate(id.ClusterID) != nil || uuid.Validate(id.NodeID) != nil) {
+		err = errors.New("it does not name a format, a cluster and a node")
+	}
+	if err != nil {
+		return identity{}, fmt.Errorf("%w %s: %s is damaged (%w): restore the file from a backup, or start with an empty directory", ErrDataDir, dir, identityFile, err)
+	}
+	return id, nil
+}
+
+func newIdentity(dir string) (identity, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
+	}
+	// A crash while the identity was written may have left its beginnings.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == temporaryPrefix+identityFile })
+	if len(entries) > 0 {
+		return identity{}, fmt.Errorf("%w %s: it holds files (%s, …) but no %s, so they are not Skerry's: choose an empty or a new directory", ErrDataDir, dir, entries[0].Name(), identityFile)
+	}
+	id := identity{Format: identityFormat, ClusterID: uuid.NewString(), NodeID: uuid.NewString()}
+	content, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		return identity{}, err
+	}
+	if err := writeDurably(dir, identityFile, append(content, '\n')); err != nil {
+		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
+	}
+	return id, nil
+}
+
+// writeDurably makes a file appear whole or not at all, also after a crash.
+func writeDurably(dir, name string, content []byte) error {
+	temporary := filepath.Join(dir, temporaryPrefix+name)
+	file, err := os.Create(temporary)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	if err := os.Rename(temporary, filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,128 @@
+package shardgroup
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	dbsm "github.com/lni/dragonboat/v4/statemachine"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are a node's. Names with the prefix pyroscope_metastore_ are those
+// that Pyroscope's dashboards query; per-group detail has names of its own.
+type metrics struct {
+	registerer prometheus.Registerer
+	collectors []prometheus.Collector
+
+	raftState     *prometheus.GaugeVec
+	applyCommand  prometheus.Histogram
+	readIndexWait prometheus.Histogram
+	fsmApply      prometheus.Histogram
+	fsmEntries    prometheus.Histogram
+
+	batchCommands *prometheus.HistogramVec
+	groupLeading  *prometheus.GaugeVec
+
+	leaderMu  sync.Mutex
+	ledGroups int
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	latency := func(name, help string) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: name, Help: help,
+			Buckets:                     prometheus.ExponentialBuckets(0.0005, 2, 15),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 50, NativeHistogramMinResetDuration: time.Hour,
+		})
+	}
+	m := &metrics{
+		registerer: registerer,
+		raftState: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "pyroscope_metastore_raft_state",
+			Help: "1 for Leader if the node leads any group, for Follower otherwise. One series per process.",
+		}, []string{"state"}),
+		applyCommand:  latency("pyroscope_metastore_raft_apply_command_duration_seconds", "Time from proposing an entry until it is applied."),
+		readIndexWait: latency("pyroscope_metastore_raft_read_index_wait_duration_seconds", "Time of a linearizable read: the read index round and the read itself."),
+		fsmApply:      latency("pyroscope_metastore_fsm_apply_command_duration_seconds", "Time to apply the entries of one call of the state machine."),
+		fsmEntries: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "skerry_group_update_entries", Help: "Raft entries applied in one storage transaction.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}),
+		batchCommands: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "skerry_group_entry_commands", Help: "Commands coalesced into one Raft entry.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}, []string{"group"}),
+		groupLeading: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "skerry_group_leader", Help: "1 if the node's replica leads the group.",
+		}, []string{"group"}),
+	}
+	m.collectors = []prometheus.Collector{m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.groupLeading}
+	registerer.MustRegister(m.collectors...)
+	m.leads(false)
+	return m
+}
+
+func (m *metrics) unregister() {
+	for _, collector := range m.collectors {
+		m.registerer.Unregister(collector)
+	}
+}
+
+// leads publishes exactly one series: dashboards join others on it by process.
+func (m *metrics) leads(any bool) {
+	state, other := "Follower", "Leader"
+	if any {
+		state, other = other, state
+	}
+	m.raftState.DeleteLabelValues(other)
+	m.raftState.WithLabelValues(state).Set(1)
+}
+
+func (m *metrics) group(id uint64) *groupMetrics {
+	label := strconv.FormatUint(id, 10)
+	return &groupMetrics{metrics: m, commands: m.batchCommands.WithLabelValues(label), leader: m.groupLeading.WithLabelValues(label)}
+}
+
+// groupMetrics are the node's metrics with the label of one group.
+type groupMetrics struct {
+	*metrics
+	commands prometheus.Observer
+	leader   prometheus.Gauge
+	led      bool // under leaderMu
+}
+
+func (g *groupMetrics) batch(commands int)            { g.commands.Observe(float64(commands)) }
+func (g *groupMetrics) applied(elapsed time.Duration) { g.applyCommand.Observe(elapsed.Seconds()) }
+func (g *groupMetrics) read(elapsed time.Duration)    { g.readIndexWait.Observe(elapsed.Seconds()) }
+
+func (g *groupMetrics) leading(yes bool) {
+	g.leaderMu.Lock()
+	defer g.leaderMu.Unlock()
+	if yes == g.led {
+		return
+	}
+	g.led = yes
+	if yes {
+		g.ledGroups++
+		g.leader.Set(1)
+	} else {
+		g.ledGroups--
+		g.leader.Set(0)
+	}
+	g.leads(g.ledGroups > 0)
+}
+
+// measuredMachine observes how long a replica's updates take.
+type measuredMachine struct {
+	dbsm.IOnDiskStateMachine
+	metrics *metrics
+}
+
+func (m *measuredMachine) Update(entries []dbsm.Entry) ([]dbsm.Entry, error) {
+	start := time.Now()
+	m.metrics.fsmEntries.Observe(float64(len(entries)))
+	applied, err := m.IOnDiskStateMachine.Update(entries)
+	m.metrics.fsmApply.Observe(time.Since(start).Seconds())
+	return applied, err
+}

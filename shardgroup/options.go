@@ -1,0 +1,80 @@
+package shardgroup
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+)
+
+// Options are a node's settings. The zero value of every field but DataDir is
+// replaced by its default.
+type Options struct {
+	// Folder of the node's identity, Raft log and store. Created if missing.
+	DataDir string
+	// Where other nodes reach this node's Raft transport. Default 127.0.0.1:9099.
+	RaftAddress string
+	// Where routers reach this node's API; recorded in the directory.
+	APIAddress string
+	// Number of data groups of a new cluster. Default 4.
+	Groups int
+	// Number of groups that share the streams of a new cluster. Default
+	// clusterv1.DefaultStreamGroups.
+	StreamGroups int
+	// Raft's unit of time; elections start after about ten of them. Default 50 ms.
+	RTT time.Duration
+	// Bytes of the store's block cache, shared by all groups. 0: the store's default.
+	CacheBytes int64
+	// Bytes of the store's memtable, shared by all groups. 0: the store's default.
+	MemTableBytes int64
+}
+
+const (
+	defaultRaftAddress = "127.0.0.1:9099"
+	defaultGroups      = 4
+	defaultRTT         = 50 * time.Millisecond
+	maxGroups          = 1024
+)
+
+func (o Options) withDefaults() Options {
+	if o.RaftAddress == "" {
+		o.RaftAddress = defaultRaftAddress
+	}
+	if o.Groups == 0 {
+		o.Groups = defaultGroups
+	}
+	if o.StreamGroups == 0 {
+		o.StreamGroups = clusterv1.DefaultStreamGroups(o.Groups)
+	}
+	if o.RTT == 0 {
+		o.RTT = defaultRTT
+	}
+	return o
+}
+
+// Validate reports every fault.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	var errs []error
+	if o.DataDir == "" {
+		errs = append(errs, errors.New("the data directory is not set"))
+	}
+	if _, _, err := net.SplitHostPort(o.RaftAddress); err != nil {
+		errs = append(errs, fmt.Errorf("the Raft address %q is not HOST:PORT: %w", o.RaftAddress, err))
+	}
+	if o.Groups < 1 || o.Groups > maxGroups {
+		errs = append(errs, fmt.Errorf("the number of groups is %d, must be 1 to %d", o.Groups, maxGroups))
+	}
+	if o.StreamGroups < 1 || o.StreamGroups > o.Groups {
+		errs = append(errs, fmt.Errorf("the number of stream groups is %d, must be 1 to the number of groups (%d)", o.StreamGroups, o.Groups))
+	}
+	if o.RTT < time.Millisecond {
+		errs = append(errs, fmt.Errorf("the Raft round trip time is %s, must be at least 1ms", o.RTT))
+	}
+	if o.CacheBytes < 0 || o.MemTableBytes < 0 {
+		errs = append(errs, errors.New("cache and memtable sizes cannot be negative"))
+	}
+	return errors.Join(errs...)
+}
