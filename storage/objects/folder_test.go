@@ -1,0 +1,90 @@
+package objects_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/skerrydb/skerry/storage/objects"
+)
+
+func TestFolder(t *testing.T) {
+	ctx := t.Context()
+	root := filepath.Join(t.TempDir(), "a", "b")
+	folder, err := objects.OpenFolder(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "segments/1/anonymous/01J8E68YM0Z2RRKCY9SYGX3054/block.bin"
+	if _, err := folder.Get(ctx, name); !errors.Is(err, objects.ErrNotFound) {
+		t.Errorf("before Put: %v", err)
+	}
+	for _, content := range [][]byte{[]byte("one"), {}, bytes.Repeat([]byte("two"), 1000)} {
+		if err := folder.Put(ctx, name, content); err != nil {
+			t.Fatal(err)
+		}
+		reopened, err := objects.OpenFolder(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := reopened.Get(ctx, name); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("got %q, %v, want %q", got, err, content)
+		}
+	}
+	if err := folder.Delete(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	if err := folder.Delete(ctx, name); !errors.Is(err, objects.ErrNotFound) {
+		t.Errorf("second Delete: %v", err)
+	}
+	err = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			t.Errorf("%s is left behind", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFolderRefusesNames(t *testing.T) {
+	root := t.TempDir()
+	folder, err := objects.OpenFolder(filepath.Join(root, "objects"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"", ".", "..", "../x", "/x", "a/../../x", "a//b", "a/", ".skerry-x", "a/.skerry-x"} {
+		if err := folder.Put(t.Context(), name, nil); !errors.Is(err, objects.ErrName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if entries, err := os.ReadDir(root); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+func TestOpenFolderOnAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := objects.OpenFolder(path); err == nil {
+		t.Error("a file was opened as object folder")
+	}
+}
+
+func TestFolderHonoursContext(t *testing.T) {
+	folder, err := objects.OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := folder.Put(ctx, "x", nil); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
