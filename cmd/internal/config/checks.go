@@ -1,0 +1,111 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func filled(v *string) func() error {
+	return func() error {
+		if strings.TrimSpace(*v) == "" {
+			return errors.New("must not be empty")
+		}
+		return nil
+	}
+}
+
+func oneOf(v *string, among ...string) func() error {
+	return func() error {
+		if !slices.Contains(among, *v) {
+			return fmt.Errorf("want one of %s", strings.Join(among, ", "))
+		}
+		return nil
+	}
+}
+
+func between[T cmp.Ordered](v *T, low, high T) func() error {
+	return func() error {
+		if *v < low || *v > high {
+			return fmt.Errorf("want %s to %s", readable(low), readable(high))
+		}
+		return nil
+	}
+}
+
+// readable writes a bound as its setting would be written.
+func readable(bound any) string {
+	if n, ok := bound.(int64); ok {
+		return formatBytes(n)
+	}
+	return fmt.Sprint(bound)
+}
+
+func wholeMilliseconds(v *time.Duration, high time.Duration) func() error {
+	return func() error {
+		if *v%time.Millisecond != 0 {
+			return errors.New("want whole milliseconds")
+		}
+		return between(v, time.Millisecond, high)()
+	}
+}
+
+// listenAddress checks an address that only this process uses: the host may be
+// missing (all interfaces), the port may be 0 (any free one).
+func listenAddress(v *string) func() error {
+	return func() error {
+		_, _, err := splitAddress(*v)
+		return err
+	}
+}
+
+// dialAddress checks an address that others are told.
+func dialAddress(v *string) func() error {
+	return func() error {
+		host, port, err := splitAddress(*v)
+		if err != nil {
+			return err
+		}
+		if host == "" || port == 0 {
+			return errors.New("want a host and a port that other nodes can dial")
+		}
+		return nil
+	}
+}
+
+func splitAddress(address string) (host string, port uint64, err error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, errors.New("want HOST:PORT")
+	}
+	port, err = strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return "", 0, errors.New("want a port from 0 to 65535")
+	}
+	return host, port, nil
+}
+
+// distinctAddresses refuses an address that two settings share; any free port
+// never clashes.
+func distinctAddresses(addresses map[string]string) []error {
+	owners := map[string][]string{}
+	for name, address := range addresses {
+		if _, port, err := splitAddress(address); err == nil && port != 0 {
+			owners[address] = append(owners[address], name)
+		}
+	}
+	var faults []error
+	for address, names := range owners {
+		if len(names) > 1 {
+			slices.Sort(names)
+			faults = append(faults, fmt.Errorf("%s are all %q: give each its own port", strings.Join(names, " and "), address))
+		}
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return faults
+}

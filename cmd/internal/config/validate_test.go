@@ -1,0 +1,98 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestValidateReportsEveryFault(t *testing.T) {
+	bad := Serve{
+		GRPCAddress: "nowhere", HTTPAddress: "h:65536", RaftAddress: ":9099",
+		StreamGroups: 2, LogLevel: "loud", LogFormat: "xml",
+		CacheBytes: 1, MemtableBytes: 2 << 30, RaftRTT: 1500 * time.Microsecond,
+	}
+	err := bad.Validate()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		`data-dir is "": must not be empty`,
+		`grpc.address is "nowhere": want HOST:PORT`,
+		`http.address is "h:65536": want a port`,
+		`raft.address is ":9099": want a host and a port`,
+		`groups is "0": want 1 to 1024`,
+		`streams.groups is "2": want 0 to 0`,
+		`log.level is "loud": want one of`,
+		`log.format is "xml": want one of`,
+		`shutdown.timeout is "0s": want 1ms to 1h0m0s`,
+		`store.cache-bytes is "1": want 1MiB to`,
+		`store.memtable-bytes is "2GiB": want 1MiB to 1GiB`,
+		`raft.rtt is "1.5ms": want whole milliseconds`,
+		`limits.max-inflight-requests is "0": want 1 to`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %q", err, want)
+		}
+	}
+	if faults := strings.Count(err.Error(), ";") + 1; faults != 13 {
+		t.Errorf("%d faults, want 13: %v", faults, err)
+	}
+}
+
+func TestAddressesDiffer(t *testing.T) {
+	same := with(func(s *Serve) { s.HTTPAddress, s.RaftAddress = s.GRPCAddress, s.GRPCAddress })
+	if err := same.Validate(); err == nil || !strings.Contains(err.Error(), "grpc.address and http.address and raft.address are all") {
+		t.Errorf("got %v", err)
+	}
+	free := with(func(s *Serve) { s.HTTPAddress, s.GRPCAddress = "127.0.0.1:0", "127.0.0.1:0" })
+	if err := free.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDerivedSettings(t *testing.T) {
+	s := with(func(s *Serve) { s.DataDir = "/d" })
+	if s.ObjectsPath() != "/d/objects" || s.StreamGroupCount() != 1 {
+		t.Errorf("got %s, %d", s.ObjectsPath(), s.StreamGroupCount())
+	}
+	s.ObjectsDir, s.Groups = "/o", 8
+	if s.ObjectsPath() != "/o" || s.StreamGroupCount() != 2 {
+		t.Errorf("got %s, %d", s.ObjectsPath(), s.StreamGroupCount())
+	}
+	if s.StreamGroups = 5; s.StreamGroupCount() != 5 {
+		t.Errorf("got %d", s.StreamGroupCount())
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "512": 512, "1B": 1, "64MiB": 64 << 20, "64 mib": 64 << 20, "1KB": 1000, "2kib": 2048,
+		"3GB": 3e9, "1GiB": 1 << 30, "1TB": 1e12, " 7MB ": 7e6, "8388607TiB": 8388607 << 40,
+	} {
+		got, err := parseBytes(text)
+		if err != nil || got != want {
+			t.Errorf("%q: got %d, %v; want %d", text, got, err, want)
+		}
+		if again, err := parseBytes(formatBytes(want)); err != nil || again != want {
+			t.Errorf("%q: formatted as %s", text, formatBytes(want))
+		}
+	}
+	for _, text := range []string{"", "MiB", "-1", "-1MiB", "1.5GiB", "1XB", "8388608TiB", "9223372036854775808", "1 2"} {
+		if got, err := parseBytes(text); err == nil {
+			t.Errorf("%q: got %d", text, got)
+		}
+	}
+}
+
+func FuzzExpandUndoesEscape(f *testing.F) {
+	for _, seed := range []string{"", "plain", "${A}", "$${A}", "$$${", "$", "a$b${", "${A:b}c"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := expand(escape(text), func(string) (string, bool) { return "", false })
+		if err != nil || got != text {
+			t.Errorf("got %q, %v; want %q", got, err, text)
+		}
+	})
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/skerrydb/skerry/cmd/internal/flags"
+	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
+)
+
+func statusCommand() command {
+	return command{
+		name: "status", summary: "show the cluster's nodes, groups and ranges",
+		detail: `The answering router asks every node. Ranges are shown as the first four digits
+of their bounds in the keyspaces of tenants and streams; ~ stands for digits left
+out. The JSON output has everything in full.
+`,
+		setup: setUpStatus,
+	}
+}
+
+func setUpStatus(set *flag.FlagSet) action {
+	c := clientFlags(set)
+	return func(ctx context.Context, std streams, args []string) error {
+		if len(args) > 0 {
+			return flags.Usagef("unexpected argument %q", args[0])
+		}
+		conn, err := c.dial()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		answer, err := call(ctx, c, adminv1.NewAdminServiceClient(conn).Status, &adminv1.StatusRequest{})
+		if err != nil {
+			return err
+		}
+		view := newStatusView(answer)
+		if c.format.Value == formatJSON {
+			return writeJSON(std.out, view)
+		}
+		return writeStatus(std.out, view)
+	}
+}
+
+func writeStatus(w io.Writer, view statusView) error {
+	_, err := fmt.Fprintf(w, "cluster %s, map version %d, router version %s\n\n",
+		printable(view.ClusterID), view.MapVersion, printable(view.Version))
+	if err != nil {
+		return err
+	}
+	nodes := newGrid("NODE", "STATE", "API", "RAFT", "ERROR")
+	for _, n := range view.Nodes {
+		nodes.row(n.ID, n.State, n.APIAddress, n.RaftAddress, oneLine(n.Error))
+	}
+	if err := nodes.write(w); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	replicas := newGrid("GROUP", "NODE", "REPLICA", "LEADER", "TERM", "APPLIED", "BLOCKS", "SIZE", "RANGES", "ERROR")
+	for _, r := range view.Replicas {
+		if !r.Reported {
+			replicas.row(r.GroupID, short(r.NodeID), r.ReplicaID, "", "", "", "", "", "", oneLine(r.Error))
+			continue
+		}
+		replicas.row(r.GroupID, short(r.NodeID), r.ReplicaID, r.leadership(), r.Term, r.AppliedIndex,
+			r.Blocks, sizeText(r.ObjectBytes), spans(r.Ranges), oneLine(r.Error))
+	}
+	return replicas.write(w)
+}
+
+// short cuts a node's id to what tells nodes apart at a glance.
+func short(id string) string {
+	const digits = 8
+	if len(id) > digits {
+		return id[:digits]
+	}
+	return id
+}
