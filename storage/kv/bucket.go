@@ -30,7 +30,11 @@ func (b *Bucket) Cursor() *Cursor { return &Cursor{bucket: b} }
 func (b *Bucket) isRoot() bool { return b == &b.tx.root }
 
 // exists reports whether the bucket still exists, and brings the copy of its row up to date.
+// The root always exists and needs none: its row holds a sequence at most.
 func (b *Bucket) exists() bool {
+	if b.isRoot() {
+		return true
+	}
 	if b.shape != b.tx.shape {
 		b.reload()
 	}
@@ -39,10 +43,6 @@ func (b *Bucket) exists() bool {
 
 func (b *Bucket) reload() {
 	b.row, b.alive = b.tx.getBucketRow(b.prefix)
-	if b.isRoot() {
-		// The root has a row only once its sequence was set, and holds buckets only.
-		b.alive, b.row.nests = true, true
-	}
 	b.shape = b.tx.shape
 }
 
@@ -115,9 +115,14 @@ func (b *Bucket) Delete(key []byte) error {
 
 // Sequence returns the bucket's counter.
 func (b *Bucket) Sequence() uint64 {
-	if b.tx.db != nil {
-		b.exists()
+	if b.tx.db == nil {
+		return b.row.sequence
 	}
+	if b.isRoot() {
+		row, _ := b.tx.getBucketRow(b.prefix)
+		return row.sequence
+	}
+	b.exists()
 	return b.row.sequence
 }
 

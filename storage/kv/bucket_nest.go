@@ -63,7 +63,7 @@ func (b *Bucket) create(name []byte) (*Bucket, error) {
 		return nil, err
 	}
 	b.shape = b.tx.shape
-	if known := b.tx.buckets[string(key)]; known != nil {
+	if known := b.tx.handles.find(key); known != nil {
 		known.reload() // a handle from before the name's bucket was deleted
 		return known, nil
 	}

@@ -181,6 +181,7 @@ func (c *Cursor) arrive(valid bool, dir int, otherwise placement) (key, value []
 	}
 	c.place, c.onRow, c.dir = placed, true, dir
 	if c.kind == kindBucket {
+		c.passBucket()
 		return c.name, nil
 	}
 	return c.name, c.readValue()
@@ -202,6 +203,24 @@ func (c *Cursor) readElement() error {
 	tx.keyBuf = name
 	c.name, c.kind = tx.arena.copy(name), kind
 	return nil
+}
+
+// passBucket notes the row of the bucket the cursor is on, if that is the row it stands on: the
+// caller will likely open the bucket.
+func (c *Cursor) passBucket() {
+	tx := c.bucket.tx
+	if c.seen != tx.writes {
+		return
+	}
+	key := c.it.Key()
+	if !bytes.Equal(key, c.bucket.child(c.name, endBucket)) {
+		return
+	}
+	row, err := decodeBucketRow(c.readValue())
+	if err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	tx.passed.set(key, row, tx.shape)
 }
 
 func (c *Cursor) readValue() []byte {

@@ -64,9 +64,9 @@ func (b *batcher) add(db *DB, call batchCall) {
 // run runs the group, when it is full or its time has come, whichever is first.
 func (g *batchGroup) run() {
 	g.start.Do(func() {
-		g.timer.Stop()
 		b := &g.db.batches
 		b.mu.Lock()
+		g.timer.Stop()
 		if b.next == g {
 			b.next = nil
 		}

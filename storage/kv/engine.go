@@ -19,7 +19,7 @@ type Engine struct {
 	pebble  *pebble.DB
 	events  *engineEvents
 	durable durable
-	syncer  syncer
+	syncer  *syncer
 	gate    gate // open while the engine is; inside: calls under way
 
 	mu         sync.Mutex
@@ -33,6 +33,8 @@ type Engine struct {
 // namespace is what all handles on one namespace share, one after the other or not.
 type namespace struct {
 	id     uint64
+	meta   []byte     // key of the meta row
+	root   span       // of the root bucket
 	writer sync.Mutex // held by the writing transaction, a restore or a drop
 	txID   uint64     // of the last commit; guarded by writer
 }
@@ -71,7 +73,7 @@ func OpenEngine(dir string, opts EngineOptions) (*Engine, error) {
 		namespaces: map[uint64]*namespace{},
 	}
 	e.tableOptions = tableOptions(opts, store, vfsys, events)
-	e.syncer.flush = e.durable.flush
+	e.syncer = newSyncer(e.durable.flush)
 	e.gate.init()
 	return e, nil
 }
@@ -108,7 +110,7 @@ func (e *Engine) namespace(id uint64) (*namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	ns := &namespace{id: id, txID: meta.txID}
+	ns := &namespace{id: id, meta: metaKey(id), root: newSpan(rootPrefix(id)), txID: meta.txID}
 	e.namespaces[id] = ns
 	return ns, nil
 }

@@ -1,12 +1,15 @@
 package kv
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // flushDelayDeleteRange is how long a range deletion waits in memory for company.
@@ -21,10 +24,17 @@ type engineEvents struct {
 	stalledAt  atomic.Int64
 	diskSlow   atomic.Uint64
 	failures   atomic.Uint64
-	flushErr   chan error // holds at most the first failure nobody has read yet
+	flushErr   chan error // holds at most the first failed flush nobody has read yet
+
+	mu         sync.Mutex
+	flushEnded error // of the latest flush
 }
 
 func newEngineEvents(log *zap.Logger) *engineEvents {
+	// A failing flush is tried again at once, for ever: say so a few times a second.
+	log = log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, 5, 0)
+	}))
 	return &engineEvents{log: log, flushErr: make(chan error, 1)}
 }
 
@@ -61,6 +71,16 @@ func (e *engineEvents) listener() *pebble.EventListener {
 func (e *engineEvents) backgroundError(err error) {
 	e.failures.Add(1)
 	e.log.Error("storage engine background work failed", zap.Error(err))
+	e.mu.Lock()
+	failed := e.flushEnded != nil && errors.Is(err, e.flushEnded)
+	e.mu.Unlock()
+	if !failed {
+		return
+	}
+	select {
+	case e.flushErr <- err:
+	default:
+	}
 }
 
 func (e *engineEvents) dataCorruption(i pebble.DataCorruptionInfo) {
@@ -73,14 +93,12 @@ func (e *engineEvents) slowDisk(i pebble.DiskSlowInfo) {
 	e.log.Warn("disk is slow", zap.Stringer("detail", i))
 }
 
+// flushEnd keeps what ended a flush. It may be no failure: a flush that had nothing to write ends
+// with an error of its own that is not exported.
 func (e *engineEvents) flushEnd(i pebble.FlushInfo) {
-	if i.Err == nil {
-		return
-	}
-	select {
-	case e.flushErr <- i.Err:
-	default:
-	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.flushEnded = i.Err
 }
 
 func (e *engineEvents) stallBegin(i pebble.WriteStallBeginInfo) {

@@ -16,9 +16,8 @@ import (
 //
 // B's flush begins after B called, so everything B committed before is in it.
 type syncer struct {
-	flush func() error
-
-	running sync.Mutex // held by the caller whose flush runs
+	flush   func() error
+	running chan struct{} // capacity 1; full while a flush runs
 
 	mu   sync.Mutex
 	next *syncCall // the flush that has not begun yet
@@ -27,6 +26,10 @@ type syncer struct {
 type syncCall struct {
 	done chan struct{}
 	err  error
+}
+
+func newSyncer(flush func() error) *syncer {
+	return &syncer{flush: flush, running: make(chan struct{}, 1)}
 }
 
 func (s *syncer) sync() error {
@@ -40,12 +43,12 @@ func (s *syncer) sync() error {
 	s.next = c
 	s.mu.Unlock()
 
-	s.running.Lock()
+	s.running <- struct{}{}
 	s.mu.Lock()
 	s.next = nil
 	s.mu.Unlock()
 	c.err = s.flush()
-	s.running.Unlock()
+	<-s.running
 	close(c.done)
 	return c.err
 }

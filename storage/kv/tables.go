@@ -21,6 +21,7 @@ type tables struct {
 	engine    *Engine
 	namespace uint64
 	cover     bool
+	limit     uint64 // bytes of a table before the next one is begun
 	dir       string
 	made      bool
 	paths     []string // of all tables begun
@@ -35,12 +36,12 @@ func (e *Engine) newTables(namespace uint64, cover bool) *tables {
 	dir := e.dir.join(dirScratch, strconv.FormatUint(e.scratch, 10))
 	e.mu.Unlock()
 	start, _ := namespaceSpan(namespace)
-	return &tables{engine: e, namespace: namespace, cover: cover, dir: dir, start: start}
+	return &tables{engine: e, namespace: namespace, cover: cover, limit: tableBytes, dir: dir, start: start}
 }
 
 // add writes the next row.
 func (t *tables) add(key, value []byte) error {
-	if t.w != nil && t.w.Raw().EstimatedSize() >= tableBytes {
+	if t.w != nil && t.w.Raw().EstimatedSize() >= t.limit {
 		if err := t.closeTable(key); err != nil {
 			return err
 		}

@@ -25,12 +25,14 @@ type Tx struct {
 	batch  *pebble.Batch // writable transactions: the writes so far, over the committed state
 
 	root    Bucket
-	buckets map[string]*Bucket // handles given out, by row key; bounded
-	writes  uint64             // rises with each write
-	shape   uint64             // rises with each write of a bucket's row
+	handles handles // of buckets given out lately
+	passed  passedBucket
+	writes  uint64 // rises with each write
+	shape   uint64 // rises with each write of a bucket's row
 
 	arena    arena
 	keyBuf   []byte // the row key in use
+	keyRoom  [128]byte
 	iters    iterators
 	onCommit []func()
 }
@@ -40,27 +42,31 @@ const (
 	maxTxBytes = 4<<30 - 64<<20
 	// rowOverhead is more than a row takes in a batch beside its key and value.
 	rowOverhead = 16
-	// maxCachedBuckets bounds the bucket handles a transaction remembers.
-	maxCachedBuckets = 1024
 )
 
 func newReadTx(db *DB) *Tx {
 	snap := db.engine.pebble.NewSnapshot()
 	tx := &Tx{db: db, reader: snap, snap: snap}
-	tx.init(db.ns.id)
+	tx.init(db.ns)
 	return tx
 }
 
 func newWriteTx(db *DB) *Tx {
 	batch := db.engine.pebble.NewIndexedBatch()
 	tx := &Tx{db: db, writable: true, id: db.ns.txID + 1, reader: batch, batch: batch}
-	tx.init(db.ns.id)
+	tx.init(db.ns)
 	return tx
 }
 
-func (tx *Tx) init(namespace uint64) {
-	tx.root = Bucket{FillPercent: DefaultFillPercent, tx: tx, span: newSpan(rootPrefix(namespace))}
-	tx.root.reload()
+func (tx *Tx) init(ns *namespace) {
+	tx.root = Bucket{
+		FillPercent: DefaultFillPercent,
+		tx:          tx,
+		span:        ns.root,
+		row:         bucketRow{nests: true},
+		alive:       true,
+	}
+	tx.keyBuf = tx.keyRoom[:0]
 }
 
 // ID returns the number of the transaction: for a writer one more than the last commit, for a
@@ -112,7 +118,7 @@ func (tx *Tx) Commit() error {
 // apply hands the batch, with the meta row that numbers it, to the storage engine.
 func (tx *Tx) apply() error {
 	meta := metaRow{txID: tx.id}.encode()
-	if err := tx.batch.Set(metaKey(tx.db.ns.id), meta[:], nil); err != nil {
+	if err := tx.batch.Set(tx.db.ns.meta, meta[:], nil); err != nil {
 		return err
 	}
 	tx.iters.close()
@@ -169,7 +175,8 @@ func (tx *Tx) end() {
 		tx.db.engine.events.Errorf("free transaction: %v", err)
 	}
 	db := tx.db
-	tx.db, tx.reader, tx.snap, tx.batch, tx.buckets = nil, nil, nil, nil, nil
+	tx.db, tx.reader, tx.snap, tx.batch = nil, nil, nil, nil
+	tx.handles = handles{}
 	db.ended(tx)
 }
 

@@ -1,5 +1,7 @@
 package kv
 
+import "bytes"
+
 // Cursor returns a cursor over the buckets of the root. All values are nil.
 func (tx *Tx) Cursor() *Cursor { return tx.root.Cursor() }
 
@@ -44,13 +46,16 @@ func (tx *Tx) ForEach(fn func(name []byte, b *Bucket) error) error {
 
 // openBucket returns the handle of the bucket whose row is key, nil if there is none.
 func (tx *Tx) openBucket(key []byte) *Bucket {
-	if b := tx.buckets[string(key)]; b != nil {
+	if b := tx.handles.find(key); b != nil {
 		if b.exists() {
 			return b
 		}
 		return nil
 	}
-	row, found := tx.getBucketRow(key)
+	row, found := tx.passed.get(key, tx.shape)
+	if !found {
+		row, found = tx.getBucketRow(key)
+	}
 	if !found {
 		return nil
 	}
@@ -67,11 +72,50 @@ func (tx *Tx) newBucket(key []byte, row bucketRow) *Bucket {
 		alive:       true,
 		shape:       tx.shape,
 	}
-	if len(tx.buckets) < maxCachedBuckets {
-		if tx.buckets == nil {
-			tx.buckets = map[string]*Bucket{}
-		}
-		tx.buckets[string(key)] = b
-	}
+	tx.handles.add(b)
 	return b
+}
+
+// handles remembers the buckets a transaction opened last, so that opening one again costs no read.
+// There are few: going through them is cheaper than keeping a map.
+type handles struct {
+	known []*Bucket
+	next  int // the one to forget, once the list is full
+}
+
+const maxHandles = 64
+
+// find returns the handle of the bucket whose row is key, nil if it is not known.
+func (h *handles) find(key []byte) *Bucket {
+	for _, b := range h.known {
+		if bytes.Equal(b.prefix, key) {
+			return b
+		}
+	}
+	return nil
+}
+
+func (h *handles) add(b *Bucket) {
+	if len(h.known) < maxHandles {
+		h.known = append(h.known, b)
+		return
+	}
+	h.known[h.next] = b
+	h.next = (h.next + 1) % maxHandles
+}
+
+// passedBucket is the row of a bucket that a cursor came by: walking a tree, the next bucket to be
+// opened is that one, and its row need not be read again.
+type passedBucket struct {
+	key   []byte
+	row   bucketRow
+	shape uint64 // the transaction's when the row was read
+}
+
+func (p *passedBucket) set(key []byte, row bucketRow, shape uint64) {
+	p.key, p.row, p.shape = append(p.key[:0], key...), row, shape
+}
+
+func (p *passedBucket) get(key []byte, shape uint64) (row bucketRow, found bool) {
+	return p.row, p.shape == shape && bytes.Equal(p.key, key)
 }
