@@ -18,9 +18,10 @@ const (
 	// Commands and bytes of one Raft entry. A single larger command travels alone.
 	maxEntryCommands = 1024
 	maxEntryBytes    = 1 << 20
-	// Entries in flight. The cost of an entry, not of a byte, limits a group:
-	// one fills the entries best, a second hides the wait for the first.
-	maxEntriesInFlight = 2
+	// Entries in flight. The cost of an entry, not of a byte, limits a group, and
+	// one in flight fills the entries best: with 16 callers it carries 7 blocks
+	// an entry and half again as many blocks a second as two, which carry 4.
+	maxEntriesInFlight = 1
 )
 
 // sendEntry proposes one entry and waits until it is applied.

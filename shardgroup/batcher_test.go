@@ -175,20 +175,28 @@ func TestBatcherDropsTheAbandoned(t *testing.T) {
 	})
 }
 
+// The failure of an entry is that of all its commands, and of no others.
 func TestBatcherSharesFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, log := newTestBatcher()
-		failures := make(chan error, 3)
-		for range 3 {
+		const together = 3
+		failures := make(chan error, maxEntriesInFlight+together)
+		for range cap(failures) {
 			go func() {
 				_, err := b.propose(t.Context(), payload(0, 0))
 				failures <- err
 			}()
 			synctest.Wait()
 		}
-		for range 3 {
-			log.release <- ErrAmbiguous
+		for range maxEntriesInFlight {
+			log.release <- nil
 			synctest.Wait()
+			if err := <-failures; err != nil {
+				t.Errorf("got %v", err)
+			}
+		}
+		log.release <- ErrAmbiguous
+		for range together {
 			if err := <-failures; !errors.Is(err, ErrAmbiguous) {
 				t.Errorf("got %v", err)
 			}

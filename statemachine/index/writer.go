@@ -21,6 +21,8 @@ type openShard struct {
 	bucket  *kv.Bucket
 	record  Record
 	strings *stringTable
+	// Bounds of the tenants met so far, as stored.
+	tenants map[string]Bounds
 	dirty   bool
 }
 
@@ -80,7 +82,7 @@ func (w *Writer) open(key ShardKey) (*openShard, error) {
 	if err != nil {
 		return nil, err
 	}
-	shard := &openShard{record: Record{Bounds: Bounds{math.MaxInt64, math.MinInt64}}}
+	shard := &openShard{record: Record{Bounds: Bounds{math.MaxInt64, math.MinInt64}}, tenants: map[string]Bounds{}}
 	if shard.bucket = root.Bucket(name); shard.bucket == nil {
 		if shard.bucket, err = root.CreateBucket(name); err != nil {
 			return nil, err
@@ -119,22 +121,36 @@ func (s *openShard) widenTenants(block *metastorev1.BlockMeta) error {
 		if tenant == "" {
 			continue
 		}
+		before, known, err := s.tenantBounds(tenant)
+		if err != nil {
+			return err
+		}
 		bounds := Bounds{dataset.GetMinTime(), dataset.GetMaxTime()}
-		if stored := s.bucket.Get(tenantKey(tenant)); stored != nil {
-			before, err := decodeBounds(stored)
-			if err != nil {
-				return err
-			}
+		if known {
 			bounds.widen(before)
-			if bounds == before {
-				continue
-			}
+		}
+		if known && bounds == before {
+			continue
 		}
 		if err := s.bucket.Put(tenantKey(tenant), bounds.append(nil)); err != nil {
 			return err
 		}
+		s.tenants[tenant] = bounds
 	}
 	return nil
+}
+
+func (s *openShard) tenantBounds(tenant string) (Bounds, bool, error) {
+	if bounds, ok := s.tenants[tenant]; ok {
+		return bounds, true, nil
+	}
+	stored := s.bucket.Get(tenantKey(tenant))
+	if stored == nil {
+		return Bounds{}, false, nil
+	}
+	bounds, err := decodeBounds(stored)
+	s.tenants[tenant] = bounds
+	return bounds, true, err
 }
 
 // Flush writes the records of the shards that changed.

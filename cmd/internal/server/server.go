@@ -54,10 +54,7 @@ type server struct {
 // Run serves until the context ends, then stops in order. It writes what the
 // operator needs to know at the start to stdout.
 func Run(ctx context.Context, settings config.Serve, stdout io.Writer, log *zap.Logger) error {
-	s := &server{settings: settings, log: log, metrics: prometheus.NewRegistry()}
-	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.setPhase("starting")
+	s := newServer(settings, log)
 	failed := make(chan error, 2)
 	if err := s.start(ctx, stdout, failed); err != nil {
 		return errors.Join(err, s.stop())
@@ -69,6 +66,14 @@ func Run(ctx context.Context, settings config.Serve, stdout io.Writer, log *zap.
 	case err = <-failed:
 	}
 	return errors.Join(err, s.stop())
+}
+
+func newServer(settings config.Serve, log *zap.Logger) *server {
+	s := &server{settings: settings, log: log, metrics: prometheus.NewRegistry()}
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.setPhase("starting")
+	return s
 }
 
 func (s *server) start(ctx context.Context, stdout io.Writer, failed chan<- error) error {
