@@ -83,10 +83,12 @@ func (b *batcher) enqueue(p *proposal) error {
 		return fmt.Errorf("%w: it is shutting down", ErrNotReady)
 	}
 	if len(b.waiting) >= maxWaitingCommands || b.bytes+p.size > maxWaitingBytes {
+		b.metrics.overloads.Inc()
 		return fmt.Errorf("%w: %d commands with %d bytes wait", ErrOverloaded, len(b.waiting), b.bytes)
 	}
 	b.waiting = append(b.waiting, p)
 	b.bytes += p.size
+	b.metrics.queued.Inc()
 	if b.inFlight < maxEntriesInFlight {
 		b.inFlight++
 		go b.drain()
@@ -125,6 +127,7 @@ func (b *batcher) take() []*proposal {
 		batch = append(batch, p)
 		bytes += p.size
 	}
+	b.metrics.queued.Sub(float64(taken))
 	if b.waiting = b.waiting[taken:]; len(b.waiting) == 0 {
 		b.waiting = nil // lets go of the array
 	}

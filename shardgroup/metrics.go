@@ -22,6 +22,8 @@ type metrics struct {
 	fsmEntries    prometheus.Histogram
 
 	batchCommands *prometheus.HistogramVec
+	waiting       *prometheus.GaugeVec
+	refused       *prometheus.CounterVec
 	groupLeading  *prometheus.GaugeVec
 
 	leaderMu  sync.Mutex
@@ -53,11 +55,17 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "skerry_group_entry_commands", Help: "Commands coalesced into one Raft entry.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}, []string{"group"}),
+		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "skerry_group_waiting_commands", Help: "Commands that wait for an entry in flight.",
+		}, []string{"group"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_group_refused_commands_total", Help: "Commands refused because the group's queue was full.",
+		}, []string{"group"}),
 		groupLeading: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "skerry_group_leader", Help: "1 if the node's replica leads the group.",
 		}, []string{"group"}),
 	}
-	m.collectors = []prometheus.Collector{m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.groupLeading}
+	m.collectors = []prometheus.Collector{m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.waiting, m.refused, m.groupLeading}
 	registerer.MustRegister(m.collectors...)
 	m.leads(false)
 	return m
@@ -81,15 +89,20 @@ func (m *metrics) leads(any bool) {
 
 func (m *metrics) group(id uint64) *groupMetrics {
 	label := strconv.FormatUint(id, 10)
-	return &groupMetrics{metrics: m, commands: m.batchCommands.WithLabelValues(label), leader: m.groupLeading.WithLabelValues(label)}
+	return &groupMetrics{
+		metrics: m, commands: m.batchCommands.WithLabelValues(label), leader: m.groupLeading.WithLabelValues(label),
+		queued: m.waiting.WithLabelValues(label), overloads: m.refused.WithLabelValues(label),
+	}
 }
 
 // groupMetrics are the node's metrics with the label of one group.
 type groupMetrics struct {
 	*metrics
-	commands prometheus.Observer
-	leader   prometheus.Gauge
-	led      bool // under leaderMu
+	commands  prometheus.Observer
+	queued    prometheus.Gauge
+	overloads prometheus.Counter
+	leader    prometheus.Gauge
+	led       bool // under leaderMu
 }
 
 func (g *groupMetrics) batch(commands int)            { g.commands.Observe(float64(commands)) }

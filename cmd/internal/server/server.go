@@ -165,13 +165,16 @@ func (s *server) stop() error {
 	if s.node != nil {
 		err = s.node.Close()
 	}
-	for _, listener := range []net.Listener{s.grpcListener, s.httpListener} {
-		if listener != nil {
-			listener.Close() // already closed by a server that ran
-		}
+	// A server that ran has closed its listener. After a start that failed half
+	// way it may still be open.
+	if s.grpcListener != nil {
+		s.grpcListener.Close()
 	}
-	if s.http != nil {
+	switch {
+	case s.http != nil:
 		err = errors.Join(err, s.http.Close())
+	case s.httpListener != nil:
+		err = errors.Join(err, s.httpListener.Close())
 	}
 	return err
 }
