@@ -65,7 +65,9 @@ func Run(ctx context.Context, settings config.Serve, stdout io.Writer, log *zap.
 		log.Info("stopping", zap.Duration("at_most", settings.ShutdownTimeout))
 	case err = <-failed:
 	}
-	return errors.Join(err, s.stop())
+	err = errors.Join(err, s.stop())
+	log.Info("stopped")
+	return err
 }
 
 func newServer(settings config.Serve, log *zap.Logger) *server {
