@@ -44,7 +44,12 @@ func loadHeader(tx *kv.Tx) (header, error) {
 	if bucket == nil {
 		return header{}, nil
 	}
-	b := bucket.Get(stateKey)
+	h, err := decodeHeader(bucket.Get(stateKey))
+	h.clusterID = string(bucket.Get(clusterKey))
+	return h, err
+}
+
+func decodeHeader(b []byte) (header, error) {
 	if len(b) < headerFixed || b[0] != headerFormat {
 		return header{}, errHeader
 	}
@@ -52,7 +57,6 @@ func loadHeader(tx *kv.Tx) (header, error) {
 	return header{
 		applied: word(0), logTime: int64(word(1)), leaderEpoch: word(2), groupID: word(3),
 		blocks: word(4), objectBytes: word(5), leader: string(b[headerFixed:]),
-		clusterID: string(bucket.Get(clusterKey)),
 	}, nil
 }
 

@@ -31,7 +31,7 @@ type command struct {
 
 // commands is the table, in the order of help.
 func commands() []command {
-	return []command{
+	return append([]command{
 		serveCommand(),
 		blockAddCommand(),
 		blockGetCommand(),
@@ -40,7 +40,7 @@ func commands() []command {
 		tenantsCommand(),
 		statusCommand(),
 		versionCommand(),
-	}
+	}, inspectCommands()...)
 }
 
 // dispatch finds the command that args begin with and runs it.

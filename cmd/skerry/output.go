@@ -21,7 +21,10 @@ func writeJSON(w io.Writer, document any) error {
 }
 
 // grid is a table for people: columns apart by spaces, no lines.
-type grid struct{ writer table.Writer }
+type grid struct {
+	writer table.Writer
+	rows   []table.Row
+}
 
 func newGrid(columns ...any) *grid {
 	writer := table.NewWriter()
@@ -32,7 +35,7 @@ func newGrid(columns ...any) *grid {
 	writer.SetStyle(style)
 	writer.SuppressTrailingSpaces()
 	writer.AppendHeader(columns)
-	return &grid{writer}
+	return &grid{writer: writer}
 }
 
 // row adds a row. Text of others is made harmless.
@@ -42,10 +45,14 @@ func (g *grid) row(cells ...any) {
 			cells[i] = printable(words)
 		}
 	}
-	g.writer.AppendRow(cells)
+	g.rows = append(g.rows, cells)
 }
 
+// append adds the rows of another grid.
+func (g *grid) append(other *grid) { g.rows = append(g.rows, other.rows...) }
+
 func (g *grid) write(w io.Writer) error {
+	g.writer.AppendRows(g.rows)
 	_, err := fmt.Fprintln(w, g.writer.Render())
 	return err
 }
