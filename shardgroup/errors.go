@@ -13,6 +13,7 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/proto/selector"
 	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/storage/kv"
 )
 
 var (
@@ -114,7 +115,8 @@ func fromRaft(err error) error {
 		return context.Canceled
 	case errors.Is(err, dragonboat.ErrTimeoutTooSmall):
 		return context.DeadlineExceeded
-	case errors.Is(err, dragonboat.ErrShardNotFound), errors.Is(err, dragonboat.ErrShardNotReady),
+	case errors.Is(err, kv.ErrDatabaseNotOpen), // the node is closing
+		errors.Is(err, dragonboat.ErrShardNotFound), errors.Is(err, dragonboat.ErrShardNotReady),
 		errors.Is(err, dragonboat.ErrShardNotInitialized), errors.Is(err, dragonboat.ErrShardClosed),
 		errors.Is(err, dragonboat.ErrClosed), errors.Is(err, dragonboat.ErrAborted),
 		errors.Is(err, dragonboat.ErrTimeout):

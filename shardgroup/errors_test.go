@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lni/dragonboat/v4"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -13,6 +14,7 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/proto/selector"
 	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/storage/kv"
 )
 
 func TestStatusOfErrors(t *testing.T) {
@@ -56,6 +58,23 @@ func TestStatusOfErrors(t *testing.T) {
 		}
 	}
 	if toStatus(nil, 1) != nil {
+		t.Error("no error became one")
+	}
+}
+
+func TestFromRaft(t *testing.T) {
+	for _, test := range []struct{ raft, want error }{
+		{dragonboat.ErrSystemBusy, ErrOverloaded}, {dragonboat.ErrPayloadTooBig, ErrBadRequest},
+		{dragonboat.ErrCanceled, context.Canceled}, {dragonboat.ErrTimeoutTooSmall, context.DeadlineExceeded},
+		{dragonboat.ErrShardNotFound, ErrNotReady}, {dragonboat.ErrShardNotReady, ErrNotReady},
+		{dragonboat.ErrShardClosed, ErrNotReady}, {dragonboat.ErrClosed, ErrNotReady}, {dragonboat.ErrTimeout, ErrNotReady},
+		{kv.ErrDatabaseNotOpen, ErrNotReady}, {statemachine.ErrTooLarge, statemachine.ErrTooLarge},
+	} {
+		if got := fromRaft(fmt.Errorf("wrapped: %w", test.raft)); !errors.Is(got, test.want) {
+			t.Errorf("%v became %v, want %v", test.raft, got, test.want)
+		}
+	}
+	if fromRaft(nil) != nil {
 		t.Error("no error became one")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
@@ -22,7 +21,7 @@ import (
 const (
 	// An entry that is not applied after this time has an unknown outcome.
 	proposalTimeout = 5 * time.Second
-	// A read without a deadline of its own.
+	// A read ends after this time, whatever its caller allows.
 	readTimeout = 20 * time.Second
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
@@ -42,9 +41,6 @@ type Group struct {
 	batcher   *batcher
 	leader    *leadership
 	metrics   *groupMetrics
-
-	// The epoch that this replica claimed as leader, 0 if it does not lead.
-	leaderEpoch atomic.Uint64
 }
 
 // startGroup starts (or restarts) the node's replica.
@@ -66,7 +62,10 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 		return nil, err
 	}
 	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics)
-	g.leader = newLeadership(g, n.identity.NodeID, n.log)
+	g.leader = &leadership{
+		replicaID: replicaID, claimTerm: g.claim(n.identity.NodeID), metrics: g.metrics,
+		log: n.log.With(zap.Uint64("group", g.id)),
+	}
 	n.addGroup(g)
 	// Initial members are given once: a replica that was started before knows
 	// its members from its own log.
@@ -118,8 +117,8 @@ func (n *Node) raftConfig(g *Group) config.Config {
 
 // Propose replicates a command and returns its result once it is applied.
 //
-// Errors: ErrOverloaded and ErrNotReady (no effect), ErrAmbiguous (unknown), the
-// context's error (unknown).
+// Errors: ErrOverloaded, ErrNotReady and ErrBadRequest (no effect), ErrAmbiguous
+// (unknown), the context's error (unknown).
 func (g *Group) Propose(ctx context.Context, command *raftlogv1.Command) (*raftlogv1.Result, error) {
 	return g.batcher.propose(ctx, command)
 }
@@ -154,13 +153,9 @@ func (g *Group) sendEntry(entry *raftlogv1.Entry) (*raftlogv1.Results, error) {
 }
 
 // Read answers a query of package statemachine from a state that holds
-// everything that was acknowledged before the call.
+// everything that was acknowledged before the call. The context must have a
+// deadline.
 func (g *Group) Read(ctx context.Context, query statemachine.Query) (any, error) {
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, readTimeout)
-		defer cancel()
-	}
 	start := time.Now()
 	answer, err := g.host.SyncRead(ctx, g.id, query)
 	g.metrics.read(time.Since(start))

@@ -5,21 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4/raftio"
 	"go.uber.org/zap"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
-	"github.com/skerrydb/skerry/statemachine"
 )
 
 // leadership follows who leads a group. When it is this replica, it claims a
 // new leader epoch through the log before anything may be planned under it.
 type leadership struct {
-	group  *Group
-	nodeID string
-	log    *zap.Logger
+	replicaID uint64
+	// claimTerm proposes the claim of a term and returns the epoch it got.
+	claimTerm func(ctx context.Context, term uint64) (uint64, error)
+	metrics   *groupMetrics
+	log       *zap.Logger
+
+	// The epoch that this replica claimed as leader, 0 if it does not lead or
+	// has not claimed it yet.
+	epoch atomic.Uint64
 
 	mu     sync.Mutex
 	info   raftio.LeaderInfo
@@ -28,12 +34,8 @@ type leadership struct {
 	done   sync.WaitGroup
 }
 
-func newLeadership(g *Group, nodeID string, log *zap.Logger) *leadership {
-	return &leadership{group: g, nodeID: nodeID, log: log.With(zap.Uint64("group", g.id))}
-}
-
-// observe takes a leader event. It is called inline by dragonboat and must not
-// block: the claim runs in a goroutine of the tenure.
+// observe takes a leader event. Events of all groups of the node come from one
+// goroutine, so it must not wait: the claim runs in a goroutine of the tenure.
 func (l *leadership) observe(info raftio.LeaderInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -43,43 +45,49 @@ func (l *leadership) observe(info raftio.LeaderInfo) {
 	if l.closed || l.leads() == led && sameTerm {
 		return
 	}
-	if l.cancel != nil {
-		l.cancel()
-		l.cancel = nil
-	}
-	l.group.leaderEpoch.Store(0)
-	l.group.metrics.leading(l.leads())
+	l.endTenure()
+	l.metrics.leading(l.leads())
 	if !l.leads() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
-	l.done.Add(1)
-	go func() {
-		defer l.done.Done()
-		l.tenure(ctx)
-	}()
+	l.done.Go(func() { l.tenure(ctx, info.Term) })
 }
 
 func (l *leadership) leads() bool {
-	return l.info.LeaderID != 0 && l.info.LeaderID == l.group.replicaID
+	return l.info.LeaderID != 0 && l.info.LeaderID == l.replicaID
+}
+
+func (l *leadership) endTenure() {
+	if l.cancel != nil {
+		l.cancel()
+		l.cancel = nil
+	}
+	l.epoch.Store(0)
 }
 
 const claimRetry = 100 * time.Millisecond
 
 // tenure claims the leader epoch, and tries again until it has it or the
-// tenure ends.
-func (l *leadership) tenure(ctx context.Context) {
+// tenure ends. A claim that is refused is not repeated: a leader of a later
+// term has claimed, and this one is about to hear of it.
+func (l *leadership) tenure(ctx context.Context, term uint64) {
 	for {
-		epoch, err := l.claim(ctx)
-		if err == nil {
-			l.log.Debug("claimed leadership", zap.Uint64("epoch", epoch))
+		attempt, cancel := context.WithTimeout(ctx, proposalTimeout)
+		epoch, err := l.claimTerm(attempt, term)
+		cancel()
+		switch {
+		case err == nil:
 			l.publish(ctx, epoch)
 			return
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrRefused):
+			l.log.Info("a later leader claimed the group first", zap.Uint64("term", term), zap.Error(err))
+			return
 		}
-		if !errors.Is(err, ErrNotReady) && !errors.Is(err, ErrAmbiguous) && ctx.Err() == nil {
-			l.log.Warn("claiming leadership failed, will retry", zap.Error(err))
-		}
+		l.log.Debug("claiming leadership failed, will retry", zap.Uint64("term", term), zap.Error(err))
 		select {
 		case <-ctx.Done():
 			return
@@ -88,37 +96,12 @@ func (l *leadership) tenure(ctx context.Context) {
 	}
 }
 
-func (l *leadership) claim(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, proposalTimeout)
-	defer cancel()
-	answer, err := l.group.Read(ctx, statemachine.ReadStatus{})
-	if err != nil {
-		return 0, err
-	}
-	payload, err := (&raftlogv1.ClaimLeadership{NodeId: l.nodeID, PreviousEpoch: answer.(statemachine.Status).LeaderEpoch}).MarshalVT()
-	if err != nil {
-		return 0, err
-	}
-	result, err := l.group.Propose(ctx, &raftlogv1.Command{
-		Kind: raftlogv1.Kind_KIND_CLAIM_LEADERSHIP, RequestId: newRequestID(), Payload: payload,
-	})
-	if err != nil {
-		return 0, err
-	}
-	switch result.GetStatus() {
-	case raftlogv1.Result_STATUS_OK, raftlogv1.Result_STATUS_ALREADY:
-		return result.GetLeaderEpoch(), nil
-	default:
-		return 0, fmt.Errorf("%w: %s", ErrRefused, result.GetMessage())
-	}
-}
-
 // publish makes the epoch visible, unless the tenure ended meanwhile.
 func (l *leadership) publish(ctx context.Context, epoch uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ctx.Err() == nil {
-		l.group.leaderEpoch.Store(epoch)
+		l.epoch.Store(epoch)
 	}
 }
 
@@ -126,10 +109,29 @@ func (l *leadership) publish(ctx context.Context, epoch uint64) {
 func (l *leadership) stop() {
 	l.mu.Lock()
 	l.closed = true
-	if l.cancel != nil {
-		l.cancel()
-		l.cancel = nil
-	}
+	l.endTenure()
 	l.mu.Unlock()
 	l.done.Wait()
+}
+
+// claim proposes the claim of a term for a node.
+func (g *Group) claim(nodeID string) func(context.Context, uint64) (uint64, error) {
+	return func(ctx context.Context, term uint64) (uint64, error) {
+		payload, err := (&raftlogv1.ClaimLeadership{NodeId: nodeID, Term: term}).MarshalVT()
+		if err != nil {
+			return 0, err
+		}
+		result, err := g.Propose(ctx, &raftlogv1.Command{
+			Kind: raftlogv1.Kind_KIND_CLAIM_LEADERSHIP, RequestId: newRequestID(), Payload: payload,
+		})
+		if err != nil {
+			return 0, err
+		}
+		switch result.GetStatus() {
+		case raftlogv1.Result_STATUS_OK, raftlogv1.Result_STATUS_ALREADY:
+			return result.GetLeaderEpoch(), nil
+		default:
+			return 0, fmt.Errorf("%w: %s", ErrRefused, result.GetMessage())
+		}
+	}
 }

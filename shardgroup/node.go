@@ -133,7 +133,7 @@ func (n *Node) ClusterID() string { return n.identity.ClusterID }
 // leader, 0 if it does not lead or has not claimed it yet.
 func (n *Node) LeaderEpoch(groupID uint64) uint64 {
 	if g := n.group(groupID); g != nil {
-		return g.leaderEpoch.Load()
+		return g.leader.epoch.Load()
 	}
 	return 0
 }
@@ -223,7 +223,7 @@ func untilReady(ctx context.Context, step func(context.Context) error) error {
 		attempt, cancel := context.WithTimeout(ctx, proposalTimeout)
 		err := step(attempt)
 		cancel()
-		retry := errors.Is(err, ErrNotReady) || errors.Is(err, ErrAmbiguous) || errors.Is(err, context.DeadlineExceeded)
+		retry := errors.Is(err, ErrNotReady) || errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrOverloaded) || errors.Is(err, context.DeadlineExceeded)
 		if err == nil || !retry {
 			return err
 		}
@@ -234,6 +234,9 @@ func untilReady(ctx context.Context, step func(context.Context) error) error {
 		}
 	}
 }
+
+// requestIDBytes is the length of the id that all attempts of a command share.
+const requestIDBytes = 16
 
 func newRequestID() []byte {
 	id := uuid.New()

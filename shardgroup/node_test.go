@@ -1,6 +1,7 @@
 package shardgroup_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -257,14 +258,20 @@ func TestNodeAnswersBadRequests(t *testing.T) {
 		err  error
 		want codes.Code
 	}{
-		"unknown group":               {add(func(r *nodev1.AddBlockRequest) { r.GroupId = 99 }), codes.Aborted},
-		"no range":                    {add(func(r *nodev1.AddBlockRequest) { r.Range = nil }), codes.InvalidArgument},
-		"stale epoch":                 {add(func(r *nodev1.AddBlockRequest) { r.Range.Epoch = 0 }), codes.Aborted},
-		"newer epoch":                 {add(func(r *nodev1.AddBlockRequest) { r.Range.Epoch = 9 }), codes.Unavailable},
-		"other point":                 {add(func(r *nodev1.AddBlockRequest) { r.Range.Lo++; r.Range.Hi++ }), codes.InvalidArgument},
-		"not a block":                 {add(func(r *nodev1.AddBlockRequest) { r.Block = []byte("x") }), codes.InvalidArgument},
-		"no block":                    {add(func(r *nodev1.AddBlockRequest) { r.Block = nil }), codes.InvalidArgument},
-		"huge block":                  {add(func(r *nodev1.AddBlockRequest) { r.Block = make([]byte, metastorev1.MaxBlockBytes+1) }), codes.InvalidArgument},
+		"unknown group":      {add(func(r *nodev1.AddBlockRequest) { r.GroupId = 99 }), codes.Aborted},
+		"no range":           {add(func(r *nodev1.AddBlockRequest) { r.Range = nil }), codes.InvalidArgument},
+		"stale epoch":        {add(func(r *nodev1.AddBlockRequest) { r.Range.Epoch = 0 }), codes.Aborted},
+		"newer epoch":        {add(func(r *nodev1.AddBlockRequest) { r.Range.Epoch = 9 }), codes.Unavailable},
+		"other point":        {add(func(r *nodev1.AddBlockRequest) { r.Range.Lo++; r.Range.Hi++ }), codes.InvalidArgument},
+		"not a block":        {add(func(r *nodev1.AddBlockRequest) { r.Block = []byte("x") }), codes.InvalidArgument},
+		"no block":           {add(func(r *nodev1.AddBlockRequest) { r.Block = nil }), codes.InvalidArgument},
+		"huge block":         {add(func(r *nodev1.AddBlockRequest) { r.Block = make([]byte, metastorev1.MaxBlockBytes+1) }), codes.InvalidArgument},
+		"no request id":      {add(func(r *nodev1.AddBlockRequest) { r.RequestId = nil }), codes.InvalidArgument},
+		"endless request id": {add(func(r *nodev1.AddBlockRequest) { r.RequestId = make([]byte, 1<<20) }), codes.InvalidArgument},
+		"too many datasets": {add(func(r *nodev1.AddBlockRequest) {
+			r.Block = append(r.Block, bytes.Repeat([]byte{0x52, 0}, metastorev1.MaxDatasets)...)
+		}), codes.InvalidArgument},
+		"overlapping ranges":          {read(&nodev1.QueryRequest{GroupId: 2, Selector: "{}", Ranges: []*clusterv1.RangeRef{{Keyspace: 2, Hi: 9}, {Keyspace: 2, Lo: 8}}}), codes.InvalidArgument},
 		"cancelled":                   {cancelled, codes.Canceled},
 		"bad selector":                {read(&nodev1.QueryRequest{GroupId: 2, Selector: "{"}), codes.InvalidArgument},
 		"query without range":         {read(&nodev1.QueryRequest{GroupId: 2, Selector: "{}", Ranges: []*clusterv1.RangeRef{nil}}), codes.InvalidArgument},

@@ -1,8 +1,10 @@
 package shardgroup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 
@@ -31,11 +33,8 @@ func (s service) AddBlock(ctx context.Context, request *nodev1.AddBlockRequest) 
 }
 
 func (s service) addBlock(ctx context.Context, request *nodev1.AddBlockRequest) (bool, error) {
-	if len(request.GetBlock()) > metastorev1.MaxBlockBytes {
-		return false, fmt.Errorf("%w: the block's metadata has %d bytes, at most %d are allowed", ErrBadRequest, len(request.GetBlock()), metastorev1.MaxBlockBytes)
-	}
-	if !request.GetRange().Valid() {
-		return false, fmt.Errorf("%w: no valid range", ErrBadRequest)
+	if err := checkAddBlock(request); err != nil {
+		return false, err
 	}
 	group, err := s.group(request.GetGroupId())
 	if err != nil {
@@ -64,6 +63,28 @@ func (s service) addBlock(ctx context.Context, request *nodev1.AddBlockRequest) 
 	}
 }
 
+// checkAddBlock refuses what would only be refused after it was replicated, and
+// what is too large to be replicated. Nothing but this bounds the log.
+func checkAddBlock(request *nodev1.AddBlockRequest) error {
+	if len(request.GetBlock()) > metastorev1.MaxBlockBytes {
+		return fmt.Errorf("%w: the block's metadata has %d bytes, at most %d are allowed", ErrBadRequest, len(request.GetBlock()), metastorev1.MaxBlockBytes)
+	}
+	if len(request.GetRequestId()) != requestIDBytes {
+		return fmt.Errorf("%w: the request id has %d bytes, want %d", ErrBadRequest, len(request.GetRequestId()), requestIDBytes)
+	}
+	if !request.GetRange().Valid() {
+		return fmt.Errorf("%w: no valid range", ErrBadRequest)
+	}
+	block := &metastorev1.BlockMeta{}
+	if err := block.UnmarshalVT(request.GetBlock()); err != nil {
+		return fmt.Errorf("%w: not a block's metadata: %w", ErrBadRequest, err)
+	}
+	if err := metastorev1.ValidateBlock(block); err != nil {
+		return err
+	}
+	return metastorev1.CheckLimits(block)
+}
+
 func (s service) GetBlocks(ctx context.Context, request *nodev1.GetBlocksRequest) (*nodev1.GetBlocksResponse, error) {
 	ids := make([]ulid.ULID, len(request.GetIds()))
 	for i, text := range request.GetIds() {
@@ -73,49 +94,69 @@ func (s service) GetBlocks(ctx context.Context, request *nodev1.GetBlocksRequest
 		}
 		ids[i] = id
 	}
-	blocks, err := read[[][]byte](ctx, s, request.GetGroupId(), statemachine.GetBlocks{
-		Context: ctx, Range: request.GetRange(), Tenant: request.GetTenant(), Shard: request.GetShard(),
-		IDs: ids, MaxBytes: request.GetMaxBytes(),
-	}, request.GetRange())
+	blocks, err := read[[][]byte](ctx, s, request.GetGroupId(), []*clusterv1.RangeRef{request.GetRange()}, func(ctx context.Context) statemachine.Query {
+		return statemachine.GetBlocks{
+			Context: ctx, Range: request.GetRange(), Tenant: request.GetTenant(), Shard: request.GetShard(),
+			IDs: ids, MaxBytes: answerBytes(request.GetMaxBytes()),
+		}
+	})
 	return &nodev1.GetBlocksResponse{Blocks: blocks}, err
 }
 
 func (s service) QueryBlocks(ctx context.Context, request *nodev1.QueryRequest) (*nodev1.QueryBlocksResponse, error) {
-	query, err := blockQuery(ctx, request)
+	query, err := blockQuery(request)
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
-	blocks, err := read[[]*nodev1.EncodedBlock](ctx, s, request.GetGroupId(), statemachine.QueryBlocks(query), query.Ranges...)
+	blocks, err := read[[]*nodev1.EncodedBlock](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
+		query.Context = ctx
+		return statemachine.QueryBlocks(query)
+	})
 	return &nodev1.QueryBlocksResponse{Blocks: blocks}, err
 }
 
 func (s service) QueryLabels(ctx context.Context, request *nodev1.QueryRequest) (*nodev1.QueryLabelsResponse, error) {
-	query, err := blockQuery(ctx, request)
+	query, err := blockQuery(request)
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
-	labels, err := read[[]*typesv1.Labels](ctx, s, request.GetGroupId(), statemachine.QueryLabels(query), query.Ranges...)
+	labels, err := read[[]*typesv1.Labels](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
+		query.Context = ctx
+		return statemachine.QueryLabels(query)
+	})
 	return &nodev1.QueryLabelsResponse{Labels: labels}, err
 }
 
-func blockQuery(ctx context.Context, request *nodev1.QueryRequest) (statemachine.BlockQuery, error) {
+func blockQuery(request *nodev1.QueryRequest) (statemachine.BlockQuery, error) {
 	matchers, err := selector.Parse(request.GetSelector())
 	return statemachine.BlockQuery{
-		Context: ctx, Ranges: request.GetRanges(), Tenants: request.GetTenants(),
+		Ranges: request.GetRanges(), Tenants: request.GetTenants(),
 		Start: request.GetStartTime(), End: request.GetEndTime(),
-		Matchers: matchers, Labels: request.GetLabels(), MaxBytes: request.GetMaxBytes(),
+		Matchers: matchers, Labels: request.GetLabels(), MaxBytes: answerBytes(request.GetMaxBytes()),
 	}, err
 }
 
+// maxAnswerBytes bounds every answer, whatever the caller allows.
+const maxAnswerBytes = 100 << 20
+
+func answerBytes(allowed uint64) uint64 {
+	if allowed == 0 {
+		return maxAnswerBytes
+	}
+	return min(allowed, maxAnswerBytes)
+}
+
 func (s service) ListTenants(ctx context.Context, request *nodev1.ListTenantsRequest) (*nodev1.ListTenantsResponse, error) {
-	tenants, err := read[[]string](ctx, s, request.GetGroupId(), statemachine.ListTenants{Ranges: request.GetRanges()}, request.GetRanges()...)
+	tenants, err := read[[]string](ctx, s, request.GetGroupId(), request.GetRanges(), func(ctx context.Context) statemachine.Query {
+		return statemachine.ListTenants{Context: ctx, Ranges: request.GetRanges()}
+	})
 	return &nodev1.ListTenantsResponse{Tenants: tenants}, err
 }
 
 func (s service) TenantStats(ctx context.Context, request *nodev1.TenantStatsRequest) (*nodev1.TenantStatsResponse, error) {
-	stats, err := read[*metastorev1.TenantStats](ctx, s, request.GetGroupId(), statemachine.TenantStats{
-		Ranges: request.GetRanges(), Tenant: request.GetTenant(),
-	}, request.GetRanges()...)
+	stats, err := read[*metastorev1.TenantStats](ctx, s, request.GetGroupId(), request.GetRanges(), func(ctx context.Context) statemachine.Query {
+		return statemachine.TenantStats{Context: ctx, Ranges: request.GetRanges(), Tenant: request.GetTenant()}
+	})
 	return &nodev1.TenantStatsResponse{Stats: stats}, err
 }
 
@@ -123,7 +164,7 @@ func (s service) TenantStats(ctx context.Context, request *nodev1.TenantStatsReq
 // the caller has seen; min_version only guards against a directory that was
 // rewound.
 func (s service) RangeMap(ctx context.Context, request *nodev1.RangeMapRequest) (*nodev1.RangeMapResponse, error) {
-	m, err := read[*clusterv1.RangeMap](ctx, s, clusterv1.DirectoryGroup, statemachine.ReadMap{})
+	m, err := read[*clusterv1.RangeMap](ctx, s, clusterv1.DirectoryGroup, nil, func(context.Context) statemachine.Query { return statemachine.ReadMap{} })
 	if err == nil && (m == nil || m.GetCluster().GetMapVersion() < request.GetMinVersion()) {
 		err = toStatus(fmt.Errorf("%w: the directory has map version %d, asked for %d", ErrNotReady, m.GetCluster().GetMapVersion(), request.GetMinVersion()), clusterv1.DirectoryGroup)
 	}
@@ -164,21 +205,42 @@ func (s service) group(id uint64) (*Group, error) {
 	return nil, fmt.Errorf("group %d: %w", id, ErrNotHere)
 }
 
-// read runs a query on a group and returns its answer, or a status error.
-func read[T any](ctx context.Context, s service, groupID uint64, query statemachine.Query, ranges ...*clusterv1.RangeRef) (T, error) {
+// read runs a query on a group and returns its answer, or a status error. The
+// query gets a context that ends, also if the caller's does not.
+func read[T any](ctx context.Context, s service, groupID uint64, ranges []*clusterv1.RangeRef, query func(context.Context) statemachine.Query) (T, error) {
 	var none T
-	for _, ref := range ranges {
-		if !ref.Valid() {
-			return none, toStatus(fmt.Errorf("%w: no valid range", ErrBadRequest), groupID)
-		}
+	if err := checkRanges(ranges); err != nil {
+		return none, toStatus(err, groupID)
 	}
 	g, err := s.group(groupID)
 	if err != nil {
 		return none, toStatus(err, groupID)
 	}
-	answer, err := g.Read(ctx, query)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	answer, err := g.Read(ctx, query(ctx))
 	if err != nil {
 		return none, toStatus(err, groupID)
 	}
 	return answer.(T), nil
+}
+
+// checkRanges demands spans that do not overlap: what lies in two would be
+// answered twice.
+func checkRanges(ranges []*clusterv1.RangeRef) error {
+	sorted := slices.Clone(ranges)
+	for _, ref := range sorted {
+		if !ref.Valid() {
+			return fmt.Errorf("%w: no valid range", ErrBadRequest)
+		}
+	}
+	slices.SortFunc(sorted, func(a, b *clusterv1.RangeRef) int {
+		return cmp.Or(cmp.Compare(a.GetKeyspace(), b.GetKeyspace()), cmp.Compare(a.GetLo(), b.GetLo()))
+	})
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i-1].GetKeyspace() == sorted[i].GetKeyspace() && sorted[i-1].Contains(sorted[i].GetLo()) {
+			return fmt.Errorf("%w: ranges overlap", ErrBadRequest)
+		}
+	}
+	return nil
 }

@@ -36,7 +36,7 @@ type update struct {
 	index    *index.Writer
 }
 
-func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler) (*update, error) {
+func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler, cache *index.StringsCache) (*update, error) {
 	h, err := loadHeader(tx)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler) (*update, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &update{tx: tx, handlers: handlers, header: h, ranges: table, index: index.NewWriter(tx)}, nil
+	return &update{tx: tx, handlers: handlers, header: h, ranges: table, index: index.NewWriter(tx, cache)}, nil
 }
 
 // entry applies one Raft entry and returns its encoded results.

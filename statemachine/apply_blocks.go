@@ -28,7 +28,7 @@ func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) 
 	if refused := u.owns(command.GetRange()); refused != nil {
 		return refused, nil
 	}
-	added, err := u.index.Add(block)
+	added, err := u.index.Add(block, u.header.applied)
 	if err != nil {
 		return nil, err
 	}

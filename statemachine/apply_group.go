@@ -39,8 +39,9 @@ func initGroup(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error)
 	return ok(), err
 }
 
-// claimLeadership bumps the leader epoch, unless somebody else did since the
-// claimant looked.
+// claimLeadership bumps the leader epoch. Terms decide between claimants: the
+// claim of a leader that was deposed meanwhile, and so has an older term, is
+// refused, in whatever order the claims come.
 func claimLeadership(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) {
 	claim := &raftlogv1.ClaimLeadership{}
 	if err := claim.UnmarshalVT(command.GetPayload()); err != nil {
@@ -48,14 +49,15 @@ func claimLeadership(u *update, command *raftlogv1.Command) (*raftlogv1.Result, 
 	}
 	var result *raftlogv1.Result
 	switch {
-	case claim.GetPreviousEpoch() == u.header.leaderEpoch:
+	case claim.GetTerm() > u.header.leaderTerm:
 		u.header.leaderEpoch++
+		u.header.leaderTerm = claim.GetTerm()
 		u.header.leader = claim.GetNodeId()
 		result = ok()
-	case claim.GetPreviousEpoch()+1 == u.header.leaderEpoch && claim.GetNodeId() == u.header.leader:
+	case claim.GetTerm() == u.header.leaderTerm && claim.GetNodeId() == u.header.leader && claim.GetTerm() > 0:
 		result = already()
 	default:
-		result = conflict("the leader epoch is %d, claimed by node %s", u.header.leaderEpoch, u.header.leader)
+		result = conflict("leader epoch %d was claimed by node %s in term %d", u.header.leaderEpoch, u.header.leader, u.header.leaderTerm)
 	}
 	result.LeaderEpoch = u.header.leaderEpoch
 	return result, nil
@@ -67,7 +69,7 @@ func bootstrapDirectory(u *update, command *raftlogv1.Command) (*raftlogv1.Resul
 	if err := bootstrap.UnmarshalVT(command.GetPayload()); err != nil {
 		return invalid(err), nil
 	}
-	if _, err := clusterv1.NewMap(bootstrap.GetMap()); err != nil {
+	if err := clusterv1.CheckDirectory(bootstrap.GetMap()); err != nil {
 		return invalid(err), nil
 	}
 	clusterID := bootstrap.GetMap().GetCluster().GetClusterId()

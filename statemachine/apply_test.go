@@ -98,8 +98,12 @@ func TestOwnershipInRead(t *testing.T) {
 		"labels": func(refs []*clusterv1.RangeRef) statemachine.Query {
 			return statemachine.QueryLabels{Context: t.Context(), Ranges: refs}
 		},
-		"tenants": func(refs []*clusterv1.RangeRef) statemachine.Query { return statemachine.ListTenants{Ranges: refs} },
-		"stats":   func(refs []*clusterv1.RangeRef) statemachine.Query { return statemachine.TenantStats{Ranges: refs} },
+		"tenants": func(refs []*clusterv1.RangeRef) statemachine.Query {
+			return statemachine.ListTenants{Context: t.Context(), Ranges: refs}
+		},
+		"stats": func(refs []*clusterv1.RangeRef) statemachine.Query {
+			return statemachine.TenantStats{Context: t.Context(), Ranges: refs}
+		},
 		"get": func(refs []*clusterv1.RangeRef) statemachine.Query {
 			return statemachine.GetBlocks{Context: t.Context(), Range: refs[1]}
 		},
@@ -153,13 +157,17 @@ func TestInitGroupOfAnotherClusterIsRefused(t *testing.T) {
 func TestLeaderEpoch(t *testing.T) {
 	r := newReplica(t)
 	r.apply(initCommand())
-	first := r.apply(claim("a", 0))
+	wantStatus(t, r.apply(claim("a", 0)), raftlogv1.Result_STATUS_CONFLICT) // no term
+	first := r.apply(claim("a", 5))
 	wantStatus(t, first, raftlogv1.Result_STATUS_OK)
-	wantStatus(t, r.apply(claim("a", 0)), raftlogv1.Result_STATUS_ALREADY) // a retry
-	wantStatus(t, r.apply(claim("b", 0)), raftlogv1.Result_STATUS_CONFLICT)
-	second := r.apply(claim("b", 1))
-	if first.GetLeaderEpoch() != 1 || second.GetLeaderEpoch() != 2 {
-		t.Errorf("epochs %d, %d", first.GetLeaderEpoch(), second.GetLeaderEpoch())
+	wantStatus(t, r.apply(claim("a", 5)), raftlogv1.Result_STATUS_ALREADY) // a retry
+	wantStatus(t, r.apply(claim("b", 5)), raftlogv1.Result_STATUS_CONFLICT)
+	second := r.apply(claim("b", 7))
+	// A deposed leader that claims late must not depose the new one.
+	wantStatus(t, r.apply(claim("a", 6)), raftlogv1.Result_STATUS_CONFLICT)
+	wantStatus(t, r.apply(claim("a", 5)), raftlogv1.Result_STATUS_CONFLICT)
+	if first.GetLeaderEpoch() != 1 || second.GetLeaderEpoch() != 2 || r.status().LeaderEpoch != 2 {
+		t.Errorf("epochs %d, %d, now %d", first.GetLeaderEpoch(), second.GetLeaderEpoch(), r.status().LeaderEpoch)
 	}
 	add := addCommand(realBlocks(t)[0])
 	for epoch, want := range map[uint64]raftlogv1.Result_Status{1: raftlogv1.Result_STATUS_STALE_LEADER, 3: raftlogv1.Result_STATUS_STALE_LEADER} {

@@ -16,7 +16,7 @@ func history(t *testing.T) []*raftlogv1.Entry {
 	entries := []*raftlogv1.Entry{
 		{ProposedAt: 5, Commands: []*raftlogv1.Command{addCommand(realBlocks(t)[0])}}, // before the group owns anything
 		{ProposedAt: 7, Commands: []*raftlogv1.Command{initCommand()}},
-		{ProposedAt: 6, Commands: []*raftlogv1.Command{claim("node-a", 0)}},
+		{ProposedAt: 6, Commands: []*raftlogv1.Command{claim("node-a", 1)}},
 	}
 	var commands []*raftlogv1.Command
 	for _, block := range realBlocks(t) {
@@ -42,7 +42,7 @@ func history(t *testing.T) []*raftlogv1.Entry {
 			stale.Range.Epoch = 0
 			entry.Commands = append(entry.Commands, stale)
 		case 3:
-			entry.Commands = append(entry.Commands, claim("node-b", epoch))
+			entry.Commands = append(entry.Commands, claim("node-b", epoch+1))
 			epoch++
 		case 4:
 			entry.LeaderEpoch = epoch + uint64(random.IntN(2))
@@ -52,8 +52,8 @@ func history(t *testing.T) []*raftlogv1.Entry {
 	return entries
 }
 
-func claim(node string, previous uint64) *raftlogv1.Command {
-	return command(raftlogv1.Kind_KIND_CLAIM_LEADERSHIP, &raftlogv1.ClaimLeadership{NodeId: node, PreviousEpoch: previous})
+func claim(node string, term uint64) *raftlogv1.Command {
+	return command(raftlogv1.Kind_KIND_CLAIM_LEADERSHIP, &raftlogv1.ClaimLeadership{NodeId: node, Term: term})
 }
 
 func TestDeterministic(t *testing.T) {

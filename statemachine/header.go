@@ -23,6 +23,8 @@ type header struct {
 	logTime int64
 	// Bumped by each new leader's claim.
 	leaderEpoch uint64
+	// Raft term of that claim.
+	leaderTerm uint64
 	// Set by InitGroup (or, in the directory, Bootstrap); 0 before.
 	groupID uint64
 	// Blocks indexed, and bytes of their objects.
@@ -34,7 +36,7 @@ type header struct {
 
 const (
 	headerFormat = 1
-	headerFixed  = 1 + 6*8
+	headerFixed  = 1 + 7*8
 )
 
 var errHeader = errors.New("statemachine: malformed header, or one of a newer release")
@@ -56,7 +58,7 @@ func decodeHeader(b []byte) (header, error) {
 	word := func(i int) uint64 { return binary.BigEndian.Uint64(b[1+8*i:]) }
 	return header{
 		applied: word(0), logTime: int64(word(1)), leaderEpoch: word(2), groupID: word(3),
-		blocks: word(4), objectBytes: word(5), leader: string(b[headerFixed:]),
+		blocks: word(4), objectBytes: word(5), leaderTerm: word(6), leader: string(b[headerFixed:]),
 	}, nil
 }
 
@@ -66,7 +68,7 @@ func (h *header) store(tx *kv.Tx) error {
 		return err
 	}
 	b := append(make([]byte, 0, headerFixed+len(h.leader)), headerFormat)
-	for _, word := range []uint64{h.applied, uint64(h.logTime), h.leaderEpoch, h.groupID, h.blocks, h.objectBytes} {
+	for _, word := range []uint64{h.applied, uint64(h.logTime), h.leaderEpoch, h.groupID, h.blocks, h.objectBytes, h.leaderTerm} {
 		b = binary.BigEndian.AppendUint64(b, word)
 	}
 	return bucket.Put(stateKey, append(b, h.leader...))

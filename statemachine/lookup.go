@@ -79,27 +79,18 @@ func (q GetBlocks) read(v *view) (any, error) {
 	}
 	var found [][]byte
 	var bytes uint64
-	for _, id := range q.IDs {
-		if err := q.Context.Err(); err != nil {
-			return nil, err
-		}
-		block, err := v.index.Block(id, q.Tenant, q.Shard)
-		if err != nil {
-			return nil, err
-		}
-		if block == nil {
-			continue
-		}
+	err := v.index.Entries(q.Context, q.Tenant, q.Shard, q.IDs, func(block *metastorev1.BlockMeta) error {
 		encoded, err := block.MarshalVT()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if bytes += uint64(len(encoded)); q.MaxBytes > 0 && bytes > q.MaxBytes {
-			return nil, ErrTooLarge
+			return ErrTooLarge
 		}
 		found = append(found, encoded)
-	}
-	return found, nil
+		return nil
+	})
+	return found, err
 }
 
 // BlockQuery selects datasets by tenant, time and labels.
@@ -145,27 +136,31 @@ func (q QueryLabels) read(v *view) (any, error) {
 }
 
 // ListTenants returns []string, sorted.
-type ListTenants struct{ Ranges []*clusterv1.RangeRef }
+type ListTenants struct {
+	Context context.Context
+	Ranges  []*clusterv1.RangeRef
+}
 
 func (q ListTenants) read(v *view) (any, error) {
 	if err := v.owns(q.Ranges...); err != nil {
 		return nil, err
 	}
-	return v.index.Tenants(q.Ranges)
+	return v.index.Tenants(q.Context, q.Ranges)
 }
 
 // TenantStats returns *metastorev1.TenantStats; the empty tenant stands for
 // the anonymous segments as such.
 type TenantStats struct {
-	Ranges []*clusterv1.RangeRef
-	Tenant string
+	Context context.Context
+	Ranges  []*clusterv1.RangeRef
+	Tenant  string
 }
 
 func (q TenantStats) read(v *view) (any, error) {
 	if err := v.owns(q.Ranges...); err != nil {
 		return nil, err
 	}
-	bounds, found, err := v.index.TenantBounds(q.Ranges, q.Tenant)
+	bounds, found, err := v.index.TenantBounds(q.Context, q.Ranges, q.Tenant)
 	if err != nil || !found {
 		return &metastorev1.TenantStats{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
@@ -18,6 +19,8 @@ import (
 type Machine struct {
 	db       *kv.DB
 	handlers map[raftlogv1.Kind]handler
+	// Used by Update and RecoverFromSnapshot, which never run at the same time.
+	strings *index.StringsCache
 
 	mu sync.Mutex
 	// Read transactions that PrepareSnapshot opened and SaveSnapshot has not
@@ -35,8 +38,11 @@ func NewData(db *kv.DB) *Machine { return newMachine(db, dataHandlers) }
 func NewDirectory(db *kv.DB) *Machine { return newMachine(db, directoryHandlers) }
 
 func newMachine(db *kv.DB, handlers map[raftlogv1.Kind]handler) *Machine {
-	return &Machine{db: db, handlers: handlers, prepared: map[*kv.Tx]struct{}{}}
+	return &Machine{db: db, handlers: handlers, strings: index.NewStringsCache(stringsCacheBytes), prepared: map[*kv.Tx]struct{}{}}
 }
+
+// stringsCacheBytes bounds the memory of each group's string tables.
+const stringsCacheBytes = 8 << 20
 
 // Open returns the index of the last entry whose changes the store holds.
 func (m *Machine) Open(<-chan struct{}) (uint64, error) {
@@ -53,7 +59,7 @@ func (m *Machine) Open(<-chan struct{}) (uint64, error) {
 // raftlog.v1.Results.
 func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	err := m.db.Update(func(tx *kv.Tx) error {
-		u, err := newUpdate(tx, m.handlers)
+		u, err := newUpdate(tx, m.handlers, m.strings)
 		if err != nil {
 			return err
 		}
@@ -66,6 +72,9 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		}
 		return u.finish()
 	})
+	if err != nil {
+		m.strings.Clear()
+	}
 	return entries, err
 }
 
@@ -115,6 +124,7 @@ func (m *Machine) SaveSnapshot(prepared any, w io.Writer, stop <-chan struct{}) 
 // RecoverFromSnapshot replaces the state by a saved one: completely, or not at
 // all.
 func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
+	m.strings.Clear()
 	return m.db.Restore(stoppableReader{r, stop})
 }
 

@@ -355,11 +355,11 @@ func compareAnswers(t *testing.T, r *replica, m *model, q request) {
 	if want := m.labels(q, matchers); !slices.Equal(projections, want) {
 		t.Fatalf("%+v: labels %v, want %v", q, projections, want)
 	}
-	if got, want := r.lookup(statemachine.ListTenants{Ranges: wholeSpans()}).([]string), m.tenants(); !slices.Equal(got, want) {
+	if got, want := r.lookup(statemachine.ListTenants{Context: t.Context(), Ranges: wholeSpans()}).([]string), m.tenants(); !slices.Equal(got, want) {
 		t.Fatalf("tenants %q, want %q", got, want)
 	}
 	for _, tenant := range append(q.tenants, "") {
-		got := r.lookup(statemachine.TenantStats{Ranges: wholeSpans(), Tenant: tenant}).(*metastorev1.TenantStats)
+		got := r.lookup(statemachine.TenantStats{Context: t.Context(), Ranges: wholeSpans(), Tenant: tenant}).(*metastorev1.TenantStats)
 		if want := m.stats(tenant); !proto.Equal(got, want) {
 			t.Fatalf("stats of %q: %v, want %v", tenant, got, want)
 		}

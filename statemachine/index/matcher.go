@@ -107,10 +107,11 @@ func (c *compiledMatcher) matchesValue(value int32, table *stringTable) bool {
 
 // keptLabels returns, for each matching set, the pairs whose names are kept, in
 // the order of the kept names. Without names to keep nothing is returned; with
-// names, a set may come out empty.
-func (m *shardMatcher) keptLabels(flat []int32) []int32 {
+// names, a set may come out empty. It reports false, and stops, once there are
+// more numbers than the limit.
+func (m *shardMatcher) keptLabels(flat []int32, limit uint64) ([]int32, bool) {
 	if len(m.kept) == 0 {
-		return nil
+		return nil, true
 	}
 	var out []int32
 	sets := labelSets(flat)
@@ -126,8 +127,11 @@ func (m *shardMatcher) keptLabels(flat []int32) []int32 {
 				out[count]++
 			}
 		}
+		if uint64(len(out)) > limit {
+			return nil, false
+		}
 	}
-	return out
+	return out, true
 }
 
 // projection returns the values of the kept names in a set, 0 ("") where a

@@ -2,8 +2,8 @@ package index
 
 import (
 	"context"
+	"math"
 	"slices"
-	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -31,12 +31,17 @@ type Query struct {
 	MaxBytes uint64
 }
 
-// contextInterval is the number of blocks between two looks at the context.
-const contextInterval = 256
+// room is what is left of the answer's bound.
+func (q *Query) room(used uint64) uint64 {
+	if q.MaxBytes == 0 {
+		return math.MaxUint64
+	}
+	return q.MaxBytes - min(used, q.MaxBytes)
+}
 
 // scan calls fn for every dataset that the query selects, with the matcher of
 // its shard, and done after the last dataset of a block.
-func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metastorev1.Dataset), done func(*shardView, *metastorev1.BlockMeta) error) error {
+func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metastorev1.Dataset) error, done func(*shardView, *metastorev1.BlockMeta) error) error {
 	tenants := make(map[string]struct{}, len(q.Tenants))
 	for _, tenant := range q.Tenants {
 		tenants[tenant] = struct{}{}
@@ -47,7 +52,7 @@ func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metas
 	}
 	seen := 0
 	for _, span := range q.Spans {
-		err := r.shards(span, want, func(s *shardView) error {
+		err := r.shards(ctx, span, want, func(s *shardView) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -72,8 +77,11 @@ func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metas
 					return nil
 				}
 				for _, dataset := range block.GetDatasets() {
-					if matcher.selects(dataset, q.Time) {
-						fn(matcher, dataset)
+					if !matcher.selects(dataset, q.Time) {
+						continue
+					}
+					if err := fn(matcher, dataset); err != nil {
+						return s.wrap(err)
 					}
 				}
 				return done(s, block)
@@ -90,18 +98,25 @@ func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metas
 // encoded and sorted by (tenant, shard, id).
 func (r Reader) Blocks(ctx context.Context, q Query) ([]*nodev1.EncodedBlock, error) {
 	var found []*nodev1.EncodedBlock
-	var bytes uint64
+	var bytes, pending uint64
 	var kept []*metastorev1.Dataset
-	keep := func(m *shardMatcher, dataset *metastorev1.Dataset) {
-		dataset.Labels = m.keptLabels(dataset.GetLabels())
+	keep := func(m *shardMatcher, dataset *metastorev1.Dataset) error {
+		// Names that are asked for more than once multiply the labels: what is
+		// kept is bounded while it is built. A reference takes a byte at least.
+		var fits bool
+		if dataset.Labels, fits = m.keptLabels(dataset.GetLabels(), q.room(bytes+pending)); !fits {
+			return ErrTooLarge
+		}
+		pending += uint64(len(dataset.Labels))
 		kept = append(kept, dataset)
+		return nil
 	}
 	done := func(s *shardView, block *metastorev1.BlockMeta) error {
 		if len(kept) == 0 {
 			return nil
 		}
 		block.Datasets = kept
-		kept = nil
+		kept, pending = nil, 0
 		if err := exportStrings(block, s.strings); err != nil {
 			return s.wrap(err)
 		}
@@ -131,9 +146,8 @@ func (r Reader) LabelSets(ctx context.Context, q Query) ([]*typesv1.Labels, erro
 	if len(q.Labels) == 0 {
 		return nil, nil
 	}
-	distinct := map[string][]string{}
-	var bytes uint64
-	collect := func(m *shardMatcher, dataset *metastorev1.Dataset) {
+	answer := distinctProjections{names: q.Labels, limit: q.MaxBytes, values: map[string][]string{}}
+	collect := func(m *shardMatcher, dataset *metastorev1.Dataset) error {
 		sets := labelSets(dataset.GetLabels())
 		for set, ok := sets.next(); ok; set, ok = sets.next() {
 			if !m.matches(set) {
@@ -144,50 +158,15 @@ func (r Reader) LabelSets(ctx context.Context, q Query) ([]*typesv1.Labels, erro
 				continue
 			}
 			m.projected[key] = true
-			values := make([]string, len(refs))
-			for i, ref := range refs {
-				values[i] = m.strings.list[ref]
+			if err := answer.add(m.strings, refs); err != nil {
+				return err
 			}
-			// Values cannot be joined by a separator: any byte may occur in them.
-			key = joinDistinct(values)
-			if _, known := distinct[key]; !known {
-				distinct[key] = values
-				bytes += uint64(len(key))
-			}
-		}
-	}
-	done := func(*shardView, *metastorev1.BlockMeta) error {
-		if q.MaxBytes > 0 && bytes > q.MaxBytes {
-			return ErrTooLarge
 		}
 		return nil
 	}
+	done := func(*shardView, *metastorev1.BlockMeta) error { return nil }
 	if err := r.scan(ctx, q, collect, done); err != nil {
 		return nil, err
 	}
-	projections := make([][]string, 0, len(distinct))
-	for _, values := range distinct {
-		projections = append(projections, values)
-	}
-	// All have the same names in the same order: comparing values is comparing
-	// pairs.
-	slices.SortFunc(projections, func(a, b []string) int { return slices.Compare(a, b) })
-	answer := make([]*typesv1.Labels, len(projections))
-	for i, values := range projections {
-		answer[i] = &typesv1.Labels{Labels: make([]*typesv1.LabelPair, len(values))}
-		for j, value := range values {
-			answer[i].Labels[j] = &typesv1.LabelPair{Name: q.Labels[j], Value: value}
-		}
-	}
-	return answer, nil
-}
-
-func joinDistinct(values []string) string {
-	var b strings.Builder
-	for _, value := range values {
-		size := len(value)
-		b.Write([]byte{byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)})
-		b.WriteString(value)
-	}
-	return b.String()
+	return answer.sorted(), nil
 }

@@ -2,6 +2,7 @@ package index
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,12 +22,53 @@ type Reader struct{ tx *kv.Tx }
 // NewReader returns a reader; the transaction must outlive it.
 func NewReader(tx *kv.Tx) Reader { return Reader{tx} }
 
+// contextInterval is the number of rows between two looks at the context.
+const contextInterval = 256
+
 // ErrTooLarge means that an answer exceeds the size that the caller allows.
 var ErrTooLarge = errors.New("the answer is too large")
 
-// Block returns an entry as it was added, or nil if there is none.
-func (r Reader) Block(id ulid.ULID, tenant string, shardNumber uint32) (*metastorev1.BlockMeta, error) {
-	key := KeyOf(id, tenant, shardNumber)
+// Entries calls fn with the entries of one tenant and data shard, as they were
+// added, in the order of the ids; ids that are not there are left out. A shard's
+// strings are read once, however many of its blocks are asked for.
+func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, ids []ulid.ULID, fn func(*metastorev1.BlockMeta) error) error {
+	opened := map[uint64]*shardView{} // by partition; nil for those that do not exist
+	for i, id := range ids {
+		if i%contextInterval == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		key := KeyOf(id, tenant, shardNumber)
+		shard, ok := opened[key.Partition]
+		if !ok {
+			var err error
+			if shard, err = r.open(key); err != nil {
+				return err
+			}
+			opened[key.Partition] = shard
+		}
+		if shard == nil {
+			continue
+		}
+		stored := shard.bucket.Get(blockKey(id))
+		if stored == nil {
+			continue
+		}
+		block, err := shard.decode(stored)
+		if err == nil {
+			err = exportStrings(block, shard.strings)
+		}
+		if err != nil {
+			return shard.wrap(err)
+		}
+		if err := fn(block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open reads a shard's record and strings; nil if there is no such shard.
+func (r Reader) open(key ShardKey) (*shardView, error) {
 	root := r.tx.Bucket(rootName(key.Keyspace))
 	if root == nil {
 		return nil, nil
@@ -35,23 +77,13 @@ func (r Reader) Block(id ulid.ULID, tenant string, shardNumber uint32) (*metasto
 	if bucket == nil {
 		return nil, nil
 	}
-	stored := bucket.Get(blockKey(id))
-	if stored == nil {
-		return nil, nil
-	}
-	shard := shardView{key: key, bucket: bucket}
+	shard := &shardView{key: key, bucket: bucket}
 	var err error
 	if shard.record, err = readRecord(bucket); err != nil {
 		return nil, shard.wrap(err)
 	}
-	if shard.strings, err = loadStrings(bucket, shard.record); err != nil {
-		return nil, shard.wrap(err)
-	}
-	block, err := shard.decode(stored)
-	if err != nil {
-		return nil, shard.wrap(err)
-	}
-	return block, shard.wrap(exportStrings(block, shard.strings))
+	shard.strings, err = loadStrings(bucket, shard.record)
+	return shard, shard.wrap(err)
 }
 
 // shardView is one index shard under the reader's transaction.
@@ -70,13 +102,14 @@ func (s *shardView) wrap(err error) error {
 }
 
 // shards calls fn for each index shard whose point lies in the span, in order
-// of point, partition, shard and tenant. Shards that want refuses are skipped
-// without being read.
-func (r Reader) shards(span *clusterv1.RangeRef, want func(ShardKey) bool, fn func(*shardView) error) error {
+// of point, partition, shard and tenant, until the context ends. Shards that
+// want refuses are skipped without being read.
+func (r Reader) shards(ctx context.Context, span *clusterv1.RangeRef, want func(ShardKey) bool, fn func(*shardView) error) error {
 	root := r.tx.Bucket(rootName(span.GetKeyspace()))
 	if root == nil {
 		return nil
 	}
+	seen := 0
 	cursor := root.Cursor()
 	for name, _ := cursor.Seek(binary.BigEndian.AppendUint64(nil, span.GetLo())); name != nil; name, _ = cursor.Next() {
 		key, err := decodeShardKey(span.GetKeyspace(), name)
@@ -85,6 +118,9 @@ func (r Reader) shards(span *clusterv1.RangeRef, want func(ShardKey) bool, fn fu
 		}
 		if !span.Contains(key.Point) {
 			return nil
+		}
+		if seen++; seen%contextInterval == 0 && ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if !want(key) {
 			continue
@@ -133,11 +169,11 @@ func (s *shardView) decode(stored []byte) (*metastorev1.BlockMeta, error) {
 
 // Tenants returns the tenants that have data in the spans, sorted: owners of
 // tenant blocks, and owners of datasets in anonymous segments.
-func (r Reader) Tenants(spans []*clusterv1.RangeRef) ([]string, error) {
+func (r Reader) Tenants(ctx context.Context, spans []*clusterv1.RangeRef) ([]string, error) {
 	found := map[string]struct{}{}
 	all := func(ShardKey) bool { return true }
 	for _, span := range spans {
-		err := r.shards(span, all, func(s *shardView) error {
+		err := r.shards(ctx, span, all, func(s *shardView) error {
 			if s.key.Tenant != "" {
 				found[s.key.Tenant] = struct{}{}
 				return nil
@@ -163,7 +199,7 @@ func (r Reader) Tenants(spans []*clusterv1.RangeRef) ([]string, error) {
 // TenantBounds returns the data time bounds of a tenant in the spans, of tenant
 // blocks and of datasets in anonymous segments alike; the empty tenant stands
 // for the segments as such. It reports false if there is no data.
-func (r Reader) TenantBounds(spans []*clusterv1.RangeRef, tenant string) (Bounds, bool, error) {
+func (r Reader) TenantBounds(ctx context.Context, spans []*clusterv1.RangeRef, tenant string) (Bounds, bool, error) {
 	var bounds Bounds
 	found := false
 	add := func(b Bounds) {
@@ -175,7 +211,7 @@ func (r Reader) TenantBounds(spans []*clusterv1.RangeRef, tenant string) (Bounds
 	}
 	want := func(key ShardKey) bool { return key.Tenant == tenant || key.Tenant == "" }
 	for _, span := range spans {
-		err := r.shards(span, want, func(s *shardView) error {
+		err := r.shards(ctx, span, want, func(s *shardView) error {
 			if s.key.Tenant == tenant {
 				add(s.record.Bounds)
 				return nil

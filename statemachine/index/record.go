@@ -27,7 +27,8 @@ type Record struct {
 	ObjectBytes uint64
 	// Number of strings in the shard's table, the implicit "" not counted.
 	Strings uint32
-	// Grows with every change of the shard.
+	// Index of the Raft entry that last changed the shard: equal revisions of a
+	// shard mean equal contents, on every replica.
 	Revision uint64
 }
 

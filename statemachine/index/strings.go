@@ -13,8 +13,9 @@ import (
 // others are numbered in order of first use.
 type stringTable struct {
 	list []string
-	// Filled only by writers and where a query looks names up.
-	ids map[string]int32
+	ids  map[string]int32
+	// Of all strings.
+	bytes int
 }
 
 func newStringTable(capacity int) *stringTable {
@@ -50,9 +51,7 @@ func (t *stringTable) appendChunk(chunk []byte) error {
 		if n <= 0 || size > uint64(len(chunk)-n) {
 			return errStrings
 		}
-		s := string(chunk[n : n+int(size)])
-		t.ids[s] = int32(len(t.list))
-		t.list = append(t.list, s)
+		t.add(string(chunk[n : n+int(size)]))
 		chunk = chunk[n+int(size):]
 	}
 	return nil
@@ -72,9 +71,14 @@ func (t *stringTable) intern(s string) int32 {
 	if id, ok := t.ids[s]; ok {
 		return id
 	}
+	return t.add(s)
+}
+
+func (t *stringTable) add(s string) int32 {
 	id := int32(len(t.list))
 	t.ids[s] = id
 	t.list = append(t.list, s)
+	t.bytes += len(s)
 	return id
 }
 
@@ -115,7 +119,7 @@ func translate(block *metastorev1.BlockMeta, from, to *stringTable) error {
 	return failed
 }
 
-// sourceTable wraps the table that came with a block. Only list is needed.
+// sourceTable wraps the table that came with a block, to be translated from.
 func sourceTable(block *metastorev1.BlockMeta) *stringTable {
 	if len(block.StringTable) == 0 {
 		return &stringTable{list: []string{""}}

@@ -12,12 +12,14 @@ import (
 // the shards it touches, and writes each shard's record once, in Flush.
 type Writer struct {
 	tx     *kv.Tx
+	cache  *StringsCache
 	shards map[string]*openShard
 	// In order of first use, so that flushing does not depend on map order.
 	order []*openShard
 }
 
 type openShard struct {
+	name    string
 	bucket  *kv.Bucket
 	record  Record
 	strings *stringTable
@@ -27,13 +29,18 @@ type openShard struct {
 }
 
 // NewWriter returns a writer for a writable transaction. Call Flush before the
-// transaction commits.
-func NewWriter(tx *kv.Tx) *Writer { return &Writer{tx: tx, shards: map[string]*openShard{}} }
+// transaction commits. It takes string tables from the cache and gives them
+// back in Flush; a transaction that does not commit must be followed by
+// cache.Clear.
+func NewWriter(tx *kv.Tx, cache *StringsCache) *Writer {
+	return &Writer{tx: tx, cache: cache, shards: map[string]*openShard{}}
+}
 
-// Add files a block under the shard of its id, tenant and shard number. It
+// Add files a block, at the index of the Raft entry that holds it, under the
+// shard of its id, tenant and shard number. It
 // reports false, and changes nothing, if the block is already there. The block
 // must be valid (metastorev1.ValidateBlock) and is changed by the call.
-func (w *Writer) Add(block *metastorev1.BlockMeta) (bool, error) {
+func (w *Writer) Add(block *metastorev1.BlockMeta, entry uint64) (bool, error) {
 	id, err := metastorev1.ParseID(block.GetId())
 	if err != nil {
 		return false, err
@@ -68,7 +75,7 @@ func (w *Writer) Add(block *metastorev1.BlockMeta) (bool, error) {
 			return false, err
 		}
 	}
-	shard.count(block)
+	shard.count(block, entry)
 	return true, nil
 }
 
@@ -82,7 +89,7 @@ func (w *Writer) open(key ShardKey) (*openShard, error) {
 	if err != nil {
 		return nil, err
 	}
-	shard := &openShard{record: Record{Bounds: Bounds{math.MaxInt64, math.MinInt64}}, tenants: map[string]Bounds{}}
+	shard := &openShard{name: cached, record: Record{Bounds: Bounds{math.MaxInt64, math.MinInt64}}, tenants: map[string]Bounds{}}
 	if shard.bucket = root.Bucket(name); shard.bucket == nil {
 		if shard.bucket, err = root.CreateBucket(name); err != nil {
 			return nil, err
@@ -92,8 +99,10 @@ func (w *Writer) open(key ShardKey) (*openShard, error) {
 		if shard.record, err = readRecord(shard.bucket); err != nil {
 			return nil, fmt.Errorf("shard %+v: %w", key, err)
 		}
-		if shard.strings, err = loadStrings(shard.bucket, shard.record); err != nil {
-			return nil, fmt.Errorf("shard %+v: %w", key, err)
+		if shard.strings = w.cache.take(cached, shard.record.Revision); shard.strings == nil {
+			if shard.strings, err = loadStrings(shard.bucket, shard.record); err != nil {
+				return nil, fmt.Errorf("shard %+v: %w", key, err)
+			}
 		}
 	}
 	w.shards[cached] = shard
@@ -101,12 +110,12 @@ func (w *Writer) open(key ShardKey) (*openShard, error) {
 	return shard, nil
 }
 
-func (s *openShard) count(block *metastorev1.BlockMeta) {
+func (s *openShard) count(block *metastorev1.BlockMeta, entry uint64) {
 	s.record.widen(Bounds{block.GetMinTime(), block.GetMaxTime()})
 	s.record.Blocks++
 	s.record.ObjectBytes += block.GetSize()
 	s.record.Strings = uint32(len(s.strings.list) - 1)
-	s.record.Revision++
+	s.record.Revision = entry
 	s.dirty = true
 }
 
@@ -153,16 +162,17 @@ func (s *openShard) tenantBounds(tenant string) (Bounds, bool, error) {
 	return bounds, true, err
 }
 
-// Flush writes the records of the shards that changed.
+// Flush writes the records of the shards that changed, and gives the string
+// tables to the cache.
 func (w *Writer) Flush() error {
 	for _, shard := range w.order {
-		if !shard.dirty {
-			continue
+		if shard.dirty {
+			if err := shard.bucket.Put([]byte{tagRecord}, shard.record.encode()); err != nil {
+				return err
+			}
+			shard.dirty = false
 		}
-		if err := shard.bucket.Put([]byte{tagRecord}, shard.record.encode()); err != nil {
-			return err
-		}
-		shard.dirty = false
+		w.cache.put(shard.name, shard.record.Revision, shard.strings)
 	}
 	return nil
 }

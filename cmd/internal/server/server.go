@@ -139,7 +139,6 @@ func (s *server) startRouter(ctx context.Context) error {
 	}
 	s.grpc = grpc.NewServer(serverOptions...)
 	s.router.Register(s.grpc)
-	nodev1.RegisterNodeServiceServer(s.grpc, s.node.Service())
 	_, err = s.router.Maps().Await(ctx)
 	return err
 }

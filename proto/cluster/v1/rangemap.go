@@ -1,6 +1,7 @@
 package clusterv1
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -32,9 +33,15 @@ func NewMap(source *RangeMap) (*Map, error) {
 		return nil, errors.New("range map: no cluster record")
 	}
 	for _, node := range source.GetNodes() {
+		if id := node.GetNodeId(); id == "" || m.nodes[id] != nil {
+			return nil, fmt.Errorf("range map: node id %q is empty or not unique", id)
+		}
 		m.nodes[node.GetNodeId()] = node
 	}
 	for _, group := range source.GetGroups() {
+		if id := group.GetGroupId(); id == 0 || m.groups[id] != nil {
+			return nil, fmt.Errorf("range map: group id %d is 0 or not unique", id)
+		}
 		m.groups[group.GetGroupId()] = group
 		for _, replica := range group.GetReplicas() {
 			if m.nodes[replica.GetNodeId()] == nil {
@@ -64,14 +71,26 @@ func NewMap(source *RangeMap) (*Map, error) {
 	return m, nil
 }
 
+// CheckDirectory demands what a directory stores: a valid map (see NewMap) in
+// which each range has an id of its own. A router's map may hold several parts
+// of one range, while it learns of a split.
+func CheckDirectory(source *RangeMap) error {
+	if _, err := NewMap(source); err != nil {
+		return err
+	}
+	seen := map[uint64]bool{}
+	for _, r := range source.GetRanges() {
+		if id := r.GetRangeId(); id == 0 || seen[id] {
+			return fmt.Errorf("range map: range id %d is 0 or not unique", id)
+		}
+		seen[r.GetRangeId()] = true
+	}
+	return nil
+}
+
 // checkCover sorts the ranges and demands that they tile the whole space.
 func checkCover(ranges []*Range) error {
-	slices.SortFunc(ranges, func(a, b *Range) int {
-		if a.GetLo() < b.GetLo() {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(ranges, func(a, b *Range) int { return cmp.Compare(a.GetLo(), b.GetLo()) })
 	if len(ranges) == 0 || ranges[0].GetLo() != 0 {
 		return errors.New("hole before the first range")
 	}
@@ -79,6 +98,9 @@ func checkCover(ranges []*Range) error {
 		next := uint64(0)
 		if i+1 < len(ranges) {
 			next = ranges[i+1].GetLo()
+		}
+		if next <= r.GetLo() && i+1 < len(ranges) {
+			return fmt.Errorf("ranges %d and %d both begin at %016x", r.GetRangeId(), ranges[i+1].GetRangeId(), next)
 		}
 		if r.GetHi() != next {
 			return fmt.Errorf("range %d ends at %016x, but the next begins at %016x", r.GetRangeId(), r.GetHi(), next)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 )
 
@@ -79,7 +81,7 @@ func TestCoverSplitsAtRangeBorders(t *testing.T) {
 	}
 }
 
-func TestNewMapRefuses(t *testing.T) {
+func TestBadMapsAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		damage func(*clusterv1.RangeMap)
 		want   string
@@ -88,15 +90,27 @@ func TestNewMapRefuses(t *testing.T) {
 		"overlap":       {func(m *clusterv1.RangeMap) { m.Ranges[0].Hi++ }, "ends at"},
 		"missing first": {func(m *clusterv1.RangeMap) { m.Ranges = m.Ranges[1:] }, "before the first"},
 		"no streams":    {func(m *clusterv1.RangeMap) { m.Ranges = m.Ranges[:4] }, "STREAM"},
-		"unknown group": {func(m *clusterv1.RangeMap) { m.Ranges[0].GroupId = 99 }, "unknown group 99"},
-		"unknown node":  {func(m *clusterv1.RangeMap) { m.Nodes = nil }, "unknown node"},
-		"no epoch":      {func(m *clusterv1.RangeMap) { m.Ranges[0].Epoch = 0 }, "no epoch"},
-		"no keyspace":   {func(m *clusterv1.RangeMap) { m.Ranges[0].Keyspace = 0 }, "no keyspace"},
-		"no cluster":    {func(m *clusterv1.RangeMap) { m.Cluster = nil }, "no cluster"},
+		"twice the whole": {func(m *clusterv1.RangeMap) {
+			again := proto.CloneOf(m.Ranges[4])
+			again.RangeId = 77
+			m.Ranges = append(m.Ranges, again)
+		}, "both begin"},
+		"empty range": {func(m *clusterv1.RangeMap) {
+			m.Ranges = append(m.Ranges, &clusterv1.Range{RangeId: 77, Keyspace: 1, Lo: m.Ranges[1].Lo, Hi: m.Ranges[1].Lo, GroupId: 2, Epoch: 1})
+		}, "both begin"},
+		"range id twice": {func(m *clusterv1.RangeMap) { m.Ranges[1].RangeId = m.Ranges[0].RangeId }, "range id 1 is 0 or not unique"},
+		"no range id":    {func(m *clusterv1.RangeMap) { m.Ranges[1].RangeId = 0 }, "not unique"},
+		"group id twice": {func(m *clusterv1.RangeMap) { m.Groups[1].GroupId = 1 }, "group id 1 is 0 or not unique"},
+		"no node id":     {func(m *clusterv1.RangeMap) { m.Nodes[0].NodeId = "" }, "node id \"\" is empty"},
+		"unknown group":  {func(m *clusterv1.RangeMap) { m.Ranges[0].GroupId = 99 }, "unknown group 99"},
+		"unknown node":   {func(m *clusterv1.RangeMap) { m.Nodes = nil }, "unknown node"},
+		"no epoch":       {func(m *clusterv1.RangeMap) { m.Ranges[0].Epoch = 0 }, "no epoch"},
+		"no keyspace":    {func(m *clusterv1.RangeMap) { m.Ranges[0].Keyspace = 0 }, "no keyspace"},
+		"no cluster":     {func(m *clusterv1.RangeMap) { m.Cluster = nil }, "no cluster"},
 	} {
 		m := layout(t, 4, 1)
 		test.damage(m)
-		if _, err := clusterv1.NewMap(m); err == nil || !strings.Contains(err.Error(), test.want) {
+		if err := clusterv1.CheckDirectory(m); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}

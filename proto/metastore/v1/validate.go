@@ -15,7 +15,17 @@ const MaxTenantBytes = 4 << 10
 // KiB; a block must fit a Raft entry.
 const MaxBlockBytes = 16 << 20
 
-// ErrInvalidBlock is wrapped by every error of ValidateBlock.
+// Bounds of one block, far above what segments of large deployments hold. They
+// keep a block's cost in memory proportional to what real ones have.
+const (
+	MaxDatasets    = 1 << 16
+	MaxStrings     = 1 << 17
+	MaxStringBytes = 1 << 16
+	// Numbers in the label lists of all datasets.
+	MaxLabelNumbers = 1 << 20
+)
+
+// ErrInvalidBlock is wrapped by every error of ValidateBlock and CheckLimits.
 var ErrInvalidBlock = errors.New("invalid block metadata")
 
 // ErrInvalidID is wrapped by every error of ParseID.
@@ -134,6 +144,38 @@ func validateRef(field string, ref int32, strings int) error {
 		return nil
 	}
 	return fmt.Errorf("%s refers to string %d of %d", field, ref, strings)
+}
+
+// CheckLimits refuses blocks that are too large in any way. It is asked before
+// a block is proposed, and never when it is applied: so limits may change
+// between releases without replicas deciding differently. ValidateBlock is
+// asked at both places, and must not change what it accepts.
+func CheckLimits(block *BlockMeta) error {
+	refuse := func(what string, got, limit int) error {
+		return fmt.Errorf("%w: block %s: %s: %d, at most %d are allowed", ErrInvalidBlock, block.GetId(), what, got, limit)
+	}
+	if size := block.SizeVT(); size > MaxBlockBytes {
+		return refuse("bytes of metadata", size, MaxBlockBytes)
+	}
+	if n := len(block.GetDatasets()); n > MaxDatasets {
+		return refuse("datasets", n, MaxDatasets)
+	}
+	if n := len(block.GetStringTable()); n > MaxStrings {
+		return refuse("strings", n, MaxStrings)
+	}
+	for _, s := range block.GetStringTable() {
+		if len(s) > MaxStringBytes {
+			return refuse("bytes of a string", len(s), MaxStringBytes)
+		}
+	}
+	numbers := 0
+	for _, dataset := range block.GetDatasets() {
+		numbers += len(dataset.GetLabels())
+	}
+	if numbers > MaxLabelNumbers {
+		return refuse("label numbers", numbers, MaxLabelNumbers)
+	}
+	return nil
 }
 
 // TenantName returns the tenant of a block: the empty string for segments, and

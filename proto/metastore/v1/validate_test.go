@@ -85,3 +85,45 @@ func TestTenantName(t *testing.T) { // R-SAN-9
 		}
 	}
 }
+
+func TestCheckLimits(t *testing.T) {
+	block := func(change func(*metastorev1.BlockMeta)) *metastorev1.BlockMeta {
+		b := &metastorev1.BlockMeta{Id: goodID}
+		change(b)
+		return b
+	}
+	datasets := func(n int, labels []int32) func(*metastorev1.BlockMeta) {
+		return func(b *metastorev1.BlockMeta) {
+			for range n {
+				b.Datasets = append(b.Datasets, &metastorev1.Dataset{Labels: labels})
+			}
+		}
+	}
+	table := func(n, size int) func(*metastorev1.BlockMeta) {
+		return func(b *metastorev1.BlockMeta) {
+			for range n {
+				b.StringTable = append(b.StringTable, strings.Repeat("x", size))
+			}
+		}
+	}
+	sets := make([]int32, 1024)
+	for name, test := range map[string]struct {
+		change func(*metastorev1.BlockMeta)
+		ok     bool
+	}{
+		"nothing":           {func(*metastorev1.BlockMeta) {}, true},
+		"many datasets":     {datasets(metastorev1.MaxDatasets, nil), true},
+		"too many datasets": {datasets(metastorev1.MaxDatasets+1, nil), false},
+		"many strings":      {table(metastorev1.MaxStrings, 1), true},
+		"too many strings":  {table(metastorev1.MaxStrings+1, 1), false},
+		"long string":       {table(1, metastorev1.MaxStringBytes), true},
+		"too long a string": {table(1, metastorev1.MaxStringBytes+1), false},
+		"many labels":       {datasets(metastorev1.MaxLabelNumbers/len(sets), sets), true},
+		"too many labels":   {datasets(metastorev1.MaxLabelNumbers/len(sets)+1, sets), false},
+		"too many bytes":    {table(metastorev1.MaxBlockBytes/metastorev1.MaxStringBytes, metastorev1.MaxStringBytes), false},
+	} {
+		if err := metastorev1.CheckLimits(block(test.change)); (err == nil) != test.ok || err != nil && !errors.Is(err, metastorev1.ErrInvalidBlock) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
