@@ -2,7 +2,13 @@ package shardgroup
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/storage/kv"
@@ -10,51 +16,88 @@ import (
 
 // The Raft log and the store hold one replica together: the log has what is
 // acknowledged, the store what was applied and may be gone from the log. One
-// without the other must never be started: it would lose acknowledged writes
-// without a word. So the store records, durably and before the log exists,
-// which replicas the node has.
+// without the other, or of another time than the other, must never be started:
+// it would lose acknowledged writes without a word, hang or crash. So each keeps
+// what the other can be held against:
 //
-// Layout: namespace 0 of the store, bucket "replicas", key group id, value
-// replica id, 8 bytes each, big endian.
+//	store, namespace 0, bucket "replicas": group id → replica id (8 bytes each,
+//	    big endian). The replicas of the node, recorded before their logs exist.
+//	raft/synced-GROUP: the last entry (decimal) that the store was known to hold
+//	    when it was synced last. The log may be compacted up to there.
 const nodeNamespace = 0
 
 var replicasBucket = []byte("replicas")
 
-// admit decides whether a replica may start, and records it.
-func (n *Node) admit(g *Group, groupDB *kv.DB) error {
-	local, err := n.engine.DB(nodeNamespace)
-	if err != nil {
-		return err
-	}
-	recorded, err := recordedReplica(local, g.id)
-	if err != nil {
-		return err
-	}
-	applied, err := statemachine.NewData(groupDB).Open(nil)
-	if err != nil {
-		return err
-	}
-	logged := n.host.HasNodeInfo(g.id, g.replicaID)
-	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("%w %s: group %d: %s: restore the whole directory from one backup, or start with an empty one",
-			ErrDataDir, n.options.DataDir, g.id, fmt.Sprintf(format, args...))
-	}
+// halves is what is known of a replica before it starts.
+type halves struct {
+	// Replica ids: as the directory says, and as the store has recorded (0: none).
+	replicaID, recorded uint64
+	// Whether the Raft log knows the replica.
+	logged bool
+	// The last entry that the store holds, and that it was known to hold.
+	applied, synced uint64
+}
+
+// fault says why the two halves do not belong together, or returns nil.
+func (h halves) fault() error {
 	switch {
-	case recorded == 0 && logged:
-		return refuse("there is a Raft log, but the store does not know the group")
-	case recorded == 0 && applied > 0:
-		return refuse("the store holds data up to entry %d that it does not know", applied)
-	case recorded != 0 && recorded != g.replicaID:
-		return refuse("the store holds replica %d, the directory names replica %d", recorded, g.replicaID)
-	case !logged && applied > 0:
-		return refuse("the store holds data up to entry %d, but the Raft log is gone", applied)
-	case recorded != 0:
+	case h.recorded == 0 && h.logged:
+		return errors.New("there is a Raft log, but the store does not know the group")
+	case h.recorded == 0 && h.applied > 0:
+		return fmt.Errorf("the store holds data up to entry %d of a group that it does not know", h.applied)
+	case h.recorded != 0 && h.recorded != h.replicaID:
+		return fmt.Errorf("the store holds replica %d, the directory names replica %d", h.recorded, h.replicaID)
+	case !h.logged && h.applied > 0:
+		return fmt.Errorf("the store holds data up to entry %d, but the Raft log is gone", h.applied)
+	case h.applied < h.synced:
+		return fmt.Errorf("the store is older than the Raft log: it holds data up to entry %d, the log begins after entry %d", h.applied, h.synced)
+	default:
 		return nil
 	}
-	if err := recordReplica(local, g.id, g.replicaID); err != nil {
+}
+
+// admit decides whether a replica may start, and records it. It returns the
+// last entry that the store holds.
+func (n *Node) admit(g *Group, groupDB *kv.DB) (uint64, error) {
+	local, err := n.engine.DB(nodeNamespace)
+	if err != nil {
+		return 0, err
+	}
+	h := halves{replicaID: g.replicaID, logged: n.host.HasNodeInfo(g.id, g.replicaID)}
+	if h.recorded, err = recordedReplica(local, g.id); err != nil {
+		return 0, err
+	}
+	if h.applied, err = statemachine.NewData(groupDB).Open(nil); err != nil {
+		return 0, err
+	}
+	if h.synced, err = readSynced(n.raftDir(), g.id); err != nil {
+		return 0, err
+	}
+	if fault := h.fault(); fault != nil {
+		return 0, n.mismatch(g, fault)
+	}
+	if h.recorded != 0 {
+		return h.applied, nil
+	}
+	return h.applied, recordReplica(n.engine, local, g.id, g.replicaID)
+}
+
+// admitLog completes the decision once the log is open: the store must not be
+// ahead of it.
+func (n *Node) admitLog(g *Group, applied uint64) error {
+	reader, err := n.host.GetLogReader(g.id)
+	if err != nil {
 		return err
 	}
-	return n.engine.Sync()
+	if _, last := reader.GetRange(); applied > last {
+		return n.mismatch(g, fmt.Errorf("the Raft log is older than the store: it ends at entry %d, the store holds data up to entry %d", last, applied))
+	}
+	return nil
+}
+
+func (n *Node) mismatch(g *Group, fault error) error {
+	return fmt.Errorf("%w %s: group %d: %w: restore the whole directory from one backup, or start with an empty one",
+		ErrDataDir, n.options.DataDir, g.id, fault)
 }
 
 func recordedReplica(local *kv.DB, groupID uint64) (uint64, error) {
@@ -70,12 +113,38 @@ func recordedReplica(local *kv.DB, groupID uint64) (uint64, error) {
 	return replicaID, err
 }
 
-func recordReplica(local *kv.DB, groupID, replicaID uint64) error {
-	return local.Update(func(tx *kv.Tx) error {
+// recordReplica is durable when it returns.
+func recordReplica(engine *kv.Engine, local *kv.DB, groupID, replicaID uint64) error {
+	err := local.Update(func(tx *kv.Tx) error {
 		bucket, err := tx.CreateBucketIfNotExists(replicasBucket)
 		if err != nil {
 			return err
 		}
 		return bucket.Put(binary.BigEndian.AppendUint64(nil, groupID), binary.BigEndian.AppendUint64(nil, replicaID))
 	})
+	if err != nil {
+		return err
+	}
+	return engine.Sync()
+}
+
+func syncedFile(groupID uint64) string { return fmt.Sprintf("synced-%d", groupID) }
+
+func readSynced(raftDir string, groupID uint64) (uint64, error) {
+	content, err := os.ReadFile(filepath.Join(raftDir, syncedFile(groupID)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	synced, err := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s is damaged: restore the directory from a backup", ErrDataDir, filepath.Join(raftDir, syncedFile(groupID)))
+	}
+	return synced, nil
+}
+
+func writeSynced(raftDir string, groupID, applied uint64) error {
+	return writeDurably(raftDir, syncedFile(groupID), []byte(strconv.FormatUint(applied, 10)+"\n"))
 }

@@ -26,8 +26,9 @@ const (
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
-	// Applied entries between two snapshot records, and entries kept behind
-	// one for slow followers. A record holds no data: the state is on disk.
+	// Applied entries between two snapshot records (see also compactBytes), and
+	// entries kept behind one for slow followers. A record holds no data: the
+	// state is on disk.
 	snapshotEntries    = 8192
 	compactionOverhead = 4096
 )
@@ -58,7 +59,8 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 		session: n.host.GetNoOPSession(record.GetGroupId()),
 		metrics: n.metrics.group(record.GetGroupId()),
 	}
-	if err := n.admit(g, db); err != nil {
+	applied, err := n.admit(g, db)
+	if err != nil {
 		return nil, err
 	}
 	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics)
@@ -72,11 +74,11 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 	if n.host.HasNodeInfo(g.id, g.replicaID) {
 		members = nil
 	}
-	if err := n.host.StartOnDiskReplica(members, false, n.machineFactory(db), n.raftConfig(g)); err != nil {
+	if err := n.host.StartOnDiskReplica(members, false, n.machineFactory(g, db), n.raftConfig(g)); err != nil {
 		n.dropGroup(g)
 		return nil, fmt.Errorf("start group %d: %w", g.id, err)
 	}
-	return g, nil
+	return g, n.admitLog(g, applied)
 }
 
 // membership returns this node's replica id and the nodes of all replicas.
@@ -92,13 +94,14 @@ func (n *Node) membership(record *clusterv1.Group) (uint64, map[uint64]dragonboa
 	return own, members
 }
 
-func (n *Node) machineFactory(db *kv.DB) dbsm.CreateOnDiskStateMachineFunc {
+func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachineFunc {
+	compactor := &logCompactor{request: g.requestSnapshot, log: n.log.With(zap.Uint64("group", g.id))}
 	return func(shardID, _ uint64) dbsm.IOnDiskStateMachine {
 		machine := statemachine.NewData(db)
 		if shardID == clusterv1.DirectoryGroup {
 			machine = statemachine.NewDirectory(db)
 		}
-		return &measuredMachine{machine, n.metrics}
+		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: compactor.applied}
 	}
 }
 

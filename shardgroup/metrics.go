@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	dbsm "github.com/lni/dragonboat/v4/statemachine"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -124,18 +123,4 @@ func (g *groupMetrics) leading(yes bool) {
 		g.leader.Set(0)
 	}
 	g.leads(g.ledGroups > 0)
-}
-
-// measuredMachine observes how long a replica's updates take.
-type measuredMachine struct {
-	dbsm.IOnDiskStateMachine
-	metrics *metrics
-}
-
-func (m *measuredMachine) Update(entries []dbsm.Entry) ([]dbsm.Entry, error) {
-	start := time.Now()
-	m.metrics.fsmEntries.Observe(float64(len(entries)))
-	applied, err := m.IOnDiskStateMachine.Update(entries)
-	m.metrics.fsmApply.Observe(time.Since(start).Seconds())
-	return applied, err
 }

@@ -323,6 +323,7 @@ func TestNodeRefusesForeignData(t *testing.T) {
 		}
 	}
 	closeNode(t, open(t, ours)) // nothing was harmed
+	wantHalvesOfOneTime(t, ours)
 	// Another cluster's store under our identity and Raft log.
 	if err := os.Rename(filepath.Join(ours, "store"), filepath.Join(ours, "aside")); err != nil {
 		t.Fatal(err)
@@ -343,4 +344,42 @@ func TestNodeRefusesForeignData(t *testing.T) {
 	if _, err := tryOpen(t, mixed, prometheus.NewRegistry()); !errors.Is(err, shardgroup.ErrDataDir) || !strings.Contains(err.Error(), "identity.json") {
 		t.Errorf("data without identity: %v", err)
 	}
+}
+
+// wantHalvesOfOneTime puts an older copy of one half under a newer other half.
+func wantHalvesOfOneTime(t *testing.T, dir string) {
+	t.Helper()
+	before := t.TempDir()
+	if err := os.CopyFS(before, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	node := open(t, dir)
+	m := rangeMap(t, node)
+	for _, block := range segments(t) {
+		if _, err := node.Service().AddBlock(t.Context(), addRequest(t, m, block)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := node.CompactLogs(); err != nil {
+		t.Fatal(err)
+	}
+	closeNode(t, node)
+	for _, half := range []string{"raft", "store"} {
+		mixed := t.TempDir()
+		if err := os.CopyFS(mixed, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(mixed, half)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(filepath.Join(mixed, half), os.DirFS(filepath.Join(before, half))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tryOpen(t, mixed, prometheus.NewRegistry()); !errors.Is(err, shardgroup.ErrDataDir) || !strings.Contains(err.Error(), "older than") {
+			t.Errorf("an older %s: %v", half, err)
+		}
+	}
+	again := open(t, dir)
+	wantBlocks(t, again, m, segments(t))
+	closeNode(t, again)
 }

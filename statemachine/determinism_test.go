@@ -2,9 +2,16 @@ package statemachine_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"flag"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"testing"
+
+	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 )
@@ -213,5 +220,59 @@ func TestSnapshotStops(t *testing.T) {
 	// One that is never saved must not keep the store from closing.
 	if _, err := r.machine.PrepareSnapshot(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+var rewrite = flag.Bool("rewrite", false, "write the recorded log of this release anew")
+
+// Logs outlive releases: one that was recorded must give the same results and
+// the same state for ever. A difference here means that replicas of two
+// releases diverge.
+func TestRecordedLog(t *testing.T) {
+	const recorded = "testdata/log-v1.pb"
+	if *rewrite {
+		var content []byte
+		for _, entry := range history(t) {
+			encoded, err := entry.MarshalVT()
+			if err != nil {
+				t.Fatal(err)
+			}
+			content = binary.BigEndian.AppendUint32(content, uint32(len(encoded)))
+			content = append(content, encoded...)
+		}
+		if err := os.WriteFile(recorded, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest, err := os.ReadFile(recorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, digest := newReplica(t), sha256.New()
+	for len(rest) > 0 {
+		size := binary.BigEndian.Uint32(rest)
+		entry := sm.Entry{Index: r.applied + 1, Cmd: rest[4 : 4+size]}
+		applied, err := r.machine.Update([]sm.Entry{entry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.applied++
+		var results raftlogv1.Results
+		if err := results.UnmarshalVT(applied[0].Result.Data); err != nil {
+			t.Fatal(err)
+		}
+		for _, result := range results.GetResults() { // what was decided, not how it is worded
+			fmt.Fprintln(digest, result.GetStatus(), result.GetRoute().GetReason(), result.GetLeaderEpoch())
+		}
+		rest = rest[4+size:]
+	}
+	got := fmt.Sprintf("results %x\nstate %x\n", digest.Sum(nil), r.hash())
+	if *rewrite {
+		if err := os.WriteFile(recorded+".sum", []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(recorded + ".sum"); err != nil || got != string(want) {
+		t.Errorf("%s: got\n%swant\n%s(%v)", recorded, got, want, err)
 	}
 }

@@ -192,10 +192,10 @@ func TestServeHTTP(t *testing.T) {
 			}
 		}
 	}
-	if strings.Contains(s.stderr.String(), "error") || strings.Contains(s.stderr.String(), "warn") {
-		t.Errorf("the log of a healthy start is noisy:\n%s", s.stderr.String())
-	}
 	s.stop()
+	if strings.Contains(s.stderr.String(), "error") || strings.Contains(s.stderr.String(), "warn") {
+		t.Errorf("the log of a healthy run is noisy:\n%s", s.stderr.String())
+	}
 }
 
 // Starts that must be refused: one line on standard error, exit code 1, and
