@@ -742,7 +742,7 @@ func (x *TenantStatsResponse) GetStats() *v12.TenantStats {
 
 type RangeMapRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Wait for a map at least as new.
+	// An older map is answered with UNAVAILABLE.
 	MinVersion    uint64 `protobuf:"varint,1,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -352,8 +352,9 @@ func (x *InitGroup) GetRanges() []*v1.Range {
 type ClaimLeadership struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	// The epoch that the claimant read; the claim is refused if it moved on.
-	PreviousEpoch uint64 `protobuf:"varint,2,opt,name=previous_epoch,json=previousEpoch,proto3" json:"previous_epoch,omitempty"`
+	// Raft term in which the claimant was elected. A claim of an older term than
+	// one applied before is refused: its claimant was deposed.
+	Term          uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,9 +396,9 @@ func (x *ClaimLeadership) GetNodeId() string {
 	return ""
 }
 
-func (x *ClaimLeadership) GetPreviousEpoch() uint64 {
+func (x *ClaimLeadership) GetTerm() uint64 {
 	if x != nil {
-		return x.PreviousEpoch
+		return x.Term
 	}
 	return 0
 }
@@ -582,10 +583,10 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x19\n" +
 	"\bgroup_id\x18\x02 \x01(\x04R\agroupId\x120\n" +
-	"\x06ranges\x18\x03 \x03(\v2\x18.skerry.cluster.v1.RangeR\x06ranges\"Q\n" +
+	"\x06ranges\x18\x03 \x03(\v2\x18.skerry.cluster.v1.RangeR\x06ranges\">\n" +
 	"\x0fClaimLeadership\x12\x17\n" +
-	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12%\n" +
-	"\x0eprevious_epoch\x18\x02 \x01(\x04R\rpreviousEpoch\"C\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\"C\n" +
 	"\x12BootstrapDirectory\x12-\n" +
 	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\">\n" +
 	"\aResults\x123\n" +

@@ -225,8 +225,8 @@ func (m *ClaimLeadership) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if m.PreviousEpoch != 0 {
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.PreviousEpoch))
+	if m.Term != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Term))
 		i--
 		dAtA[i] = 0x10
 	}
@@ -468,8 +468,8 @@ func (m *ClaimLeadership) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	if m.PreviousEpoch != 0 {
-		n += 1 + protohelpers.SizeOfVarint(uint64(m.PreviousEpoch))
+	if m.Term != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Term))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -1016,9 +1016,9 @@ func (m *ClaimLeadership) UnmarshalVT(dAtA []byte) error {
 			iNdEx = postIndex
 		case 2:
 			if wireType != 0 {
-				return fmt.Errorf("proto: wrong wireType = %d for field PreviousEpoch", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field Term", wireType)
 			}
-			m.PreviousEpoch = 0
+			m.Term = 0
 			for shift := uint(0); ; shift += 7 {
 				if shift >= 64 {
 					return protohelpers.ErrIntOverflow
@@ -1028,7 +1028,7 @@ func (m *ClaimLeadership) UnmarshalVT(dAtA []byte) error {
 				}
 				b := dAtA[iNdEx]
 				iNdEx++
-				m.PreviousEpoch |= uint64(b&0x7F) << shift
+				m.Term |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
