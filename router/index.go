@@ -27,12 +27,12 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 	if err := metastorev1.ValidateBlock(block); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	if err := metastorev1.CheckLimits(block); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	encoded, err := block.MarshalVT()
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "encode block %s: %v", block.GetId(), err)
-	}
-	if len(encoded) > metastorev1.MaxBlockBytes {
-		return nil, status.Errorf(codes.InvalidArgument, "block %s: its metadata has %d bytes, at most %d are allowed", block.GetId(), len(encoded), metastorev1.MaxBlockBytes)
 	}
 	// One id for all attempts: the group takes an earlier attempt whose answer
 	// was lost and its repeat for the same command.

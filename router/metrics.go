@@ -14,6 +14,8 @@ type metrics struct {
 	hints      prometheus.Counter
 	panics     prometheus.Counter
 	mapVersion prometheus.Gauge
+	// Public requests, by route, that no interceptor sees.
+	undecodable *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -42,8 +44,12 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "skerry_router_map_version",
 			Help: "Version of the range map in use.",
 		}),
+		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_undecodable_requests_total",
+			Help: "Requests refused because they could not be decoded, or only into too much memory.",
+		}, []string{"route"}),
 	}
-	return m, register(registerer, m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion)
+	return m, register(registerer, m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.undecodable)
 }
 
 // register does nothing without a registerer.

@@ -61,15 +61,16 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 }
 
 // Register adds all public services. The server must be made with ServerOptions:
-// answers are passed on in a form that only its codec was tested with.
+// requests are received in a form that only its codec knows.
 func (r *Router) Register(server *grpc.Server) {
-	metastorev1.RegisterIndexServiceServer(server, &indexService{router: r})
-	metastorev1.RegisterMetadataQueryServiceServer(server, &queryService{router: r})
-	metastorev1.RegisterTenantServiceServer(server, &tenantService{router: r})
-	metastorev1.RegisterCompactionServiceServer(server, &compactionService{})
-	raftnode.RegisterRaftNodeServiceServer(server, &raftNodeService{router: r})
-	adminv1.RegisterAdminServiceServer(server, &adminService{router: r})
-	healthv1.RegisterHealthServer(server, r.health)
+	public := publicServices{server, r.fanout.metrics.undecodable}
+	metastorev1.RegisterIndexServiceServer(public, &indexService{router: r})
+	metastorev1.RegisterMetadataQueryServiceServer(public, &queryService{router: r})
+	metastorev1.RegisterTenantServiceServer(public, &tenantService{router: r})
+	metastorev1.RegisterCompactionServiceServer(public, &compactionService{})
+	raftnode.RegisterRaftNodeServiceServer(public, &raftNodeService{router: r})
+	adminv1.RegisterAdminServiceServer(public, &adminService{router: r})
+	healthv1.RegisterHealthServer(public, r.health)
 }
 
 // Maps gives access to the range map.

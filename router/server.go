@@ -28,7 +28,7 @@ func ServerOptions(options Options, log *zap.Logger, registerer prometheus.Regis
 		return nil, err
 	}
 	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(wirecodec.Codec{}),
+		grpc.ForceServerCodecV2(requestCodec{}),
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxSendMsgSize(MaxMessageBytes),
 		grpc.MaxConcurrentStreams(options.MaxConcurrentStreams),

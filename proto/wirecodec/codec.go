@@ -4,6 +4,16 @@
 //
 // The fast paths do not check that strings are UTF-8: what is kept and sent on
 // must be checked where it enters (see metastorev1.ValidateBlock).
+//
+// A message is decoded before anybody can judge it, and a few bytes on the wire
+// can become many in memory. So the codec first looks what a large message
+// would cost, and refuses it at MaxDecodedBytes:
+//
+//	bytes ──► up to 1 MiB? ──────────────────────► decode ──► message
+//	               │ more                             ▲
+//	               └──► walk, add up ──► affordable? ─┘
+//	                                         │ no
+//	                                         └──► ErrTooCostly
 package wirecodec
 
 import (
@@ -54,18 +64,29 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 }
 
 // Unmarshal decodes into a message that the caller made. The message keeps no
-// reference to data.
+// reference to data. It returns ErrTooCostly for messages that would take more
+// than MaxDecodedBytes.
 func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer buffer.Free()
+	if m, ok := v.(proto.Message); ok && buffer.Len() > uncheckedBytes {
+		target := layouts{}.of(m.ProtoReflect().Descriptor())
+		if err := checkCost(buffer.ReadOnlyData(), target); err != nil {
+			return fmt.Errorf("decode %T: %w", v, err)
+		}
+	}
+	return decode(buffer.ReadOnlyData(), v)
+}
+
+func decode(data []byte, v any) error {
 	switch m := v.(type) {
 	case fastMessage:
-		if err := m.UnmarshalVT(buffer.ReadOnlyData()); err != nil {
+		if err := m.UnmarshalVT(data); err != nil {
 			return fmt.Errorf("decode %T: %w", v, err)
 		}
 		return nil
 	case proto.Message:
-		if err := proto.Unmarshal(buffer.ReadOnlyData(), m); err != nil {
+		if err := proto.Unmarshal(data, m); err != nil {
 			return fmt.Errorf("decode %T: %w", v, err)
 		}
 		return nil

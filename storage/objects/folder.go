@@ -8,6 +8,7 @@ package objects
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,19 +31,25 @@ const temporaryPrefix = ".skerry-"
 
 // Folder is a folder used as object store. Its methods may be called
 // concurrently; of concurrent Puts of one name the last to end stands.
-type Folder struct{ root string }
+type Folder struct {
+	root string
+	// Makes what a directory lists durable; tests watch it and make it fail.
+	sync func(directory string) error
+}
 
 // OpenFolder uses a folder, creating it if it is missing, after checking that
 // objects can be written there.
-func OpenFolder(root string) (*Folder, error) {
+func OpenFolder(root string) (*Folder, error) { return openFolder(root, syncDirectory) }
+
+func openFolder(root string, sync func(string) error) (*Folder, error) {
 	absolute, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("object folder: %w", err)
 	}
-	if err := os.MkdirAll(absolute, 0o755); err != nil {
+	folder := &Folder{absolute, sync}
+	if err := folder.makeRoot(); err != nil {
 		return nil, fmt.Errorf("object folder: %w", err)
 	}
-	folder := &Folder{absolute}
 	if err := folder.Check(context.Background()); err != nil {
 		return nil, err
 	}
@@ -52,9 +59,17 @@ func OpenFolder(root string) (*Folder, error) {
 // Path returns the folder's absolute path.
 func (f *Folder) Path() string { return f.root }
 
-// Check writes, reads and deletes a small object.
-func (f *Folder) Check(ctx context.Context) error {
-	const name = "skerry-check"
+// Check writes, reads and deletes a small object. Its name is a new one each
+// time: it must not hit anybody's object, nor that of another process's check.
+func (f *Folder) Check(ctx context.Context) (err error) {
+	name := "skerry-check-" + rand.Text()
+	defer func() {
+		// A Put that failed may have left the object, and whoever asked may be
+		// gone by now. The first fault says more than a second one here.
+		if removed := f.Delete(context.WithoutCancel(ctx), name); err == nil {
+			err = removed
+		}
+	}()
 	want := []byte("skerry")
 	if err := f.Put(ctx, name, want); err != nil {
 		return fmt.Errorf("object folder %s cannot be written: %w", f.root, err)
@@ -66,7 +81,7 @@ func (f *Folder) Check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("object folder %s cannot be read: %w", f.root, err)
 	}
-	return f.Delete(ctx, name)
+	return nil
 }
 
 // Put stores an object, replacing one of that name.
@@ -75,7 +90,7 @@ func (f *Folder) Put(ctx context.Context, name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+	if err := f.makeDirectories(f.root, filepath.Dir(target)); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(filepath.Dir(target), temporaryPrefix+"*")
@@ -89,11 +104,7 @@ func (f *Folder) Put(ctx context.Context, name string, content []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
-	directory, err := os.Open(filepath.Dir(target))
-	if err != nil {
-		return err
-	}
-	return errors.Join(directory.Sync(), directory.Close())
+	return f.sync(filepath.Dir(target))
 }
 
 // Get returns an object's content, or ErrNotFound.

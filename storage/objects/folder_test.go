@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/skerrydb/skerry/storage/objects"
@@ -74,6 +75,35 @@ func TestOpenFolderOnAFile(t *testing.T) {
 	}
 	if _, err := objects.OpenFolder(path); err == nil {
 		t.Error("a file was opened as object folder")
+	}
+}
+
+// A check does not touch what others keep, whatever they call it.
+func TestCheckDisturbsNobody(t *testing.T) {
+	root := t.TempDir()
+	folder, err := objects.OpenFolder(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := folder.Put(t.Context(), "skerry-check", []byte("mine")); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 20 {
+				if _, err := objects.OpenFolder(root); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got, err := folder.Get(t.Context(), "skerry-check"); err != nil || string(got) != "mine" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if entries, err := os.ReadDir(root); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }
 
