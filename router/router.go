@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
@@ -27,7 +26,7 @@ type Router struct {
 	options Options
 	source  *MapSource
 	fanout  *fanout
-	health  *health.Server
+	health  *healthService
 	closing sync.Once
 }
 
@@ -49,7 +48,7 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	log = sparse(log)
 	source := newMapSource(seeds, nodes, options.RefreshTimeout, log, metrics)
 	r := &Router{
-		options: options, source: source, health: health.NewServer(),
+		options: options, source: source, health: newHealthService(),
 		fanout: &fanout{
 			source: source, nodes: nodes, replicas: replicas{offset: rand.Uint32()},
 			limit: options.FanOut, log: log, metrics: metrics,
@@ -88,6 +87,13 @@ func (r *Router) SetServing(serving bool) {
 	}
 	r.health.SetServingStatus("", state)
 	r.health.SetServingStatus(HealthService, state)
+}
+
+// Drain prepares for the end: health is NOT_SERVING from now on, and its
+// watches end. Requests are still served.
+func (r *Router) Drain() {
+	r.SetServing(false)
+	r.health.drain()
 }
 
 // Close ends the background work. Stop the gRPC server first; requests that

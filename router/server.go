@@ -31,6 +31,9 @@ func ServerOptions(options Options, log *zap.Logger, registerer prometheus.Regis
 		grpc.ForceServerCodecV2(requestCodec{}),
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxSendMsgSize(MaxMessageBytes),
+		// A connection that never says a word is dropped soon: stopping waits for
+		// connections that are being set up.
+		grpc.ConnectionTimeout(3 * time.Second),
 		grpc.MaxConcurrentStreams(options.MaxConcurrentStreams),
 		// Clients ping every 20 s, also when idle.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

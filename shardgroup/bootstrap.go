@@ -86,7 +86,24 @@ func (n *Node) loadMap(ctx context.Context, directory *Group, layout *clusterv1.
 		return nil, fmt.Errorf("%w %s: %s names cluster %s, but its contents belong to cluster %s: restore the file that belongs to the contents",
 			ErrDataDir, n.options.DataDir, identityFile, n.identity.ClusterID, stored.GetCluster().GetClusterId())
 	}
-	return clusterv1.NewMap(stored)
+	m, err := clusterv1.NewMap(stored)
+	if err == nil {
+		n.compareSettings(m)
+	}
+	return m, err
+}
+
+// compareSettings says which settings of an existing cluster are not what this
+// start asks for: they are kept as they were.
+func (n *Node) compareSettings(m *clusterv1.Map) {
+	if groups := len(m.Proto().GetGroups()) - 1; groups != n.options.Groups {
+		n.log.Info("the number of groups is that of the cluster's first start", zap.Int("groups", groups), zap.Int("asked_for", n.options.Groups))
+	}
+	record := m.Node(n.identity.NodeID)
+	if record != nil && (record.GetRaftAddress() != n.options.RaftAddress || record.GetApiAddress() != n.options.APIAddress) {
+		n.log.Info("the directory still names the addresses of the cluster's first start",
+			zap.String("raft", record.GetRaftAddress()), zap.String("api", record.GetApiAddress()))
+	}
 }
 
 func bootstrapDirectory(ctx context.Context, directory *Group, layout *clusterv1.RangeMap) error {

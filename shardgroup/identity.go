@@ -70,8 +70,14 @@ func newIdentity(dir string) (identity, error) {
 	if err != nil {
 		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
 	}
-	// A crash while the identity was written may have left its beginnings.
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == temporaryPrefix+identityFile })
+	// A crash while the identity was written may have left its beginnings, and
+	// new file systems have a folder of their own.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		return e.Name() == temporaryPrefix+identityFile || e.Name() == "lost+found"
+	})
+	if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "store" || e.Name() == "raft" }) {
+		return identity{}, fmt.Errorf("%w %s: %s is missing beside the data: restore it from a backup", ErrDataDir, dir, identityFile)
+	}
 	if len(entries) > 0 {
 		return identity{}, fmt.Errorf("%w %s: it holds files (%s, …) but no %s, so they are not Skerry's: choose an empty or a new directory", ErrDataDir, dir, entries[0].Name(), identityFile)
 	}

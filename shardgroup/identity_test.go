@@ -28,6 +28,7 @@ func TestIdentityRefusals(t *testing.T) {
 	const good = `{"format":1,"cluster_id":"781759dd-31df-4f24-9cb7-a9d7db00a9ef","node_id":"ebb89aca-41bc-48f3-b0fd-217d7692dd8e"}`
 	for name, test := range map[string]struct{ file, content, want string }{
 		"newer format":  {identityFile, strings.Replace(good, `"format":1`, `"format":2,"more":{}`, 1), "run the release that wrote it"},
+		"identity lost": {"store", "", "is missing beside the data: restore it"},
 		"foreign files": {"photos.zip", "", "choose an empty or a new directory"},
 		"empty":         {identityFile, "", "restore the file from a backup"},
 		"no JSON":       {identityFile, "{", "restore the file from a backup"},
@@ -57,6 +58,16 @@ func TestIdentityRefusals(t *testing.T) {
 func TestIdentityAfterCrash(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, temporaryPrefix+identityFile), []byte(`{"form`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadIdentity(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewFileSystemIsEmpty(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := loadIdentity(dir); err != nil {

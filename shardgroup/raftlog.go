@@ -1,6 +1,7 @@
 package shardgroup
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -37,10 +38,10 @@ func (l raftLogger) Debugf(string, ...any) {}
 func (l raftLogger) Infof(format string, args ...any) { l.sugar().Debugf(format, args...) }
 
 // Warningf demotes what is no warning to an operator: each step of an ordinary
-// election ("raft"), and the reminder at each start that traffic is not
-// encrypted ("config").
+// election ("raft"), the reminder at each start that traffic is not encrypted
+// ("config"), and that a stale read is stale: only the status is read so.
 func (l raftLogger) Warningf(format string, args ...any) {
-	if l == "config" || l == "raft" {
+	if l == "config" || l == "raft" || strings.HasPrefix(format, "StaleRead called") {
 		l.sugar().Debugf(format, args...)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 	"unicode"
@@ -47,7 +48,10 @@ func (c *client) dial() (*grpc.ClientConn, error) {
 	if c.timeout <= 0 {
 		return nil, flags.Usagef("-timeout is %s: want more than 0", c.timeout)
 	}
-	conn, err := grpc.NewClient(c.addr,
+	if _, port, err := net.SplitHostPort(c.addr); err != nil || port == "" {
+		return nil, flags.Usagef("-addr is %q: want HOST:PORT", c.addr)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+c.addr,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wirecodec.Codec{}),

@@ -51,6 +51,9 @@ func dispatch(ctx context.Context, std streams, table []command, args []string) 
 	if isHelp(args[0]) {
 		return help(std.out, table, args[1:])
 	}
+	if args[0] == "-version" || args[0] == "--version" {
+		args = append([]string{"version"}, args[1:]...)
+	}
 	command, rest := find(table, args)
 	if command == nil {
 		if under := withPrefix(table, args[0]); len(under) > 0 {

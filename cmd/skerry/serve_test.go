@@ -18,7 +18,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
@@ -103,6 +106,12 @@ func startServe(t *testing.T, dir string) *serverProcess {
 func (s *serverProcess) stop() {
 	s.t.Helper()
 	s.conn.Close()
+	s.terminate()
+}
+
+// terminate stops the server while its clients are still connected.
+func (s *serverProcess) terminate() {
+	s.t.Helper()
 	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
 		s.t.Fatal(err)
 	}
@@ -248,5 +257,36 @@ func TestServeRefusals(t *testing.T) {
 	}
 	if code, _ := s.get("/readyz"); code != http.StatusOK {
 		t.Errorf("the running server is disturbed: %d", code)
+	}
+}
+
+// Clients that hold a connection without a word, or watch the health for ever,
+// do not hold up a stop.
+func TestServeStopsDespiteIdleClients(t *testing.T) {
+	s := startServe(t, t.TempDir())
+	silent, err := net.Dial("tcp", s.conn.Target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	watch, err := healthv1.NewHealthClient(s.conn).Watch(t.Context(), &healthv1.HealthCheckRequest{Service: "pyroscope.metastore"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := watch.Recv(); err != nil || first.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		t.Fatalf("health is %v, %v", first, err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := watch.Recv(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	s.terminate()
+	if err := <-ended; status.Code(err) != codes.Unavailable {
+		t.Errorf("the watch ended with %v", err)
 	}
 }

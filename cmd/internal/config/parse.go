@@ -82,7 +82,13 @@ func (f *serveFlags) parse(args []string) error {
 	if len(rest) > 0 {
 		return flags.Usagef("unexpected argument %q", rest[0])
 	}
-	return nil
+	// An unset variable in a script must not turn into a start with defaults.
+	f.set.Visit(func(given *flag.Flag) {
+		if given.Name == "config.file" && f.file == "" {
+			err = flags.Usagef("-config.file is empty: name a file, or leave the flag out")
+		}
+	})
+	return err
 }
 
 func (f *serveFlags) writeHelp(w io.Writer) error {

@@ -57,6 +57,10 @@ func Run(ctx context.Context, settings config.Serve, stdout io.Writer, log *zap.
 	s := newServer(settings, log)
 	failed := make(chan error, 2)
 	if err := s.start(ctx, stdout, failed); err != nil {
+		if ctx.Err() != nil { // asked to stop: what was started is undone, and that is all
+			log.Info("stopped before it was ready")
+			err = nil
+		}
 		return errors.Join(err, s.stop())
 	}
 	var err error
@@ -154,7 +158,7 @@ func (s *server) stop() error {
 	})
 	defer deadline.Stop()
 	if s.router != nil {
-		s.router.SetServing(false)
+		s.router.Drain()
 	}
 	if s.grpc != nil {
 		s.stopGRPC(s.settings.ShutdownTimeout / 2)

@@ -27,12 +27,7 @@ func startForBench(b *testing.B, groups int) (*server, metastorev1.IndexServiceC
 	settings := config.DefaultServe()
 	settings.DataDir, settings.Groups = b.TempDir(), groups
 	settings.GRPCAddress, settings.HTTPAddress = "127.0.0.1:0", "127.0.0.1:0"
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	settings.RaftAddress = listener.Addr().String()
-	listener.Close()
+	settings.RaftAddress = freeAddress(b)
 	s := newServer(settings, zap.NewNop())
 	var banner strings.Builder
 	if err := s.start(context.Background(), &banner, make(chan error, 2)); err != nil {
@@ -144,6 +139,39 @@ func commandsPerEntry(b *testing.B, s *server) float64 {
 		}
 	}
 	return commands / entries
+}
+
+// A process that is asked to stop while it starts ends without an error, and
+// the next start finds a usable directory.
+func TestStopDuringStart(t *testing.T) {
+	settings := config.DefaultServe()
+	settings.DataDir = t.TempDir()
+	settings.GRPCAddress, settings.HTTPAddress, settings.RaftAddress = "127.0.0.1:0", "127.0.0.1:0", freeAddress(t)
+	settings.RaftRTT = 5 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var banner strings.Builder
+	if err := Run(ctx, settings, &banner, zap.NewNop()); err != nil || banner.Len() > 0 {
+		t.Errorf("stopped with %v, said %q", err, banner.String())
+	}
+	settings.RaftAddress = freeAddress(t)
+	s := newServer(settings, zap.NewNop())
+	if err := s.start(t.Context(), &banner, make(chan error, 2)); err != nil {
+		t.Error(err)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 func TestBenchBlockIsValid(t *testing.T) {
