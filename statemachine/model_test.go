@@ -285,7 +285,11 @@ func randomRequest(random *rand.Rand) request {
 // The machine agrees with the model on every question, also after a crash and
 // a snapshot.
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(12) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 3))
 			r, m := newReplica(t), &model{}

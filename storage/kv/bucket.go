@@ -1,5 +1,7 @@
 package kv
 
+import "bytes"
+
 // DefaultFillPercent exists for programs written for bbolt.
 const DefaultFillPercent = 0.5
 
@@ -16,6 +18,31 @@ type Bucket struct {
 	row   bucketRow
 	alive bool
 	shape uint64
+
+	// A bucket that this transaction created holds only what it wrote, all of it through this
+	// handle; a name beyond the greatest written so far is then in use by nothing, which saves
+	// looking.
+	fresh   bool
+	removed uint64 // the transaction's when the bucket was created
+	top     []byte // the greatest name written
+	used    bool   // found in the list of handles since that last made room
+}
+
+// isNew reports whether it is certain without looking that the bucket holds no such name.
+func (b *Bucket) isNew(name []byte) bool {
+	return b.fresh && bytes.Compare(name, b.top) > 0
+}
+
+// wrote notes that a name was written.
+func (b *Bucket) wrote(name []byte) {
+	if b.isNew(name) {
+		b.top = append(b.top[:0], name...)
+	}
+}
+
+// begin makes the handle that of a bucket just created.
+func (b *Bucket) begin() {
+	b.fresh, b.removed, b.top = true, b.tx.removed, b.top[:0]
 }
 
 // Tx returns the transaction the handle belongs to.
@@ -44,6 +71,7 @@ func (b *Bucket) exists() bool {
 func (b *Bucket) reload() {
 	b.row, b.alive = b.tx.getBucketRow(b.prefix)
 	b.shape = b.tx.shape
+	b.fresh = b.fresh && b.removed == b.tx.removed
 }
 
 // child returns the row key of a name in the bucket, valid until the next row key is made.
@@ -56,7 +84,7 @@ func (b *Bucket) child(name []byte, end byte) []byte {
 
 // holdsBucket reports whether name is a bucket in this one. exists must have been called.
 func (b *Bucket) holdsBucket(name []byte) bool {
-	return b.row.nests && b.tx.has(b.child(name, endBucket))
+	return b.row.nests && !b.isNew(name) && b.tx.has(b.child(name, endBucket))
 }
 
 // Get returns the value of a key, nil if there is none or the name is a bucket's. The value is
@@ -86,7 +114,11 @@ func (b *Bucket) Put(key, value []byte) error {
 	if b.isRoot() || b.holdsBucket(key) {
 		return ErrIncompatibleValue
 	}
-	return b.tx.set(b.child(key, endKey), value)
+	if err := b.tx.set(b.child(key, endKey), value); err != nil {
+		return err
+	}
+	b.wrote(key)
+	return nil
 }
 
 func checkKey(key []byte) error {

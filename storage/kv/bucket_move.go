@@ -49,10 +49,36 @@ func (b *Bucket) MoveBucket(key []byte, dst *Bucket) error {
 	if err := dst.prepareNest(key); err != nil {
 		return err
 	}
+	dst.wrote(key)
+	if len(dst.prefix) > len(b.prefix) {
+		if err := b.tx.checkDeeper(from, b.prefix, len(dst.prefix)-len(b.prefix)); err != nil {
+			return err
+		}
+	}
 	if err := b.tx.copySpan(from, bytes.Clone(dst.child(key, endBucket))); err != nil {
 		return err
 	}
 	return b.tx.removeSpan(from)
+}
+
+// checkDeeper returns ErrKeyTooLarge if buckets in a span below parent would have too long a path, were theirs
+// longer by so many bytes.
+func (tx *Tx) checkDeeper(s span, parent []byte, by int) error {
+	it := tx.newIterator(s.prefix, s.upper)
+	defer tx.freeIterator(it)
+	walk := newWalker(parent)
+	for ok := it.First(); ok; ok = it.Next() {
+		if _, err := walk.step(it.Key()); err != nil {
+			return err
+		}
+		if walk.kind == kindBucket && len(walk.parent())+by > maxHolderBytes {
+			return ErrKeyTooLarge
+		}
+	}
+	if err := it.Error(); err != nil {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	return nil
 }
 
 // copySpan writes all rows of a bucket, its own included, again under another prefix. The iterator
@@ -74,5 +100,7 @@ func (tx *Tx) copySpan(from span, prefix []byte) error {
 		panic(fmt.Errorf("kv: read: %w", err))
 	}
 	tx.shape++
+	tx.removed++
+	tx.changed = true
 	return nil
 }

@@ -13,7 +13,8 @@ func (b *Bucket) Bucket(name []byte) *Bucket {
 	return b.tx.openBucket(b.child(name, endBucket))
 }
 
-// CreateBucket creates an empty bucket with sequence 0.
+// CreateBucket creates an empty bucket with sequence 0. Where the names on the way from the root add
+// up to more than about 8 KiB it returns ErrKeyTooLarge.
 func (b *Bucket) CreateBucket(name []byte) (*Bucket, error) {
 	if err := b.checkCreate(name); err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func (b *Bucket) CreateBucketIfNotExists(name []byte) (*Bucket, error) {
 	if err := b.checkCreate(name); err != nil {
 		return nil, err
 	}
-	if b.row.nests {
+	if b.row.nests && !b.isNew(name) {
 		if found := b.Bucket(name); found != nil {
 			return found, nil
 		}
@@ -59,21 +60,28 @@ func (b *Bucket) create(name []byte) (*Bucket, error) {
 		return nil, err
 	}
 	key := b.child(name, endBucket)
-	if err := b.tx.setBucketRow(key, bucketRow{}); err != nil {
+	if err := b.tx.addBucketRow(key, bucketRow{}); err != nil {
 		return nil, err
 	}
 	b.shape = b.tx.shape
-	if known := b.tx.handles.find(key); known != nil {
+	b.wrote(name)
+	known := b.tx.handles.find(key)
+	if known != nil {
 		known.reload() // a handle from before the name's bucket was deleted
-		return known, nil
+	} else {
+		known = b.tx.newBucket(key, bucketRow{})
 	}
-	return b.tx.newBucket(key, bucketRow{}), nil
+	known.begin()
+	return known, nil
 }
 
 // prepareNest makes ready for a bucket of that name: no key may have it, and the bucket's own row
 // must say that buckets are inside.
 func (b *Bucket) prepareNest(name []byte) error {
-	if !b.isRoot() && b.tx.has(b.child(name, endKey)) {
+	if len(b.prefix) > maxHolderBytes {
+		return ErrKeyTooLarge
+	}
+	if !b.isRoot() && !b.isNew(name) && b.tx.has(b.child(name, endKey)) {
 		return ErrIncompatibleValue
 	}
 	if b.row.nests {
@@ -116,11 +124,13 @@ const fewRows = 32
 
 // removeSpan deletes a bucket's own row and all rows inside.
 func (tx *Tx) removeSpan(s span) error {
-	if tx.batch.Len()+2*len(s.upper)+rowOverhead > maxTxBytes {
+	if tx.batch.Len()+2*len(s.upper)+rowOverhead > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	tx.writes++
 	tx.shape++
+	tx.removed++
+	tx.changed = true
 	rows, all := tx.firstRows(s, fewRows)
 	if !all {
 		return tx.batch.DeleteRange(s.prefix, s.upper, nil)

@@ -148,6 +148,9 @@ func (c *Cursor) canStep(dir int) bool {
 // refresh makes the iterator see all writes.
 func (c *Cursor) refresh() {
 	tx := c.bucket.tx
+	if c.it != nil && c.seen != tx.writes {
+		tx.reader() // which may take the iterator away, if it can never see the writes
+	}
 	switch {
 	case c.it == nil:
 		tx.lend(c)
@@ -176,33 +179,43 @@ func (c *Cursor) arrive(valid bool, dir int, otherwise placement) (key, value []
 		c.release()
 		return nil, nil
 	}
-	if err := c.readElement(); err != nil {
+	value, err := c.readElement()
+	if err != nil {
 		panic(fmt.Errorf("kv: read: %w", err))
 	}
 	c.place, c.onRow, c.dir = placed, true, dir
 	if c.kind == kindBucket {
 		c.passBucket()
-		return c.name, nil
 	}
-	return c.name, c.readValue()
+	return c.name, value
 }
 
-// readElement takes the name and kind of the element whose row, or a row inside, is current.
-func (c *Cursor) readElement() error {
+// readElement takes the name and kind of the element whose row, or a row inside, is current, and
+// returns a key's value.
+func (c *Cursor) readElement() (value []byte, err error) {
 	tx := c.bucket.tx
 	rest := c.it.Key()[len(c.bucket.prefix):]
+	var name []byte
 	if i := bytes.IndexByte(rest, byteEscape); i > 0 && i+1 < len(rest) && rest[i+1] != escapedZero {
 		// No zero byte in the name: it stands there as it is.
-		c.name, c.kind = tx.arena.copy(rest[:i]), elementKind(rest[i+1])
-		return nil
+		name, c.kind = rest[:i], elementKind(rest[i+1])
+	} else {
+		name, c.kind, _, err = cutElement(tx.keyBuf[:0], rest)
+		if err != nil {
+			return nil, err
+		}
+		tx.keyBuf = name
 	}
-	name, kind, _, err := cutElement(tx.keyBuf[:0], rest)
+	if c.kind == kindBucket {
+		c.name = tx.arena.copy(name)
+		return nil, nil
+	}
+	v, err := c.it.ValueAndErr()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	tx.keyBuf = name
-	c.name, c.kind = tx.arena.copy(name), kind
-	return nil
+	c.name, value = tx.arena.copyPair(name, v)
+	return value, nil
 }
 
 // passBucket notes the row of the bucket the cursor is on, if that is the row it stands on: the
@@ -216,19 +229,15 @@ func (c *Cursor) passBucket() {
 	if !bytes.Equal(key, c.bucket.child(c.name, endBucket)) {
 		return
 	}
-	row, err := decodeBucketRow(c.readValue())
+	v, err := c.it.ValueAndErr()
+	var row bucketRow
+	if err == nil {
+		row, err = decodeBucketRow(v)
+	}
 	if err != nil {
 		panic(fmt.Errorf("kv: read: %w", err))
 	}
 	tx.passed.set(key, row, tx.shape)
-}
-
-func (c *Cursor) readValue() []byte {
-	v, err := c.it.ValueAndErr()
-	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
-	}
-	return c.bucket.tx.arena.copy(v)
 }
 
 // release gives the iterator back. The cursor keeps its place.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Engine is one store directory shared by many namespaces, each a database of its own. All methods
@@ -16,6 +15,7 @@ import (
 type Engine struct {
 	opts    EngineOptions
 	dir     *engineDir
+	fs      storeFS
 	pebble  *pebble.DB
 	events  *engineEvents
 	durable durable
@@ -27,6 +27,9 @@ type Engine struct {
 	namespaces map[uint64]*namespace // all that were ever asked for
 	scratch    uint64                // number of the latest scratch directory
 
+	blocks     blockPool // of transactions' copies
+	txBytesMax int       // of one transaction's writes
+
 	tableOptions sstable.WriterOptions // of tables to ingest
 }
 
@@ -37,6 +40,8 @@ type namespace struct {
 	root   span       // of the root bucket
 	writer sync.Mutex // held by the writing transaction, a restore or a drop
 	txID   uint64     // of the last commit; guarded by writer
+
+	buckets bucketCache
 }
 
 // firstTxID is what a reader of a namespace that was never written sees.
@@ -50,29 +55,28 @@ func OpenEngine(dir string, opts EngineOptions) (*Engine, error) {
 		return nil, err
 	}
 	opts = opts.withDefaults()
-	vfsys := opts.FS
-	if vfsys == nil {
-		vfsys = vfs.Default
-	}
-	d, err := openDir(vfsys, dir, opts.ReadOnly)
+	d, err := openDir(opts.FS, dir, opts.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
 	events := newEngineEvents(opts.Logger)
-	store, err := pebble.Open(d.join(dirData), pebbleOptions(opts, opts.FS, events))
+	fs := newStoreFS(opts.FS, opts.slowDiskAfter, events)
+	store, err := pebble.Open(d.join(dirData), pebbleOptions(opts, fs.FS, events))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("kv: open %s: %w", dir, err), d.close())
+		return nil, errors.Join(fmt.Errorf("kv: open %s: %w", dir, err), fs.free(), d.close())
 	}
 	e := &Engine{
 		opts:       opts,
 		dir:        d,
+		fs:         fs,
 		pebble:     store,
 		events:     events,
 		durable:    durable{pebble: store, events: events, mode: opts.Durability},
 		handles:    map[uint64]*DB{},
 		namespaces: map[uint64]*namespace{},
+		txBytesMax: maxTxBytes,
 	}
-	e.tableOptions = tableOptions(opts, store, vfsys, events)
+	e.tableOptions = tableOptions(opts, store, fs.FS, events)
 	e.syncer = newSyncer(e.durable.flush)
 	e.gate.init()
 	return e, nil
@@ -172,7 +176,7 @@ func (e *Engine) Drop(namespace uint64) error {
 	ns.writer.Lock()
 	defer ns.writer.Unlock()
 	lower, upper := namespaceSpan(namespace)
-	if err := e.pebble.DeleteRange(lower, upper, pebble.NoSync); err != nil {
+	if err := ns.buckets.change(func() error { return e.pebble.DeleteRange(lower, upper, pebble.NoSync) }); err != nil {
 		return fmt.Errorf("kv: drop namespace %d: %w", namespace, err)
 	}
 	e.durable.written.Add(1)
@@ -232,7 +236,8 @@ func (e *Engine) shut() bool {
 }
 
 func (e *Engine) release() error {
-	return errors.Join(e.pebble.Close(), e.dir.close())
+	e.fs.hurry()
+	return errors.Join(e.pebble.Close(), e.fs.free(), e.dir.close())
 }
 
 // forget drops a closed handle from the table of open ones.

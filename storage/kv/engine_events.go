@@ -25,13 +25,14 @@ type engineEvents struct {
 	diskSlow   atomic.Uint64
 	failures   atomic.Uint64
 	flushErr   chan error // holds at most the first failed flush nobody has read yet
+	health     health
 
 	mu         sync.Mutex
 	flushEnded error // of the latest flush
 }
 
 func newEngineEvents(log *zap.Logger) *engineEvents {
-	// A failing flush is tried again at once, for ever: say so a few times a second.
+	// A failing flush is tried again for ever: say so a few times a second.
 	log = log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(core, time.Second, 5, 0)
 	}))
@@ -57,9 +58,14 @@ func (e *engineEvents) Fatalf(format string, args ...any) {
 func (e *engineEvents) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: e.backgroundError,
-		DataCorruption:  e.dataCorruption,
-		DiskSlow:        e.slowDisk,
-		FlushEnd:        e.flushEnd,
+		CompactionEnd: func(i pebble.CompactionInfo) {
+			if i.Err == nil {
+				e.health.succeeded(&e.health.compaction)
+			}
+		},
+		DataCorruption: e.dataCorruption,
+		DiskSlow:       e.slowDisk,
+		FlushEnd:       e.flushEnd,
 		LowDiskSpace: func(i pebble.LowDiskSpaceInfo) {
 			e.log.Warn("disk space low", zap.Stringer("detail", i))
 		},
@@ -75,8 +81,10 @@ func (e *engineEvents) backgroundError(err error) {
 	failed := e.flushEnded != nil && errors.Is(err, e.flushEnded)
 	e.mu.Unlock()
 	if !failed {
+		e.health.failed(&e.health.compaction, err)
 		return
 	}
+	e.health.failed(&e.health.flush, err)
 	select {
 	case e.flushErr <- err:
 	default:
@@ -90,6 +98,7 @@ func (e *engineEvents) dataCorruption(i pebble.DataCorruptionInfo) {
 
 func (e *engineEvents) slowDisk(i pebble.DiskSlowInfo) {
 	e.diskSlow.Add(1)
+	e.health.diskSlow(i.String())
 	e.log.Warn("disk is slow", zap.Stringer("detail", i))
 }
 
@@ -99,11 +108,15 @@ func (e *engineEvents) flushEnd(i pebble.FlushInfo) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.flushEnded = i.Err
+	if i.Err == nil {
+		e.health.succeeded(&e.health.flush)
+	}
 }
 
 func (e *engineEvents) stallBegin(i pebble.WriteStallBeginInfo) {
 	e.stalls.Add(1)
 	e.stalledAt.Store(time.Now().UnixNano())
+	e.health.stalled(i.Reason)
 	e.log.Warn("writes stalled", zap.String("reason", i.Reason))
 }
 
@@ -111,4 +124,5 @@ func (e *engineEvents) stallEnd() {
 	if at := e.stalledAt.Swap(0); at != 0 {
 		e.stallNanos.Add(time.Now().UnixNano() - at)
 	}
+	e.health.stalled("")
 }

@@ -74,6 +74,12 @@ func (e *Engine) Metrics() prometheus.Collector {
 		counter("wal_written_bytes_total", "Bytes written to the write-ahead log.", func(m *pebble.Metrics, _ *engineEvents) float64 {
 			return float64(m.WAL.BytesWritten)
 		}),
+		gauge("stalled", "1 while writing does not get on, for whatever reason.", func(_ *pebble.Metrics, e *engineEvents) float64 {
+			if e.health.reason() != "" {
+				return 1
+			}
+			return 0
+		}),
 		counter("write_stalls_total", "Times writes were stopped until compaction caught up.", func(_ *pebble.Metrics, e *engineEvents) float64 {
 			return float64(e.stalls.Load())
 		}),

@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
@@ -41,7 +42,8 @@ type EngineOptions struct {
 	// Durability of commits. Zero: NoWAL.
 	Durability Durability
 
-	// CacheBytes bounds the cache of uncompressed blocks shared by all namespaces.
+	// CacheBytes is the size of the cache of uncompressed blocks shared by all namespaces. It
+	// gives way to the third and fourth table in memory.
 	// Zero: 128 MiB.
 	CacheBytes int64
 
@@ -61,6 +63,8 @@ type EngineOptions struct {
 
 	// FS is the file system, for tests. Nil: that of the machine, watched for slow disks.
 	FS vfs.FS
+
+	slowDiskAfter time.Duration // tests only, for a given FS; zero: not watched
 }
 
 const (
@@ -105,6 +109,9 @@ func (o EngineOptions) withDefaults() EngineOptions {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.FS == nil {
+		o.FS, o.slowDiskAfter = vfs.Default, slowDiskAfter
 	}
 	return o
 }

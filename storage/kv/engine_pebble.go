@@ -21,11 +21,12 @@ func pebbleOptions(o EngineOptions, fs vfs.FS, events *engineEvents) *pebble.Opt
 		ReadOnly:           o.ReadOnly,
 		ErrorIfNotExists:   o.ReadOnly,
 		DisableWAL:         o.Durability == NoWAL,
-		CacheSize:          o.CacheBytes,
-		MaxOpenFiles:       o.MaxOpenFiles,
-		MemTableSize:       uint64(o.MemTableBytes),
-		Logger:             events,
-		EventListener:      events.listener(),
+		// The storage engine takes its tables in memory, usually two, out of the cache.
+		CacheSize:     o.CacheBytes + 2*o.MemTableBytes,
+		MaxOpenFiles:  o.MaxOpenFiles,
+		MemTableSize:  uint64(o.MemTableBytes),
+		Logger:        events,
+		EventListener: events.listener(),
 
 		// Four tables: a burst is taken in while the first is being written out, instead
 		// of stopping every group of the node.
@@ -56,13 +57,13 @@ func pebbleOptions(o EngineOptions, fs vfs.FS, events *engineEvents) *pebble.Opt
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
 		return pebble.DBCompressionBalanced
 	})
-	p.TargetFileSizes[0] = 4 << 20
+	p.TargetFileSizes[0] = 16 << 20
 	for i := range p.Levels {
 		l := &p.Levels[i]
-		// Rows are some hundred bytes to some KB: 16 KB holds a scan's next rows and keeps
-		// the index small; a point read from cache costs the same.
-		l.BlockSize = 16 << 10
-		l.IndexBlockSize = 256 << 10
+		// Rows are some hundred bytes to some KB: 32 KB holds a scan's next rows and keeps
+		// the index small; a point read from cache costs the same as with 16.
+		l.BlockSize = 32 << 10
+		l.IndexBlockSize = 512 << 10
 		// Ten bits: a get of a missing key touches one data block in a hundred.
 		l.FilterPolicy = bloom.FilterPolicy(10)
 		if i > 0 {

@@ -23,13 +23,14 @@ const (
 // newIterator returns an iterator over [lower, upper) that sees all writes so far.
 func (tx *Tx) newIterator(lower, upper []byte) *pebble.Iterator {
 	opts := iterOptions(lower, upper)
+	r := tx.reader() // first: it may close the idle ones
 	if n := len(tx.iters.idle); n > 0 {
 		it := tx.iters.idle[n-1]
 		tx.iters.idle = tx.iters.idle[:n-1]
 		it.SetOptions(opts)
 		return it
 	}
-	it, err := tx.reader.NewIter(opts)
+	it, err := r.NewIter(opts)
 	if err != nil {
 		panic(fmt.Errorf("kv: read: %w", err))
 	}
@@ -70,6 +71,12 @@ func (tx *Tx) takeBack(c *Cursor) {
 	it := c.it
 	c.it, c.onRow = nil, false
 	tx.freeIterator(it)
+}
+
+// closeIterators closes all iterators of the transaction. Cursors will seek with new ones.
+func (tx *Tx) closeIterators() {
+	tx.iters.close()
+	tx.gets.close()
 }
 
 // close closes all iterators. Errors were reported when they arose.

@@ -31,6 +31,12 @@ const (
 	namespaceLen = 1 + 8
 )
 
+// maxHolderBytes is the longest row key of a bucket that may hold buckets: its path from the root, with
+// two bytes for the end of each name and one for each zero byte inside. Names of ten bytes nest 680
+// deep. Without a bound a short stream of buckets in buckets would cost the square of its
+// length. It also bounds all row keys, to about 136 KB.
+const maxHolderBytes = 8 << 10
+
 // elementKind tells whether a name in a bucket is a key or a bucket.
 type elementKind byte
 

@@ -53,7 +53,8 @@ func (e *Engine) restore(ns *namespace, r io.Reader) error {
 	if err := e.pebble.Flush(); err != nil {
 		return fmt.Errorf("kv: restore: %w", err)
 	}
-	if err := e.pebble.Ingest(context.Background(), tables.paths); err != nil {
+	err = ns.buckets.change(func() error { return e.pebble.Ingest(context.Background(), tables.paths) })
+	if err != nil {
 		return fmt.Errorf("kv: restore: %w", err)
 	}
 	ns.txID = txID
@@ -96,6 +97,9 @@ func (t *tables) fill(stream *streamReader, txID uint64) error {
 		case recordKey:
 			err = t.add(appendElement(prefix, stream.key, endKey), stream.value)
 		case recordBucket:
+			if len(prefix) > maxHolderBytes {
+				return corrupt("buckets nest too deep: a path of %d bytes", len(prefix))
+			}
 			row := stream.row.encode()
 			prefix = appendElement(prefix, stream.key, endBucket)
 			depths = append(depths, len(prefix))

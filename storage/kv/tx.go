@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,20 +19,26 @@ type Tx struct {
 	managed  bool // inside Update, View or Batch
 	id       uint64
 
-	reader pebble.Reader // snapshot or batch
-	snap   *pebble.Snapshot
-	batch  *pebble.Batch // writable transactions: the writes so far, over the committed state
+	snap    *pebble.Snapshot // reading transactions
+	batch   *pebble.Batch    // writing ones: the writes so far
+	indexed bool             // the batch can be read, over the committed state
+
+	// What of the namespace's bucketCache is true here, as long as no bucket's row was changed.
+	version uint64
 
 	root    Bucket
 	handles handles // of buckets given out lately
 	passed  passedBucket
 	writes  uint64 // rises with each write
-	shape   uint64 // rises with each write of a bucket's row
+	shape   uint64 // rises when rows of buckets change that handles may know
+	changed bool   // a row of a bucket was written or removed
+	removed uint64 // rises when one is removed: a new bucket's name may be known to a dead handle
 
 	arena    arena
 	keyBuf   []byte // the row key in use
 	keyRoom  [128]byte
 	iters    iterators
+	gets     getter
 	onCommit []func()
 }
 
@@ -45,15 +50,20 @@ const (
 )
 
 func newReadTx(db *DB) *Tx {
-	snap := db.engine.pebble.NewSnapshot()
-	tx := &Tx{db: db, reader: snap, snap: snap}
+	tx := &Tx{db: db}
+	tx.version = db.ns.buckets.during(func() { tx.snap = db.engine.pebble.NewSnapshot() })
 	tx.init(db.ns)
 	return tx
 }
 
 func newWriteTx(db *DB) *Tx {
-	batch := db.engine.pebble.NewIndexedBatch()
-	tx := &Tx{db: db, writable: true, id: db.ns.txID + 1, reader: batch, batch: batch}
+	tx := &Tx{
+		db:       db,
+		writable: true,
+		id:       db.ns.txID + 1,
+		batch:    db.engine.pebble.NewBatch(),
+		version:  db.ns.buckets.version.Load(),
+	}
 	tx.init(db.ns)
 	return tx
 }
@@ -67,13 +77,14 @@ func (tx *Tx) init(ns *namespace) {
 		alive:       true,
 	}
 	tx.keyBuf = tx.keyRoom[:0]
+	tx.arena.pool = &tx.db.engine.blocks
 }
 
 // ID returns the number of the transaction: for a writer one more than the last commit, for a
 // reader that of the last commit it sees.
 func (tx *Tx) ID() int {
 	if tx.id == 0 && tx.db != nil {
-		meta, err := readMeta(tx.reader, tx.db.ns.id)
+		meta, err := readMeta(tx.reader(), tx.db.ns.id)
 		if err != nil {
 			panic(err)
 		}
@@ -121,12 +132,15 @@ func (tx *Tx) apply() error {
 	if err := tx.batch.Set(tx.db.ns.meta, meta[:], nil); err != nil {
 		return err
 	}
-	tx.iters.close()
+	tx.closeIterators()
 	sync := pebble.NoSync
 	if tx.db.engine.opts.Durability == WALSync && !tx.db.NoSync {
 		sync = pebble.Sync
 	}
-	return tx.batch.Commit(sync)
+	if !tx.changed {
+		return tx.batch.Commit(sync)
+	}
+	return tx.db.ns.buckets.change(func() error { return tx.batch.Commit(sync) })
 }
 
 // Rollback ends the transaction and forgets its writes.
@@ -163,7 +177,7 @@ func (tx *Tx) abandon() {
 
 // end frees what the transaction holds and lets the next one begin.
 func (tx *Tx) end() {
-	tx.iters.close()
+	tx.closeIterators()
 	var err error
 	if tx.snap != nil {
 		err = tx.snap.Close()
@@ -175,8 +189,9 @@ func (tx *Tx) end() {
 		tx.db.engine.events.Errorf("free transaction: %v", err)
 	}
 	db := tx.db
-	tx.db, tx.reader, tx.snap, tx.batch = nil, nil, nil, nil
+	tx.db, tx.snap, tx.batch = nil, nil, nil
 	tx.handles = handles{}
+	tx.arena.release()
 	db.ended(tx)
 }
 
@@ -191,56 +206,9 @@ func (tx *Tx) checkWritable() error {
 	return nil
 }
 
-// get returns a copy of a row's value that lives as long as the transaction.
-func (tx *Tx) get(key []byte) (value []byte, found bool) {
-	v, closer, err := tx.reader.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, false
-	}
-	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
-	}
-	value = tx.arena.copy(v)
-	if err := closer.Close(); err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
-	}
-	return value, true
-}
-
-// has reports whether a row exists.
-func (tx *Tx) has(key []byte) bool {
-	_, closer, err := tx.reader.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false
-	}
-	if err == nil {
-		err = closer.Close()
-	}
-	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
-	}
-	return true
-}
-
-// getBucketRow returns a bucket's own row.
-func (tx *Tx) getBucketRow(key []byte) (row bucketRow, found bool) {
-	v, closer, err := tx.reader.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return bucketRow{}, false
-	}
-	if err == nil {
-		row, err = decodeBucketRow(v)
-		err = errors.Join(err, closer.Close())
-	}
-	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
-	}
-	return row, true
-}
-
 // set writes a row.
 func (tx *Tx) set(key, value []byte) error {
-	if tx.batch.Len()+len(key)+len(value)+rowOverhead > maxTxBytes {
+	if tx.batch.Len()+len(key)+len(value)+rowOverhead > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	tx.writes++
@@ -249,19 +217,32 @@ func (tx *Tx) set(key, value []byte) error {
 
 // remove deletes a row, whether it exists or not.
 func (tx *Tx) remove(key []byte) error {
-	if tx.batch.Len()+len(key)+rowOverhead > maxTxBytes {
+	if tx.batch.Len()+len(key)+rowOverhead > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	tx.writes++
 	return tx.batch.Delete(key, nil)
 }
 
-// setBucketRow writes a bucket's own row.
+// setBucketRow writes the row of a bucket that handles may know.
 func (tx *Tx) setBucketRow(key []byte, row bucketRow) error {
+	if err := tx.addBucketRow(key, row); err != nil {
+		return err
+	}
+	tx.shape++
+	return nil
+}
+
+// addBucketRow writes the row of a bucket that is new. Other handles need not take notice, unless
+// they stood for a bucket of that name before it was removed.
+func (tx *Tx) addBucketRow(key []byte, row bucketRow) error {
 	buf := row.encode()
 	if err := tx.set(key, buf[:]); err != nil {
 		return err
 	}
-	tx.shape++
+	tx.changed = true
+	if tx.removed > 0 {
+		tx.shape++
+	}
 	return nil
 }

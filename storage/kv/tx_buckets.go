@@ -76,8 +76,8 @@ func (tx *Tx) newBucket(key []byte, row bucketRow) *Bucket {
 	return b
 }
 
-// handles remembers the buckets a transaction opened last, so that opening one again costs no read.
-// There are few: going through them is cheaper than keeping a map.
+// handles remembers buckets a transaction opened, so that opening one again costs no read. There are
+// few: going through them is cheaper than keeping a map. Those used again stay longest.
 type handles struct {
 	known []*Bucket
 	next  int // the one to forget, once the list is full
@@ -89,6 +89,7 @@ const maxHandles = 64
 func (h *handles) find(key []byte) *Bucket {
 	for _, b := range h.known {
 		if bytes.Equal(b.prefix, key) {
+			b.used = true
 			return b
 		}
 	}
@@ -100,6 +101,11 @@ func (h *handles) add(b *Bucket) {
 		h.known = append(h.known, b)
 		return
 	}
+	for h.known[h.next].used {
+		h.known[h.next].used = false
+		h.next = (h.next + 1) % maxHandles
+	}
+	h.known[h.next].fresh = false // there may be another handle from now on
 	h.known[h.next] = b
 	h.next = (h.next + 1) % maxHandles
 }

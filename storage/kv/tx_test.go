@@ -527,3 +527,40 @@ func TestCheckFindsFaults(t *testing.T) {
 		})
 	}
 }
+
+// TestMoveKeepsChanges moves a bucket that the same transaction changed, at two depths, before it
+// commits.
+func TestMoveKeepsChanges(t *testing.T) {
+	db := testDB(t)
+	update(t, db, func(tx *Tx) error {
+		must(t, created(tx.CreateBucket([]byte("to"))))
+		from, err := tx.CreateBucket([]byte("from"))
+		must(t, err)
+		b, err := from.CreateBucket([]byte("b"))
+		must(t, err)
+		must(t, b.Put([]byte("old"), []byte("1")))
+		return created(b.CreateBucket([]byte("inner")))
+	})
+	update(t, db, func(tx *Tx) error {
+		b := tx.BucketAt([]byte("from"), []byte("b"))
+		must(t, b.Put([]byte("new"), []byte("2")))
+		must(t, b.Delete([]byte("old")))
+		must(t, b.SetSequence(3))
+		must(t, b.Bucket([]byte("inner")).Put([]byte("deep"), []byte("4")))
+		return tx.MoveBucket([]byte("b"), tx.Bucket([]byte("from")), tx.Bucket([]byte("to")))
+	})
+	dump(t, db)
+	must(t, db.View(func(tx *Tx) error {
+		if tx.BucketAt([]byte("from"), []byte("b")) != nil {
+			t.Error("still where it was")
+		}
+		b := tx.BucketAt([]byte("to"), []byte("b"))
+		if b == nil || string(b.Get([]byte("new"))) != "2" || b.Get([]byte("old")) != nil || b.Sequence() != 3 {
+			t.Fatalf("changes did not move: %v", b)
+		}
+		if got := b.Bucket([]byte("inner")).Get([]byte("deep")); string(got) != "4" {
+			t.Errorf("changes inside did not move: %q", got)
+		}
+		return nil
+	}))
+}
