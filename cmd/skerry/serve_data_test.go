@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
 func readBlocks(t *testing.T, pattern string) []*metastorev1.BlockMeta {
@@ -195,10 +196,13 @@ func TestServeBadInput(t *testing.T) {
 	_, cancelErr := s.QueryMetadata(cancelled, &metastorev1.QueryMetadataRequest{TenantId: []string{"a"}, Query: "{}"})
 	_, pollErr := s.PollCompactionJobs(t.Context(), &metastorev1.PollCompactionJobsRequest{JobCapacity: 1})
 	_, deleteErr := s.DeleteTenant(t.Context(), &metastorev1.DeleteTenantRequest{TenantId: "a"})
+	// The node API trusts its callers: it must not be reachable here.
+	_, nodeErr := nodev1.NewNodeServiceClient(s.conn).RangeMap(t.Context(), &nodev1.RangeMapRequest{})
 	for name, test := range map[string]struct {
 		err  error
 		want codes.Code
 	}{
+		"the node API is private":  {nodeErr, codes.Unimplemented},
 		"no block":                 {s.add(nil), codes.InvalidArgument},
 		"no id":                    {changed(func(b *metastorev1.BlockMeta) { b.Id = "" }), codes.InvalidArgument},
 		"id not base32":            {changed(func(b *metastorev1.BlockMeta) { b.Id = strings.Repeat("!", 26) }), codes.InvalidArgument},
