@@ -13,7 +13,6 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/proto/selector"
-	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
 	"github.com/skerrydb/skerry/statemachine"
 )
 
@@ -108,11 +107,10 @@ func (s service) QueryBlocks(ctx context.Context, request *nodev1.QueryRequest) 
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
-	blocks, err := read[[]*nodev1.EncodedBlock](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
+	return read[*nodev1.QueryBlocksResponse](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
 		query.Context = ctx
 		return statemachine.QueryBlocks(query)
 	})
-	return &nodev1.QueryBlocksResponse{Blocks: blocks}, err
 }
 
 func (s service) QueryLabels(ctx context.Context, request *nodev1.QueryRequest) (*nodev1.QueryLabelsResponse, error) {
@@ -120,11 +118,10 @@ func (s service) QueryLabels(ctx context.Context, request *nodev1.QueryRequest) 
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
-	labels, err := read[[]*typesv1.Labels](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
+	return read[*nodev1.QueryLabelsResponse](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
 		query.Context = ctx
 		return statemachine.QueryLabels(query)
 	})
-	return &nodev1.QueryLabelsResponse{Labels: labels}, err
 }
 
 func blockQuery(request *nodev1.QueryRequest) (statemachine.BlockQuery, error) {

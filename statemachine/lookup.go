@@ -9,8 +9,6 @@ import (
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
-	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
-	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
 	"github.com/skerrydb/skerry/statemachine/directory"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/ranges"
@@ -111,28 +109,24 @@ func (q BlockQuery) index() index.Query {
 	}
 }
 
-// QueryBlocks returns []*nodev1.EncodedBlock, sorted by (tenant, shard, id).
+// QueryBlocks returns a *nodev1.QueryBlocksResponse.
 type QueryBlocks BlockQuery
 
 func (q QueryBlocks) read(v *view) (any, error) {
 	if err := v.owns(q.Ranges...); err != nil {
 		return nil, err
 	}
-	var found []*nodev1.EncodedBlock
-	found, err := v.index.Blocks(q.Context, BlockQuery(q).index())
-	return found, err
+	return v.index.Blocks(q.Context, BlockQuery(q).index())
 }
 
-// QueryLabels returns []*typesv1.Labels, distinct and sorted.
+// QueryLabels returns a *nodev1.QueryLabelsResponse.
 type QueryLabels BlockQuery
 
 func (q QueryLabels) read(v *view) (any, error) {
 	if err := v.owns(q.Ranges...); err != nil {
 		return nil, err
 	}
-	var found []*typesv1.Labels
-	found, err := v.index.LabelSets(q.Context, BlockQuery(q).index())
-	return found, err
+	return v.index.LabelSets(q.Context, BlockQuery(q).index())
 }
 
 // ListTenants returns []string, sorted.

@@ -331,7 +331,7 @@ func compareAnswers(t *testing.T, r *replica, m *model, q request) {
 		Context: t.Context(), Ranges: wholeSpans(), Tenants: q.tenants, Start: q.start, End: q.end, Matchers: matchers, Labels: q.labels,
 	}
 	var blocks strings.Builder
-	for _, encoded := range r.lookup(statemachine.QueryBlocks(query)).([]*nodev1.EncodedBlock) {
+	for _, encoded := range r.lookup(statemachine.QueryBlocks(query)).(*nodev1.QueryBlocksResponse).GetBlocks() {
 		block := &metastorev1.BlockMeta{}
 		if err := block.UnmarshalVT(encoded.GetBlock()); err != nil {
 			t.Fatal(err)
@@ -346,7 +346,7 @@ func compareAnswers(t *testing.T, r *replica, m *model, q request) {
 		t.Fatalf("%+v: got\n%s\nwant\n%s", q, blocks.String(), want)
 	}
 	var projections []string
-	for _, projection := range r.lookup(statemachine.QueryLabels(query)).([]*typesv1.Labels) {
+	for _, projection := range r.lookup(statemachine.QueryLabels(query)).(*nodev1.QueryLabelsResponse).GetLabels() {
 		values := []string{}
 		for i, p := range projection.GetLabels() {
 			if p.GetName() != q.labels[i] {

@@ -44,7 +44,7 @@ func filled(t *testing.T, blocks ...*metastorev1.BlockMeta) *replica {
 func (q request) blocks(t *testing.T, r *replica) []*metastorev1.BlockMeta {
 	t.Helper()
 	var blocks []*metastorev1.BlockMeta
-	for _, encoded := range r.lookup(statemachine.QueryBlocks(q.parsed(t))).([]*nodev1.EncodedBlock) {
+	for _, encoded := range r.lookup(statemachine.QueryBlocks(q.parsed(t))).(*nodev1.QueryBlocksResponse).GetBlocks() {
 		block := &metastorev1.BlockMeta{}
 		if err := block.UnmarshalVT(encoded.GetBlock()); err != nil {
 			t.Fatal(err)
@@ -174,14 +174,14 @@ func TestLabelProjections(t *testing.T) { // R-LBL-1 to R-LBL-4
 	r := filled(t, newBlock(id1, 2, 3, 4, 5, 6, 2, 3, 4, 7, 8, 0), newBlock(id2, 2, 3, 4, 5, 6))
 	q := request{[]string{"acme"}, 0, 9000, `{}`, []string{"type", "svc"}}
 	var got [][2]string
-	for _, projection := range r.lookup(statemachine.QueryLabels(q.parsed(t))).([]*typesv1.Labels) {
+	for _, projection := range r.lookup(statemachine.QueryLabels(q.parsed(t))).(*nodev1.QueryLabelsResponse).GetLabels() {
 		got = append(got, [2]string{projection.GetLabels()[0].GetValue(), projection.GetLabels()[1].GetValue()})
 	}
 	if want := [][2]string{{"", ""}, {"", "b"}, {"cpu", "b"}}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	q.labels = nil
-	if got := r.lookup(statemachine.QueryLabels(q.parsed(t))).([]*typesv1.Labels); len(got) != 0 {
+	if got := r.lookup(statemachine.QueryLabels(q.parsed(t))).(*nodev1.QueryLabelsResponse).GetLabels(); len(got) != 0 {
 		t.Errorf("without labels: %v", got)
 	}
 }
@@ -215,7 +215,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	r := filled(t, newBlock(id1, 1, 3, 4), newBlock(id2, 1, 3, 4))
 	q := (request{[]string{"acme"}, 0, 9000, `{}`, []string{"svc"}}).parsed(t)
 	size := uint64(0)
-	for _, encoded := range r.lookup(statemachine.QueryBlocks(q)).([]*nodev1.EncodedBlock) {
+	for _, encoded := range r.lookup(statemachine.QueryBlocks(q)).(*nodev1.QueryBlocksResponse).GetBlocks() {
 		size += uint64(len(encoded.GetBlock()))
 	}
 	q.MaxBytes = size

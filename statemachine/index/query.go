@@ -10,7 +10,6 @@ import (
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
-	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
 )
 
 // Query selects datasets by tenant, time and labels.
@@ -96,7 +95,7 @@ func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metas
 
 // Blocks returns the blocks that have selected datasets, each with just these,
 // encoded and sorted by (tenant, shard, id).
-func (r Reader) Blocks(ctx context.Context, q Query) ([]*nodev1.EncodedBlock, error) {
+func (r Reader) Blocks(ctx context.Context, q Query) (*nodev1.QueryBlocksResponse, error) {
 	var found []*nodev1.EncodedBlock
 	var bytes, pending uint64
 	var kept []*metastorev1.Dataset
@@ -136,15 +135,16 @@ func (r Reader) Blocks(ctx context.Context, q Query) ([]*nodev1.EncodedBlock, er
 	slices.SortFunc(found, func(a, b *nodev1.EncodedBlock) int {
 		return compareKeys(a.Tenant, a.Shard, a.Id, b.Tenant, b.Shard, b.Id)
 	})
-	return found, nil
+	cost := &nodev1.QueryCost{BlocksReturned: uint64(len(found)), BytesReturned: bytes}
+	return &nodev1.QueryBlocksResponse{Blocks: found, Cost: cost}, nil
 }
 
 // LabelSets returns the distinct projections of the selected label sets on
 // q.Labels, sorted. Each has one pair for each name, in the order of the
 // names; the value of an absent label is empty.
-func (r Reader) LabelSets(ctx context.Context, q Query) ([]*typesv1.Labels, error) {
+func (r Reader) LabelSets(ctx context.Context, q Query) (*nodev1.QueryLabelsResponse, error) {
 	if len(q.Labels) == 0 {
-		return nil, nil
+		return &nodev1.QueryLabelsResponse{Cost: &nodev1.QueryCost{}}, nil
 	}
 	answer := distinctProjections{names: q.Labels, limit: q.MaxBytes, values: map[string][]string{}}
 	collect := func(m *shardMatcher, dataset *metastorev1.Dataset) error {
@@ -168,5 +168,5 @@ func (r Reader) LabelSets(ctx context.Context, q Query) ([]*typesv1.Labels, erro
 	if err := r.scan(ctx, q, collect, done); err != nil {
 		return nil, err
 	}
-	return answer.sorted(), nil
+	return &nodev1.QueryLabelsResponse{Labels: answer.sorted(), Cost: &nodev1.QueryCost{BytesReturned: answer.bytes}}, nil
 }

@@ -452,6 +452,7 @@ type QueryBlocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sorted by (tenant, shard, id).
 	Blocks        []*EncodedBlock `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Cost          *QueryCost      `protobuf:"bytes,2,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -493,10 +494,18 @@ func (x *QueryBlocksResponse) GetBlocks() []*EncodedBlock {
 	return nil
 }
 
+func (x *QueryBlocksResponse) GetCost() *QueryCost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
 type QueryLabelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Distinct and sorted.
 	Labels        []*v11.Labels `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
+	Cost          *QueryCost    `protobuf:"bytes,2,opt,name=cost,proto3" json:"cost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -538,6 +547,115 @@ func (x *QueryLabelsResponse) GetLabels() []*v11.Labels {
 	return nil
 }
 
+func (x *QueryLabelsResponse) GetCost() *QueryCost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
+// QueryCost is what a group did to answer a query. Costs of several groups
+// add up.
+type QueryCost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index shards that hold data of the tenants in the time asked for.
+	Shards uint64 `protobuf:"varint,1,opt,name=shards,proto3" json:"shards,omitempty"`
+	// Of these, shards whose label sets the selector cannot match: none of their
+	// blocks was looked at.
+	ShardsSkipped uint64 `protobuf:"varint,2,opt,name=shards_skipped,json=shardsSkipped,proto3" json:"shards_skipped,omitempty"`
+	// Blocks whose time and label sets were compared, without decoding.
+	BlocksTested uint64 `protobuf:"varint,3,opt,name=blocks_tested,json=blocksTested,proto3" json:"blocks_tested,omitempty"`
+	// Blocks whose datasets were read.
+	BlocksDecoded  uint64 `protobuf:"varint,4,opt,name=blocks_decoded,json=blocksDecoded,proto3" json:"blocks_decoded,omitempty"`
+	BlocksReturned uint64 `protobuf:"varint,5,opt,name=blocks_returned,json=blocksReturned,proto3" json:"blocks_returned,omitempty"`
+	// Encoded size of the answer.
+	BytesReturned uint64 `protobuf:"varint,6,opt,name=bytes_returned,json=bytesReturned,proto3" json:"bytes_returned,omitempty"`
+	// Bytes of string tables and label sets read from the store, because memory
+	// did not hold them.
+	BytesLoaded   uint64 `protobuf:"varint,7,opt,name=bytes_loaded,json=bytesLoaded,proto3" json:"bytes_loaded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryCost) Reset() {
+	*x = QueryCost{}
+	mi := &file_node_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryCost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryCost) ProtoMessage() {}
+
+func (x *QueryCost) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryCost.ProtoReflect.Descriptor instead.
+func (*QueryCost) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *QueryCost) GetShards() uint64 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *QueryCost) GetShardsSkipped() uint64 {
+	if x != nil {
+		return x.ShardsSkipped
+	}
+	return 0
+}
+
+func (x *QueryCost) GetBlocksTested() uint64 {
+	if x != nil {
+		return x.BlocksTested
+	}
+	return 0
+}
+
+func (x *QueryCost) GetBlocksDecoded() uint64 {
+	if x != nil {
+		return x.BlocksDecoded
+	}
+	return 0
+}
+
+func (x *QueryCost) GetBlocksReturned() uint64 {
+	if x != nil {
+		return x.BlocksReturned
+	}
+	return 0
+}
+
+func (x *QueryCost) GetBytesReturned() uint64 {
+	if x != nil {
+		return x.BytesReturned
+	}
+	return 0
+}
+
+func (x *QueryCost) GetBytesLoaded() uint64 {
+	if x != nil {
+		return x.BytesLoaded
+	}
+	return 0
+}
+
 type ListTenantsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
@@ -548,7 +666,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[8]
+	mi := &file_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +678,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[8]
+	mi := &file_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +691,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTenantsRequest) GetGroupId() uint64 {
@@ -600,7 +718,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[9]
+	mi := &file_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +730,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[9]
+	mi := &file_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +743,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTenantsResponse) GetTenants() []string {
@@ -647,7 +765,7 @@ type TenantStatsRequest struct {
 
 func (x *TenantStatsRequest) Reset() {
 	*x = TenantStatsRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[10]
+	mi := &file_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +777,7 @@ func (x *TenantStatsRequest) String() string {
 func (*TenantStatsRequest) ProtoMessage() {}
 
 func (x *TenantStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[10]
+	mi := &file_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +790,7 @@ func (x *TenantStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantStatsRequest.ProtoReflect.Descriptor instead.
 func (*TenantStatsRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TenantStatsRequest) GetGroupId() uint64 {
@@ -705,7 +823,7 @@ type TenantStatsResponse struct {
 
 func (x *TenantStatsResponse) Reset() {
 	*x = TenantStatsResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[11]
+	mi := &file_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +835,7 @@ func (x *TenantStatsResponse) String() string {
 func (*TenantStatsResponse) ProtoMessage() {}
 
 func (x *TenantStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[11]
+	mi := &file_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +848,7 @@ func (x *TenantStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantStatsResponse.ProtoReflect.Descriptor instead.
 func (*TenantStatsResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TenantStatsResponse) GetStats() *v12.TenantStats {
@@ -750,7 +868,7 @@ type RangeMapRequest struct {
 
 func (x *RangeMapRequest) Reset() {
 	*x = RangeMapRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[12]
+	mi := &file_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +880,7 @@ func (x *RangeMapRequest) String() string {
 func (*RangeMapRequest) ProtoMessage() {}
 
 func (x *RangeMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[12]
+	mi := &file_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +893,7 @@ func (x *RangeMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeMapRequest.ProtoReflect.Descriptor instead.
 func (*RangeMapRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RangeMapRequest) GetMinVersion() uint64 {
@@ -794,7 +912,7 @@ type RangeMapResponse struct {
 
 func (x *RangeMapResponse) Reset() {
 	*x = RangeMapResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[13]
+	mi := &file_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +924,7 @@ func (x *RangeMapResponse) String() string {
 func (*RangeMapResponse) ProtoMessage() {}
 
 func (x *RangeMapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[13]
+	mi := &file_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +937,7 @@ func (x *RangeMapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeMapResponse.ProtoReflect.Descriptor instead.
 func (*RangeMapResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RangeMapResponse) GetMap() *v1.RangeMap {
@@ -837,7 +955,7 @@ type GroupStatusRequest struct {
 
 func (x *GroupStatusRequest) Reset() {
 	*x = GroupStatusRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[14]
+	mi := &file_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +967,7 @@ func (x *GroupStatusRequest) String() string {
 func (*GroupStatusRequest) ProtoMessage() {}
 
 func (x *GroupStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[14]
+	mi := &file_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +980,7 @@ func (x *GroupStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatusRequest.ProtoReflect.Descriptor instead.
 func (*GroupStatusRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 type GroupStatusResponse struct {
@@ -875,7 +993,7 @@ type GroupStatusResponse struct {
 
 func (x *GroupStatusResponse) Reset() {
 	*x = GroupStatusResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[15]
+	mi := &file_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1005,7 @@ func (x *GroupStatusResponse) String() string {
 func (*GroupStatusResponse) ProtoMessage() {}
 
 func (x *GroupStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[15]
+	mi := &file_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1018,7 @@ func (x *GroupStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatusResponse.ProtoReflect.Descriptor instead.
 func (*GroupStatusResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GroupStatusResponse) GetNodeId() string {
@@ -942,7 +1060,7 @@ type GroupReplica struct {
 
 func (x *GroupReplica) Reset() {
 	*x = GroupReplica{}
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1072,7 @@ func (x *GroupReplica) String() string {
 func (*GroupReplica) ProtoMessage() {}
 
 func (x *GroupReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1085,7 @@ func (x *GroupReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupReplica.ProtoReflect.Descriptor instead.
 func (*GroupReplica) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GroupReplica) GetGroupId() uint64 {
@@ -1083,11 +1201,21 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x14\n" +
-	"\x05block\x18\x04 \x01(\fR\x05block\"K\n" +
+	"\x05block\x18\x04 \x01(\fR\x05block\"z\n" +
 	"\x13QueryBlocksResponse\x124\n" +
-	"\x06blocks\x18\x01 \x03(\v2\x1c.skerry.node.v1.EncodedBlockR\x06blocks\"?\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x1c.skerry.node.v1.EncodedBlockR\x06blocks\x12-\n" +
+	"\x04cost\x18\x02 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\"n\n" +
 	"\x13QueryLabelsResponse\x12(\n" +
-	"\x06labels\x18\x01 \x03(\v2\x10.types.v1.LabelsR\x06labels\"d\n" +
+	"\x06labels\x18\x01 \x03(\v2\x10.types.v1.LabelsR\x06labels\x12-\n" +
+	"\x04cost\x18\x02 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\"\x89\x02\n" +
+	"\tQueryCost\x12\x16\n" +
+	"\x06shards\x18\x01 \x01(\x04R\x06shards\x12%\n" +
+	"\x0eshards_skipped\x18\x02 \x01(\x04R\rshardsSkipped\x12#\n" +
+	"\rblocks_tested\x18\x03 \x01(\x04R\fblocksTested\x12%\n" +
+	"\x0eblocks_decoded\x18\x04 \x01(\x04R\rblocksDecoded\x12'\n" +
+	"\x0fblocks_returned\x18\x05 \x01(\x04R\x0eblocksReturned\x12%\n" +
+	"\x0ebytes_returned\x18\x06 \x01(\x04R\rbytesReturned\x12!\n" +
+	"\fbytes_loaded\x18\a \x01(\x04R\vbytesLoaded\"d\n" +
 	"\x12ListTenantsRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x123\n" +
 	"\x06ranges\x18\x02 \x03(\v2\x1b.skerry.cluster.v1.RangeRefR\x06ranges\"/\n" +
@@ -1144,7 +1272,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_node_v1_node_proto_rawDescData
 }
 
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_node_v1_node_proto_goTypes = []any{
 	(*AddBlockRequest)(nil),     // 0: skerry.node.v1.AddBlockRequest
 	(*AddBlockResponse)(nil),    // 1: skerry.node.v1.AddBlockResponse
@@ -1154,54 +1282,57 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*EncodedBlock)(nil),        // 5: skerry.node.v1.EncodedBlock
 	(*QueryBlocksResponse)(nil), // 6: skerry.node.v1.QueryBlocksResponse
 	(*QueryLabelsResponse)(nil), // 7: skerry.node.v1.QueryLabelsResponse
-	(*ListTenantsRequest)(nil),  // 8: skerry.node.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil), // 9: skerry.node.v1.ListTenantsResponse
-	(*TenantStatsRequest)(nil),  // 10: skerry.node.v1.TenantStatsRequest
-	(*TenantStatsResponse)(nil), // 11: skerry.node.v1.TenantStatsResponse
-	(*RangeMapRequest)(nil),     // 12: skerry.node.v1.RangeMapRequest
-	(*RangeMapResponse)(nil),    // 13: skerry.node.v1.RangeMapResponse
-	(*GroupStatusRequest)(nil),  // 14: skerry.node.v1.GroupStatusRequest
-	(*GroupStatusResponse)(nil), // 15: skerry.node.v1.GroupStatusResponse
-	(*GroupReplica)(nil),        // 16: skerry.node.v1.GroupReplica
-	(*v1.RangeRef)(nil),         // 17: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),          // 18: types.v1.Labels
-	(*v12.TenantStats)(nil),     // 19: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),         // 20: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),            // 21: skerry.cluster.v1.Range
+	(*QueryCost)(nil),           // 8: skerry.node.v1.QueryCost
+	(*ListTenantsRequest)(nil),  // 9: skerry.node.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil), // 10: skerry.node.v1.ListTenantsResponse
+	(*TenantStatsRequest)(nil),  // 11: skerry.node.v1.TenantStatsRequest
+	(*TenantStatsResponse)(nil), // 12: skerry.node.v1.TenantStatsResponse
+	(*RangeMapRequest)(nil),     // 13: skerry.node.v1.RangeMapRequest
+	(*RangeMapResponse)(nil),    // 14: skerry.node.v1.RangeMapResponse
+	(*GroupStatusRequest)(nil),  // 15: skerry.node.v1.GroupStatusRequest
+	(*GroupStatusResponse)(nil), // 16: skerry.node.v1.GroupStatusResponse
+	(*GroupReplica)(nil),        // 17: skerry.node.v1.GroupReplica
+	(*v1.RangeRef)(nil),         // 18: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),          // 19: types.v1.Labels
+	(*v12.TenantStats)(nil),     // 20: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),         // 21: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),            // 22: skerry.cluster.v1.Range
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	17, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	17, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	17, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	18, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	18, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	18, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
 	5,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
-	18, // 4: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
-	17, // 5: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	17, // 6: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	19, // 7: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
-	20, // 8: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	16, // 9: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	21, // 10: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
-	0,  // 11: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	2,  // 12: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	4,  // 13: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	4,  // 14: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	8,  // 15: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	10, // 16: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	12, // 17: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	14, // 18: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	1,  // 19: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	3,  // 20: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	6,  // 21: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	7,  // 22: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	9,  // 23: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	11, // 24: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	13, // 25: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	15, // 26: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	19, // [19:27] is the sub-list for method output_type
-	11, // [11:19] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	8,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
+	19, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	8,  // 6: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
+	18, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	18, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	20, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	21, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	17, // 11: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
+	22, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	0,  // 13: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	2,  // 14: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	4,  // 15: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	4,  // 16: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	9,  // 17: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	11, // 18: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	13, // 19: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	15, // 20: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	1,  // 21: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	3,  // 22: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	6,  // 23: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	7,  // 24: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	10, // 25: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	12, // 26: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	14, // 27: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	16, // 28: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	21, // [21:29] is the sub-list for method output_type
+	13, // [13:21] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -1215,7 +1346,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
