@@ -15,7 +15,6 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/proto/selector"
-	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
 	"github.com/skerrydb/skerry/statemachine"
 )
 
