@@ -67,7 +67,7 @@ func (n *Node) admit(g *Group, groupDB *kv.DB) (uint64, error) {
 	if h.recorded, err = recordedReplica(local, g.id); err != nil {
 		return 0, err
 	}
-	if h.applied, err = statemachine.NewData(groupDB).Open(nil); err != nil {
+	if h.applied, err = statemachine.NewData(groupDB, n.cache).Open(nil); err != nil {
 		return 0, err
 	}
 	if h.synced, err = readSynced(n.raftDir(), g.id); err != nil {

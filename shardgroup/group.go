@@ -97,9 +97,9 @@ func (n *Node) membership(record *clusterv1.Group) (uint64, map[uint64]dragonboa
 func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachineFunc {
 	compactor := &logCompactor{request: g.requestSnapshot, log: n.log.With(zap.Uint64("group", g.id))}
 	return func(shardID, _ uint64) dbsm.IOnDiskStateMachine {
-		machine := statemachine.NewData(db)
+		machine := statemachine.NewData(db, n.cache)
 		if shardID == clusterv1.DirectoryGroup {
-			machine = statemachine.NewDirectory(db)
+			machine = statemachine.NewDirectory(db, n.cache)
 		}
 		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: compactor.applied}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
@@ -30,7 +31,9 @@ type Node struct {
 	metrics  *metrics
 	registry *registry
 	engine   *kv.Engine
-	host     *dragonboat.NodeHost
+	// Shared by the groups.
+	cache *statemachine.Cache
+	host  *dragonboat.NodeHost
 
 	mu     sync.RWMutex
 	groups map[uint64]*Group
@@ -54,6 +57,7 @@ func Open(ctx context.Context, options Options, log *zap.Logger, registerer prom
 	n := &Node{
 		options: options, identity: id, log: log,
 		metrics: newMetrics(registerer), registry: newRegistry(), groups: map[uint64]*Group{},
+		cache: statemachine.NewCache(options.IndexCacheBytes),
 	}
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())

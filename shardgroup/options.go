@@ -29,12 +29,16 @@ type Options struct {
 	CacheBytes int64
 	// Bytes of the store's memtable, shared by all groups. 0: the store's default.
 	MemTableBytes int64
+	// Bytes of the cache of index shards' strings and label sets, shared by all
+	// groups. Default 64 MiB.
+	IndexCacheBytes int
 }
 
 const (
 	defaultRaftAddress = "127.0.0.1:9099"
 	defaultGroups      = 4
 	defaultRTT         = 50 * time.Millisecond
+	defaultIndexCache  = 64 << 20
 	maxGroups          = 1024
 )
 
@@ -50,6 +54,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RTT == 0 {
 		o.RTT = defaultRTT
+	}
+	if o.IndexCacheBytes == 0 {
+		o.IndexCacheBytes = defaultIndexCache
 	}
 	return o
 }
@@ -73,7 +80,7 @@ func (o Options) Validate() error {
 	if o.RTT < time.Millisecond {
 		errs = append(errs, fmt.Errorf("the Raft round trip time is %s, must be at least 1ms", o.RTT))
 	}
-	if o.CacheBytes < 0 || o.MemTableBytes < 0 {
+	if o.CacheBytes < 0 || o.MemTableBytes < 0 || o.IndexCacheBytes < 0 {
 		errs = append(errs, errors.New("cache and memtable sizes cannot be negative"))
 	}
 	return errors.Join(errs...)

@@ -36,7 +36,7 @@ type update struct {
 	index    *index.Writer
 }
 
-func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler, cache *index.StringsCache) (*update, error) {
+func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler, cache *index.GroupCache) (*update, error) {
 	h, err := loadHeader(tx)
 	if err != nil {
 		return nil, err

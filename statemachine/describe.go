@@ -15,8 +15,8 @@ import (
 // DescribeBucket words a bucket's name for people; path leads to the bucket
 // from the root, its own name last. Names that say enough come back empty.
 func DescribeBucket(path [][]byte) string {
-	if len(path) == 2 && (string(path[0]) == "tenant" || string(path[0]) == "stream") {
-		if text, err := index.DescribeShard(path[0], path[1]); err == nil {
+	if len(path) == 2 {
+		if text, known := index.DescribeShard(path[0], path[1]); known {
 			return text
 		}
 	}
@@ -26,6 +26,9 @@ func DescribeBucket(path [][]byte) string {
 // DescribeRow words a row for people, its key and its value; path leads to its
 // bucket. It reports false for rows that are not of the state machine's layout.
 func DescribeRow(path [][]byte, key, value []byte) (keyText, valueText string, known bool) {
+	if keyText, valueText, known := index.DescribeRow(path, key, value); known {
+		return keyText, valueText, true
+	}
 	var err error
 	table := ""
 	if len(path) > 0 {
@@ -40,8 +43,6 @@ func DescribeRow(path [][]byte, key, value []byte) (keyText, valueText string, k
 			h.groupID, h.applied, time.Unix(0, h.logTime).UTC().Format(time.RFC3339Nano), h.leaderEpoch, h.leader, h.blocks, h.objectBytes)
 	case table == string(headerBucket) && string(key) == string(clusterKey):
 		keyText, valueText = "cluster", string(value)
-	case (table == "tenant" || table == "stream") && len(path) == 2:
-		keyText, valueText, err = index.DescribeRow(key, value)
 	case table == "ranges" || table == "directory" && len(path) == 2 && string(path[1]) == "ranges":
 		keyText, valueText, err = describeRecord("range", key, value, &clusterv1.Range{})
 	case table == "directory" && len(path) == 2 && string(path[1]) == "groups":

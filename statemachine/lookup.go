@@ -35,7 +35,7 @@ type view struct {
 	index  index.Reader
 }
 
-func newView(tx *kv.Tx) (*view, error) {
+func newView(tx *kv.Tx, cache *index.GroupCache) (*view, error) {
 	h, err := loadHeader(tx)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func newView(tx *kv.Tx) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &view{tx, h, table, index.NewReader(tx)}, nil
+	return &view{tx, h, table, index.NewReader(tx, cache)}, nil
 }
 
 func (v *view) owns(refs ...*clusterv1.RangeRef) error {
@@ -77,11 +77,7 @@ func (q GetBlocks) read(v *view) (any, error) {
 	}
 	var found [][]byte
 	var bytes uint64
-	err := v.index.Entries(q.Context, q.Tenant, q.Shard, q.IDs, func(block *metastorev1.BlockMeta) error {
-		encoded, err := block.MarshalVT()
-		if err != nil {
-			return err
-		}
+	err := v.index.Entries(q.Context, q.Tenant, q.Shard, q.IDs, func(encoded []byte) error {
 		if bytes += uint64(len(encoded)); q.MaxBytes > 0 && bytes > q.MaxBytes {
 			return ErrTooLarge
 		}

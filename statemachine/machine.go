@@ -19,8 +19,7 @@ import (
 type Machine struct {
 	db       *kv.DB
 	handlers map[raftlogv1.Kind]handler
-	// Used by Update and RecoverFromSnapshot, which never run at the same time.
-	strings *index.StringsCache
+	cache    *index.GroupCache
 
 	mu sync.Mutex
 	// Read transactions that PrepareSnapshot opened and SaveSnapshot has not
@@ -32,17 +31,25 @@ var _ sm.IOnDiskStateMachine = (*Machine)(nil)
 
 // NewData returns the machine of a data group. The store must hold nothing but
 // the group's state; Close leaves it open.
-func NewData(db *kv.DB) *Machine { return newMachine(db, dataHandlers) }
+//
+// The cache is shared by the groups of a node.
+func NewData(db *kv.DB, cache *Cache) *Machine { return newMachine(db, cache, dataHandlers) }
 
 // NewDirectory returns the machine of the directory group.
-func NewDirectory(db *kv.DB) *Machine { return newMachine(db, directoryHandlers) }
-
-func newMachine(db *kv.DB, handlers map[raftlogv1.Kind]handler) *Machine {
-	return &Machine{db: db, handlers: handlers, strings: index.NewStringsCache(stringsCacheBytes), prepared: map[*kv.Tx]struct{}{}}
+func NewDirectory(db *kv.DB, cache *Cache) *Machine {
+	return newMachine(db, cache, directoryHandlers)
 }
 
-// stringsCacheBytes bounds the memory of each group's string tables.
-const stringsCacheBytes = 8 << 20
+func newMachine(db *kv.DB, cache *Cache, handlers map[raftlogv1.Kind]handler) *Machine {
+	return &Machine{db: db, handlers: handlers, cache: cache.Group(), prepared: map[*kv.Tx]struct{}{}}
+}
+
+// Cache keeps what the machines of a node read again and again: the strings and
+// label sets of index shards. It is bounded in bytes; safe for concurrent use.
+type Cache = index.Cache
+
+// NewCache returns a cache of about so many bytes.
+func NewCache(bytes int) *Cache { return index.NewCache(bytes) }
 
 // Open returns the index of the last entry whose changes the store holds.
 func (m *Machine) Open(<-chan struct{}) (uint64, error) {
@@ -59,7 +66,7 @@ func (m *Machine) Open(<-chan struct{}) (uint64, error) {
 // raftlog.v1.Results.
 func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	err := m.db.Update(func(tx *kv.Tx) error {
-		u, err := newUpdate(tx, m.handlers, m.strings)
+		u, err := newUpdate(tx, m.handlers, m.cache)
 		if err != nil {
 			return err
 		}
@@ -73,7 +80,7 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 		return u.finish()
 	})
 	if err != nil {
-		m.strings.Clear()
+		m.cache.Clear()
 	}
 	return entries, err
 }
@@ -86,7 +93,7 @@ func (m *Machine) Lookup(query any) (any, error) {
 	}
 	var answer any
 	err := m.db.View(func(tx *kv.Tx) error {
-		v, err := newView(tx)
+		v, err := newView(tx, m.cache)
 		if err != nil {
 			return err
 		}
@@ -124,7 +131,7 @@ func (m *Machine) SaveSnapshot(prepared any, w io.Writer, stop <-chan struct{}) 
 // RecoverFromSnapshot replaces the state by a saved one: completely, or not at
 // all.
 func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
-	m.strings.Clear()
+	m.cache.Clear()
 	return m.db.Restore(stoppableReader{r, stop})
 }
 

@@ -23,14 +23,14 @@ type replica struct {
 	machine *statemachine.Machine
 	// Index of the last entry applied.
 	applied uint64
-	make    func(*kv.DB) *statemachine.Machine
+	make    func(*kv.DB, *statemachine.Cache) *statemachine.Machine
 }
 
 const group = 7
 
 func newReplica(t *testing.T) *replica { return newReplicaOf(t, statemachine.NewData) }
 
-func newReplicaOf(t *testing.T, make func(*kv.DB) *statemachine.Machine) *replica {
+func newReplicaOf(t *testing.T, make func(*kv.DB, *statemachine.Cache) *statemachine.Machine) *replica {
 	t.Helper()
 	r := &replica{t: t, dir: t.TempDir(), make: make}
 	r.open()
@@ -48,7 +48,7 @@ func (r *replica) open() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.machine = r.make(db)
+	r.machine = r.make(db, statemachine.NewCache(1<<20))
 	if r.applied, err = r.machine.Open(nil); err != nil {
 		r.t.Fatal(err)
 	}

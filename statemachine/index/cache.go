@@ -1,70 +1,164 @@
 package index
 
-import "container/list"
+import (
+	"container/list"
+	"sync"
+)
 
-// StringsCache keeps the string tables of the shards that are written to, so
-// that an add costs the same whatever the shard holds. It is a writer's: not
-// for concurrent use, and never seen by reads.
+// Cache keeps the dictionaries of index shards in memory, for all groups of a
+// node, so that neither adds nor queries read them again. The bytes of all are
+// bounded; the least recently used go first. Safe for concurrent use.
 //
-// A table is valid for one revision of its shard. Revisions are entry indexes,
-// so a table that was cached before a crash, a snapshot or the shard's removal
-// can never be taken for that of another content. The bytes of all tables are
-// bounded; the least recently used go first.
-type StringsCache struct {
-	limit  int
+// A dictionary is found by its shard and by the shard's beginning
+// (Record.Born), and is extended to the record of whoever uses it. So what was
+// cached before a restart of the shard's numbering, a snapshot, or the shard's
+// removal is never taken for anything else.
+type Cache struct {
+	limit int
+
+	mu     sync.Mutex
 	bytes  int
-	tables map[string]*list.Element
-	recent *list.List // of *cachedTable, the most recently used first
+	groups uint64
+	cached map[cacheKey]*list.Element
+	recent *list.List // of *cachedShard, the most recently used first
 }
 
-type cachedTable struct {
-	shard    string
-	revision uint64
-	strings  *stringTable
-	bytes    int
+type cacheKey struct {
+	group uint64
+	shard string
 }
 
-// NewStringsCache returns a cache of about so many bytes.
-func NewStringsCache(limit int) *StringsCache {
-	return &StringsCache{limit: limit, tables: map[string]*list.Element{}, recent: list.New()}
+type cachedShard struct {
+	key        cacheKey
+	dictionary *dictionary
+	bytes      int
+	// What the group's writer knows about the shard, nil for nothing; readers
+	// do not look at it.
+	writing *writing
 }
 
-// take removes and returns a shard's table, or nil if the cache has none of the
-// revision. The caller may change it.
-func (c *StringsCache) take(shard string, revision uint64) *stringTable {
-	element, ok := c.tables[shard]
+// NewCache returns a cache of about so many bytes.
+func NewCache(limit int) *Cache {
+	return &Cache{limit: limit, cached: map[cacheKey]*list.Element{}, recent: list.New()}
+}
+
+// Group returns a part of the cache for one more group.
+func (c *Cache) Group() *GroupCache {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.groups++
+	return &GroupCache{c, c.groups}
+}
+
+// Bytes returns about how much memory the cache takes.
+func (c *Cache) Bytes() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes
+}
+
+// GroupCache is one group's part of a Cache.
+type GroupCache struct {
+	cache *Cache
+	group uint64
+}
+
+// dictionary returns the shard's dictionary of a beginning, a new one if there
+// is none.
+func (g *GroupCache) dictionary(shard string, born uint64) *dictionary {
+	c := g.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := cacheKey{g.group, shard}
+	if element, ok := c.cached[key]; ok {
+		if known := element.Value.(*cachedShard); known.dictionary.born == born {
+			c.recent.MoveToFront(element)
+			return known.dictionary
+		} else if known.dictionary.born > born {
+			// A reader of an older state: the newer one stays.
+			return newDictionary(born)
+		}
+	}
+	d := newDictionary(born)
+	c.put(&cachedShard{key: key, dictionary: d})
+	return d
+}
+
+// grown tells the cache that a dictionary that it gave out was extended.
+func (g *GroupCache) grown(shard string, d *dictionary) {
+	c := g.cache
+	cost := d.cost()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if element, ok := c.cached[cacheKey{g.group, shard}]; ok {
+		if known := element.Value.(*cachedShard); known.dictionary == d {
+			c.bytes += cost - known.bytes
+			known.bytes = cost
+			c.shrink()
+		}
+	}
+}
+
+// take returns what the writer left, if it is of this revision, and the
+// dictionary that belongs to it.
+func (g *GroupCache) take(shard string, record Record) (*dictionary, *writing) {
+	c := g.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	element, ok := c.cached[cacheKey{g.group, shard}]
 	if !ok {
-		return nil
+		return nil, nil
 	}
-	cached := c.remove(element)
-	if cached.revision != revision {
-		return nil
+	known := element.Value.(*cachedShard)
+	left := known.writing
+	known.writing = nil
+	if left == nil || left.revision != record.Revision || known.dictionary.born != record.Born {
+		return nil, nil
 	}
-	return cached.strings
+	return known.dictionary, left
 }
 
-// put stores a table, which the caller must not change afterwards.
-func (c *StringsCache) put(shard string, revision uint64, strings *stringTable) {
-	if element, ok := c.tables[shard]; ok {
+// leave is take's counterpart, at the end of a transaction.
+func (g *GroupCache) leave(shard string, d *dictionary, w *writing) {
+	cost := d.cost() + w.cost()
+	c := g.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put(&cachedShard{key: cacheKey{g.group, shard}, dictionary: d, bytes: cost, writing: w})
+}
+
+func (c *Cache) put(shard *cachedShard) {
+	if element, ok := c.cached[shard.key]; ok {
 		c.remove(element)
 	}
-	cached := &cachedTable{shard, revision, strings, strings.cost()}
-	c.tables[shard] = c.recent.PushFront(cached)
-	for c.bytes += cached.bytes; c.bytes > c.limit; {
+	c.cached[shard.key] = c.recent.PushFront(shard)
+	c.bytes += shard.bytes
+	c.shrink()
+}
+
+func (c *Cache) shrink() {
+	for c.bytes > c.limit && c.recent.Len() > 0 {
 		c.remove(c.recent.Back())
 	}
 }
 
-func (c *StringsCache) remove(element *list.Element) *cachedTable {
-	cached := c.recent.Remove(element).(*cachedTable)
-	delete(c.tables, cached.shard)
-	c.bytes -= cached.bytes
-	return cached
+func (c *Cache) remove(element *list.Element) {
+	shard := c.recent.Remove(element).(*cachedShard)
+	delete(c.cached, shard.key)
+	c.bytes -= shard.bytes
 }
 
-// Clear empties the cache.
-func (c *StringsCache) Clear() { *c = *NewStringsCache(c.limit) }
-
-// cost is about what a table takes in memory: each string with its place in
-// the list and in the map.
-func (t *stringTable) cost() int { return t.bytes + 96*len(t.list) }
+// Clear forgets the group's shards: after a transaction that did not commit,
+// and when the group's state was replaced.
+func (g *GroupCache) Clear() {
+	c := g.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for element := c.recent.Front(); element != nil; {
+		next := element.Next()
+		if element.Value.(*cachedShard).key.group == g.group {
+			c.remove(element)
+		}
+		element = next
+	}
+}

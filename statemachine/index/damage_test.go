@@ -3,6 +3,8 @@ package index_test
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/oklog/ulid/v2"
@@ -22,7 +24,7 @@ func segment() *metastorev1.BlockMeta {
 	}
 }
 
-func newDB(t *testing.T) *kv.DB {
+func newDB(t testing.TB) *kv.DB {
 	t.Helper()
 	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
 	if err != nil {
@@ -42,17 +44,14 @@ func newDB(t *testing.T) *kv.DB {
 
 func add(t *testing.T, db *kv.DB, block *metastorev1.BlockMeta) {
 	t.Helper()
-	err := db.Update(func(tx *kv.Tx) error {
-		w := index.NewWriter(tx, index.NewStringsCache(1<<20))
-		if _, err := w.Add(block, 1); err != nil {
-			return err
-		}
-		return w.Flush()
+	(&store{db, cold()}).change(t, func(w *index.Writer) error {
+		_, err := w.Add(block, 1)
+		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
+
+// cold returns a cache that knows nothing.
+func cold() *index.GroupCache { return index.NewCache(1 << 20).Group() }
 
 // read asks everything that touches the one stored segment, and returns the
 // questions that were answered without an error.
@@ -66,8 +65,8 @@ func read(t *testing.T, db *kv.DB) map[string]bool {
 	q := index.Query{Spans: spans, Tenants: []string{"acme"}, Time: index.Bounds{Min: math.MinInt64, Max: math.MaxInt64}, Labels: []string{"svc"}}
 	answered := map[string]bool{}
 	err = db.View(func(tx *kv.Tx) error {
-		r := index.NewReader(tx)
-		blockErr := r.Entries(t.Context(), "", 1, []ulid.ULID{parsed}, func(*metastorev1.BlockMeta) error { return nil })
+		r := index.NewReader(tx, cold())
+		blockErr := r.Entries(t.Context(), "", 1, []ulid.ULID{parsed}, func([]byte) error { return nil })
 		_, blocksErr := r.Blocks(t.Context(), q)
 		_, labelsErr := r.LabelSets(t.Context(), q)
 		_, _, boundsErr := r.TenantBounds(t.Context(), spans, "acme")
@@ -85,30 +84,28 @@ func read(t *testing.T, db *kv.DB) map[string]bool {
 // Damaged rows fail the reads that need them; they are never skipped and never
 // crash the reader.
 func TestDamagedEntries(t *testing.T) { // R-QRY-22
-	encode := func(change func(*metastorev1.BlockMeta)) []byte {
-		stored := segment()
-		stored.StringTable = nil
-		change(stored)
-		encoded, err := stored.MarshalVT()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return encoded
-	}
+	everything := []string{"block", "blocks", "labels"}
 	for name, test := range map[string]struct {
-		tag   byte
-		value []byte
-		fail  []string
+		tag    byte
+		change func([]byte) []byte
+		fail   []string
 	}{
-		"block is garbage":         {'b', []byte{0xff}, []string{"block", "blocks", "labels"}},
-		"tenant outside the table": {'b', encode(func(b *metastorev1.BlockMeta) { b.Tenant = 99 }), []string{"block", "blocks", "labels"}},
-		"label outside the table":  {'b', encode(func(b *metastorev1.BlockMeta) { b.Datasets[0].Labels = []int32{1, 2, 99} }), []string{"block", "blocks", "labels"}},
-		"negative label count":     {'b', encode(func(b *metastorev1.BlockMeta) { b.Datasets[0].Labels = []int32{-1} }), []string{"block", "blocks", "labels"}},
-		"record is garbage":        {'i', []byte{1, 2, 3}, []string{"block", "blocks", "labels", "bounds"}},
-		"record of a newer format": {'i', append([]byte{99}, make([]byte, 44)...), []string{"block", "blocks", "labels", "bounds"}},
-		"strings are garbage":      {'s', []byte{0xff}, []string{"block", "blocks", "labels"}},
-		"strings are short":        {'s', []byte{1, 'a'}, []string{"block", "blocks", "labels"}},
-		"bounds are garbage":       {'t', []byte{1}, []string{"bounds"}},
+		"block is garbage":          {'b', to(0xff), everything},
+		"block of a newer format":   {'b', set(0, 99), everything},
+		"block is cut":              {'b', func(v []byte) []byte { return v[:len(v)-3] }, everything},
+		"series run past the end":   {'b', set(seriesAt, 0xff, 0xff, 0x7f), everything},
+		"tenant outside the table":  {'b', set(bodyAt, 99), []string{"block", "blocks"}},
+		"creator outside the table": {'b', set(bodyAt+1, 99), []string{"block", "blocks"}},
+		"another block":             {'b', set(17, 1, 2, 3), []string{"block"}},
+		"id leads nowhere":          {'u', to(0, 0, 0, 9), []string{"block"}},
+		"id is garbage":             {'u', to(1), []string{"block"}},
+		"record is garbage":         {'i', to(1, 2, 3), append(everything, "bounds")},
+		"record of a newer format":  {'i', set(0, 99), append(everything, "bounds")},
+		"strings are garbage":       {'s', to(0xff), everything},
+		"strings are short":         {'s', to(1, 'a'), everything},
+		"series are garbage":        {'l', to(0xff), everything},
+		"series of unknown strings": {'l', to(2, 1, 3, 99), everything},
+		"bounds are garbage":        {'t', to(1), []string{"bounds"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := newDB(t)
@@ -118,7 +115,7 @@ func TestDamagedEntries(t *testing.T) { // R-QRY-22
 					t.Fatalf("%s failed before the damage", question)
 				}
 			}
-			damage(t, db, test.tag, test.value)
+			damage(t, db, test.tag, test.change)
 			answered := read(t, db)
 			for _, question := range test.fail {
 				if answered[question] {
@@ -135,18 +132,31 @@ func TestDamagedEntries(t *testing.T) { // R-QRY-22
 	}
 }
 
-// damage replaces the value of the one row of a kind.
-func damage(t *testing.T, db *kv.DB, tag byte, value []byte) {
+// Places in the entry of segment(): the count of its series, and its tenant.
+const seriesAt, bodyAt = 33, 35
+
+func to(value ...byte) func([]byte) []byte { return func([]byte) []byte { return value } }
+
+func set(at int, bytes ...byte) func([]byte) []byte {
+	return func(value []byte) []byte {
+		changed := slices.Clone(value)
+		copy(changed[at:], bytes)
+		return changed
+	}
+}
+
+// damage changes the value of the first row of a kind.
+func damage(t *testing.T, db *kv.DB, tag byte, change func([]byte) []byte) {
 	t.Helper()
 	err := db.Update(func(tx *kv.Tx) error {
 		root := tx.Bucket([]byte("stream"))
 		name, _ := root.Cursor().First()
 		shard := root.Bucket(name)
-		key, _ := shard.Cursor().Seek([]byte{tag})
+		key, value := shard.Cursor().Seek([]byte{tag})
 		if len(key) == 0 || key[0] != tag {
 			return fmt.Errorf("no row %q", tag)
 		}
-		return shard.Put(append([]byte(nil), key...), value)
+		return shard.Put(slices.Clone(key), change(value))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -156,16 +166,61 @@ func damage(t *testing.T, db *kv.DB, tag byte, value []byte) {
 // A stored shard that does not add up stops the writer, too: better than
 // growing the damage.
 func TestWriterRefusesDamage(t *testing.T) {
-	for _, tag := range []byte{'i', 's'} {
+	for _, tag := range []byte{'i', 's', 'l', 'b'} {
 		db := newDB(t)
 		add(t, db, segment())
-		damage(t, db, tag, []byte{0xff})
+		damage(t, db, tag, to(0xff))
+		other := segment()
+		other.Id = id[:25] + "8"
 		err := db.Update(func(tx *kv.Tx) error {
-			_, err := index.NewWriter(tx, index.NewStringsCache(1<<20)).Add(segment(), 2)
+			_, err := index.NewWriter(tx, cold()).Add(other, 2)
 			return err
 		})
 		if err == nil {
 			t.Errorf("a block was added beside a damaged %q row", tag)
+		}
+	}
+}
+
+// Check finds what is wrong with derived rows, by the invariant that it breaks.
+func TestCheckFindsDamage(t *testing.T) {
+	deleted := func(bucket string, prefix ...byte) func(*kv.Tx) error {
+		return func(tx *kv.Tx) error {
+			rows := tx.Bucket([]byte(bucket))
+			if bucket == "stream" {
+				name, _ := rows.Cursor().First()
+				rows = rows.Bucket(name)
+			}
+			key, _ := rows.Cursor().Seek(prefix)
+			return rows.Delete(slices.Clone(key))
+		}
+	}
+	for invariant, breakIt := range map[string]func(*kv.Tx) error{
+		"ids":        deleted("stream", 'u'),
+		"counts":     deleted("stream", 'b'),
+		"references": deleted("stream", 'l'),
+		"postings":   deleted("stream", 'p'),
+		"timeline":   deleted("stream-timeline", 0),
+	} {
+		s := newStore(t, 0)
+		s.change(t, func(w *index.Writer) error {
+			for n := range 70 {
+				if _, err := w.Add(numbered(n), 1); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		check(t, s)
+		if err := s.Update(breakIt); err != nil {
+			t.Fatal(err)
+		}
+		found := ""
+		err := s.View(func(tx *kv.Tx) error {
+			return index.Check(t.Context(), tx, func(fault error) { found += fault.Error() + "\n" })
+		})
+		if err != nil || !strings.Contains(found, invariant+":") {
+			t.Errorf("%s: found %q (%v)", invariant, found, err)
 		}
 	}
 }

@@ -13,49 +13,142 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 )
 
-// DescribeShard words the name of an index shard's bucket for people.
-func DescribeShard(root, name []byte) (string, error) {
-	keyspace := clusterv1.Keyspace_KEYSPACE_TENANT
-	if string(root) == string(rootName(clusterv1.Keyspace_KEYSPACE_STREAM)) {
-		keyspace = clusterv1.Keyspace_KEYSPACE_STREAM
+// keyspaceOf finds the keyspace that a root bucket belongs to, and tells
+// whether it holds index shards or a timeline.
+func keyspaceOf(root []byte) (keyspace clusterv1.Keyspace, timeline, known bool) {
+	for _, keyspace := range []clusterv1.Keyspace{clusterv1.Keyspace_KEYSPACE_TENANT, clusterv1.Keyspace_KEYSPACE_STREAM} {
+		switch string(root) {
+		case string(rootName(keyspace)):
+			return keyspace, false, true
+		case string(timelineName(keyspace)):
+			return keyspace, true, true
+		}
 	}
-	key, err := decodeShardKey(keyspace, name)
-	if err != nil {
-		return "", err
-	}
-	partition := time.Unix(int64(key.Partition), 0).UTC().Format("2006-01-02T15Z")
-	return fmt.Sprintf("point %016x, partition %s, shard %d, tenant %q", key.Point, partition, key.Shard, key.Tenant), nil
+	return 0, false, false
 }
 
-// DescribeRow words a row of an index shard for people: its key, then its value.
-func DescribeRow(key, value []byte) (string, string, error) {
-	if len(key) == 0 {
-		return "", "", errShardKey
+// DescribeShard words the name of an index shard's bucket for people; root is
+// the name of the bucket that it is in. It reports false for other buckets.
+func DescribeShard(root, name []byte) (string, bool) {
+	keyspace, timeline, known := keyspaceOf(root)
+	if !known || timeline {
+		return "", false
 	}
+	key, err := decodeShardKey(keyspace, name)
+	return describeKey(key), err == nil
+}
+
+func describeKey(key ShardKey) string {
+	partition := time.Unix(int64(key.Partition), 0).UTC().Format("2006-01-02T15Z")
+	return fmt.Sprintf("point %016x, partition %s, shard %d, tenant %q", key.Point, partition, key.Shard, key.Tenant)
+}
+
+// DescribeRow words a row of the index for people: its key, then its value. The
+// path leads to the row's bucket. It reports false if the row is not the
+// index's, or damaged.
+func DescribeRow(path [][]byte, key, value []byte) (string, string, bool) {
+	if len(path) == 0 || len(key) == 0 {
+		return "", "", false
+	}
+	keyspace, timeline, known := keyspaceOf(path[0])
+	if !known || timeline != (len(path) == 1) {
+		return "", "", false
+	}
+	describe := describeShardRow
+	if timeline {
+		describe = func(key, _ []byte) (string, string, error) { return describeTimeline(keyspace, key) }
+	}
+	keyText, valueText, err := describe(key, value)
+	return keyText, valueText, err == nil
+}
+
+func describeTimeline(keyspace clusterv1.Keyspace, key []byte) (string, string, error) {
+	row, err := decodeTimelineKey(keyspace, key)
+	state := fmt.Sprintf("from %d on, level %d", row.start, row.level)
+	if row.level == dormant {
+		state = fmt.Sprintf("from %d on, without blocks", row.start)
+	}
+	return fmt.Sprintf("tenant %q, data %s", row.owner, state), describeKey(row.shard), err
+}
+
+func describeShardRow(key, value []byte) (string, string, error) {
 	rest := key[1:]
 	switch {
 	case key[0] == tagRecord && len(rest) == 0:
 		record, err := decodeRecord(value)
-		return "record", fmt.Sprintf("data time %d..%d, %d blocks, %d object bytes, %d strings, revision %d",
-			record.Min, record.Max, record.Blocks, record.ObjectBytes, record.Strings, record.Revision), err
+		return "record", fmt.Sprintf("data time %d..%d, %d blocks, %d object bytes, %d strings, %d series, next block %d, born %d, revision %d",
+			record.Min, record.Max, record.Blocks, record.ObjectBytes, record.Strings, record.Series, record.Next, record.Born, record.Revision), err
 	case key[0] == tagStrings && len(rest) == 4:
-		table := newStringTable(0)
-		err := table.appendChunk(value)
-		quoted := make([]string, 0, len(table.list))
-		for _, s := range table.list[1:] {
+		d := newDictionary(0)
+		err := d.appendStrings(value)
+		quoted := make([]string, 0, len(d.strings))
+		for _, s := range d.strings[1:] {
 			quoted = append(quoted, strconv.Quote(s))
 		}
 		return fmt.Sprintf("strings from %d", binary.BigEndian.Uint32(rest)), strings.Join(quoted, " "), err
-	case key[0] == tagBlock && len(rest) == 16:
-		block := &metastorev1.BlockMeta{}
-		if err := block.UnmarshalVT(value); err != nil {
-			return "", "", err
+	case key[0] == tagSeries && len(rest) == 4:
+		text, err := describeSeries(value)
+		return fmt.Sprintf("series from %d", binary.BigEndian.Uint32(rest)), text, err
+	case key[0] == tagBlock && len(rest) == 4:
+		text, err := describeEntry(value)
+		return fmt.Sprintf("block number %d", binary.BigEndian.Uint32(rest)), text, err
+	case key[0] == tagID && len(rest) == 16 && len(value) == 4:
+		return "block " + head{id: [16]byte(rest)}.id.String(), fmt.Sprintf("number %d", binary.BigEndian.Uint32(value)), nil
+	case key[0] == tagPostings && len(rest) == 5:
+		bounds, postings, err := readNode(value, func(int32) bool { return true })
+		var b strings.Builder
+		fmt.Fprintf(&b, "data time %d..%d", bounds.Min, bounds.Max)
+		for _, p := range postings {
+			fmt.Fprintf(&b, " %d:%x", p.number, p.mask)
 		}
-		return "block " + block.GetId(), protojson.MarshalOptions{}.Format(block), nil
+		return fmt.Sprintf("postings of level %d, node %d", rest[0], binary.BigEndian.Uint32(rest[1:])), b.String(), err
 	case key[0] == tagTenant:
 		bounds, err := decodeBounds(value)
 		return fmt.Sprintf("tenant %q", rest), fmt.Sprintf("data time %d..%d", bounds.Min, bounds.Max), err
 	default:
 		return "", "", errShardKey
+	}
+}
+
+func describeSeries(chunk []byte) (string, error) {
+	var parts []string
+	r := reader{rest: chunk}
+	for len(r.rest) > 0 {
+		n, tenant := r.uvarint(), r.number()
+		refs := make([]string, 0, 8)
+		for range min(n, uint64(len(r.rest))+1) {
+			refs = append(refs, fmt.Sprint(r.number()))
+		}
+		parts = append(parts, fmt.Sprintf("tenant %d {%s}", tenant, strings.Join(refs, " ")))
+	}
+	if r.failed {
+		return "", errDictionary
+	}
+	return strings.Join(parts, ", "), nil
+}
+
+// describeEntry words an entry with the numbers that it is stored with.
+func describeEntry(stored []byte) (string, error) {
+	h, err := readHead(stored)
+	if err != nil {
+		return "", err
+	}
+	body, err := readBody(h)
+	if err != nil {
+		return "", err
+	}
+	var other metastorev1.BlockMeta
+	if err := other.UnmarshalVT(body.other); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, data time %d..%d, tenant %d, creator %d, %s", h.id, h.Min, h.Max, body.tenant, body.creator, protojson.MarshalOptions{}.Format(&other))
+	for {
+		d, more, err := body.next(h)
+		if err != nil || !more {
+			return b.String(), err
+		}
+		fmt.Fprintf(&b, "; dataset %d of tenant %d, %d..%d, series", d.name, d.tenant, d.Min, d.Max)
+		d.each(func(number int32) bool { fmt.Fprintf(&b, " %d", number); return true })
 	}
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 
@@ -34,11 +35,14 @@ func KeyOf(id ulid.ULID, tenant string, shard uint32) ShardKey {
 const shardKeyFixed = 8 + 8 + 4
 
 func (k ShardKey) encode() []byte {
-	key := make([]byte, shardKeyFixed, shardKeyFixed+len(k.Tenant))
-	binary.BigEndian.PutUint64(key[0:], k.Point)
-	binary.BigEndian.PutUint64(key[8:], k.Partition)
-	binary.BigEndian.PutUint32(key[16:], k.Shard)
-	return append(key, k.Tenant...)
+	return append(k.appendFixed(make([]byte, 0, shardKeyFixed+len(k.Tenant))), k.Tenant...)
+}
+
+// appendFixed appends the numbers of a key.
+func (k ShardKey) appendFixed(to []byte) []byte {
+	to = binary.BigEndian.AppendUint64(to, k.Point)
+	to = binary.BigEndian.AppendUint64(to, k.Partition)
+	return binary.BigEndian.AppendUint32(to, k.Shard)
 }
 
 var errShardKey = errors.New("index: malformed shard key")
@@ -56,6 +60,14 @@ func decodeShardKey(keyspace clusterv1.Keyspace, key []byte) (ShardKey, error) {
 	}, nil
 }
 
+// compareShards is the order of shards on disk, keyspace by keyspace.
+func compareShards(a, b ShardKey) int {
+	return cmp.Or(
+		cmp.Compare(a.Keyspace, b.Keyspace), cmp.Compare(a.Point, b.Point),
+		cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Tenant, b.Tenant),
+	)
+}
+
 func rootName(keyspace clusterv1.Keyspace) []byte {
 	if keyspace == clusterv1.Keyspace_KEYSPACE_STREAM {
 		return []byte("stream")
@@ -65,16 +77,23 @@ func rootName(keyspace clusterv1.Keyspace) []byte {
 
 // Tags of the rows in a shard's bucket.
 const (
-	tagBlock   = 'b'
-	tagRecord  = 'i'
-	tagStrings = 's'
-	tagTenant  = 't'
+	tagBlock    = 'b'
+	tagRecord   = 'i'
+	tagSeries   = 'l'
+	tagPostings = 'p'
+	tagStrings  = 's'
+	tagTenant   = 't'
+	tagID       = 'u'
 )
 
-func blockKey(id ulid.ULID) []byte { return append([]byte{tagBlock}, id[:]...) }
-
-func stringsKey(first uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{tagStrings}, first)
+func numberedKey(tag byte, number uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{tag}, number)
 }
+
+func postingsKey(level int, number uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{tagPostings, byte(level)}, number)
+}
+
+func idKey(id ulid.ULID) []byte { return append([]byte{tagID}, id[:]...) }
 
 func tenantKey(tenant string) []byte { return append([]byte{tagTenant}, tenant...) }

@@ -16,7 +16,7 @@ func (r *setReader) next() ([]int32, bool) {
 	if pairs < 0 || 2*pairs > int64(len(r.rest)-1) {
 		return nil, false
 	}
-	set := r.rest[1 : 1+2*pairs]
+	set := r.rest[1 : 1+2*pairs : 1+2*pairs]
 	r.rest = r.rest[1+2*pairs:]
 	return set, true
 }

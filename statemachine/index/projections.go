@@ -7,6 +7,32 @@ import (
 	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
 )
 
+// project returns the values of the names in a set, "" where a label is absent.
+func (t terms) project(set, names []int32) []string {
+	values := make([]string, len(names))
+	for i, name := range names {
+		if value, present := valueOf(set, name); present {
+			values[i] = t.strings[value]
+		}
+	}
+	return values
+}
+
+// projectionKey is equal for equal values, and only for these.
+func projectionKey(values []string) string {
+	size := 0
+	for _, value := range values {
+		size += len(value) + 2
+	}
+	key := make([]byte, 0, size)
+	for _, value := range values {
+		// With their lengths: any byte may occur in a value.
+		key = binary.AppendUvarint(key, uint64(len(value)))
+		key = append(key, value...)
+	}
+	return string(key)
+}
+
 // distinctProjections collects the answer of a label query.
 type distinctProjections struct {
 	names []string
@@ -20,25 +46,18 @@ type distinctProjections struct {
 // at least.
 const pairOverhead = 6
 
-// add takes the values of one projection, as references into a shard's table.
-func (d *distinctProjections) add(table *stringTable, refs []int32) error {
-	values := make([]string, len(refs))
-	var key []byte
-	var bytes uint64
-	for i, ref := range refs {
-		values[i] = table.list[ref]
-		// With their lengths: any byte may occur in a value.
-		key = binary.AppendUvarint(key, uint64(len(values[i])))
-		key = append(key, values[i]...)
-		bytes += uint64(len(d.names[i]) + len(values[i]) + pairOverhead)
-	}
-	if _, known := d.values[string(key)]; known {
+// add takes the values of one projection with their key.
+func (d *distinctProjections) add(key string, values []string) error {
+	if _, known := d.values[key]; known {
 		return nil
 	}
-	if d.bytes += bytes; d.limit > 0 && d.bytes > d.limit {
+	for i, value := range values {
+		d.bytes += uint64(len(d.names[i]) + len(value) + pairOverhead)
+	}
+	if d.limit > 0 && d.bytes > d.limit {
 		return ErrTooLarge
 	}
-	d.values[string(key)] = values
+	d.values[key] = values
 	return nil
 }
 

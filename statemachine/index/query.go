@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -8,7 +9,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
-	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
@@ -38,56 +38,71 @@ func (q *Query) room(used uint64) uint64 {
 	return q.MaxBytes - min(used, q.MaxBytes)
 }
 
-// scan calls fn for every dataset that the query selects, with the matcher of
-// its shard, and done after the last dataset of a block.
-func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metastorev1.Dataset) error, done func(*shardView, *metastorev1.BlockMeta) error) error {
-	tenants := make(map[string]struct{}, len(q.Tenants))
-	for _, tenant := range q.Tenants {
-		tenants[tenant] = struct{}{}
-	}
-	want := func(key ShardKey) bool {
-		_, listed := tenants[key.Tenant]
-		return listed || key.Tenant == ""
-	}
-	seen := 0
+// shards returns the index shards that may hold data of the tenants at the
+// time, in the order they lie on disk.
+func (r Reader) shards(ctx context.Context, q *Query) ([]ShardKey, error) {
+	var found []ShardKey
 	for _, span := range q.Spans {
-		err := r.shards(ctx, span, want, func(s *shardView) error {
+		for _, tenant := range q.Tenants {
 			if err := ctx.Err(); err != nil {
-				return err
+				return nil, err
 			}
-			if !s.record.overlaps(q.Time) {
+			if !mayHold(span, tenant) {
+				continue
+			}
+			err := owned(r.tx, span.GetKeyspace(), tenant, q.Time, func(key ShardKey) error {
+				if span.Contains(key.Point) {
+					found = append(found, key)
+				}
+				if len(found)%contextInterval == 0 {
+					return ctx.Err()
+				}
 				return nil
-			}
-			var err error
-			if s.strings, err = loadStrings(s.bucket, s.record); err != nil {
-				return s.wrap(err)
-			}
-			matcher, possible := newShardMatcher(s.strings, tenants, q)
-			if !possible {
-				return nil
-			}
-			return s.blocks(func(block *metastorev1.BlockMeta) error {
-				if seen++; seen%contextInterval == 0 {
-					if err := ctx.Err(); err != nil {
-						return err
-					}
-				}
-				if !(Bounds{block.GetMinTime(), block.GetMaxTime()}).overlaps(q.Time) {
-					return nil
-				}
-				for _, dataset := range block.GetDatasets() {
-					if !matcher.selects(dataset, q.Time) {
-						continue
-					}
-					if err := fn(matcher, dataset); err != nil {
-						return s.wrap(err)
-					}
-				}
-				return done(s, block)
 			})
-		})
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	slices.SortFunc(found, compareShards)
+	return slices.Compact(found), nil
+}
+
+// scan calls fn with each shard that has label sets the query selects, and with
+// these.
+func (r Reader) scan(ctx context.Context, q *Query, cost *nodev1.QueryCost, fn func(*shardView, *seriesSet) error) error {
+	q.Tenants = slices.Compact(slices.Sorted(slices.Values(q.Tenants)))
+	keys, err := r.shards(ctx, q)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		shard, err := r.open(key)
 		if err != nil {
 			return err
+		}
+		if shard == nil {
+			return wrap(key, errRecord) // the timeline knows a shard that is not there
+		}
+		if !shard.record.overlaps(q.Time) {
+			continue
+		}
+		cost.Shards++
+		loaded, err := r.learn(shard)
+		cost.BytesLoaded += uint64(loaded)
+		if err != nil {
+			return err
+		}
+		selected := selectSeries(shard.terms, q.Tenants, q.Matchers)
+		if selected == nil {
+			cost.ShardsSkipped++
+			continue
+		}
+		if err := fn(shard, selected); err != nil {
+			return shard.wrap(err)
 		}
 	}
 	return nil
@@ -96,77 +111,132 @@ func (r Reader) scan(ctx context.Context, q Query, fn func(*shardMatcher, *metas
 // Blocks returns the blocks that have selected datasets, each with just these,
 // encoded and sorted by (tenant, shard, id).
 func (r Reader) Blocks(ctx context.Context, q Query) (*nodev1.QueryBlocksResponse, error) {
-	var found []*nodev1.EncodedBlock
-	var bytes, pending uint64
-	var kept []*metastorev1.Dataset
-	keep := func(m *shardMatcher, dataset *metastorev1.Dataset) error {
-		// Names that are asked for more than once multiply the labels: what is
-		// kept is bounded while it is built. A reference takes a byte at least.
-		var fits bool
-		if dataset.Labels, fits = m.keptLabels(dataset.GetLabels(), q.room(bytes+pending)); !fits {
-			return ErrTooLarge
-		}
-		pending += uint64(len(dataset.Labels))
-		kept = append(kept, dataset)
-		return nil
-	}
-	done := func(s *shardView, block *metastorev1.BlockMeta) error {
-		if len(kept) == 0 {
-			return nil
-		}
-		block.Datasets = kept
-		kept, pending = nil, 0
-		if err := exportStrings(block, s.strings); err != nil {
-			return s.wrap(err)
-		}
-		encoded, err := block.MarshalVT()
-		if err != nil {
-			return s.wrap(err)
-		}
-		if bytes += uint64(len(encoded)); q.MaxBytes > 0 && bytes > q.MaxBytes {
-			return ErrTooLarge
-		}
-		found = append(found, &nodev1.EncodedBlock{Tenant: s.key.Tenant, Shard: s.key.Shard, Id: block.GetId(), Block: encoded})
-		return nil
-	}
-	if err := r.scan(ctx, q, keep, done); err != nil {
+	answer := &nodev1.QueryBlocksResponse{Cost: &nodev1.QueryCost{}}
+	err := r.scan(ctx, &q, answer.Cost, func(s *shardView, selected *seriesSet) error {
+		return s.blocks(ctx, &q, selected, answer)
+	})
+	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(a, b *nodev1.EncodedBlock) int {
-		return compareKeys(a.Tenant, a.Shard, a.Id, b.Tenant, b.Shard, b.Id)
+	slices.SortFunc(answer.Blocks, func(a, b *nodev1.EncodedBlock) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Id, b.Id))
 	})
-	cost := &nodev1.QueryCost{BlocksReturned: uint64(len(found)), BytesReturned: bytes}
-	return &nodev1.QueryBlocksResponse{Blocks: found, Cost: cost}, nil
+	answer.Cost.BlocksReturned = uint64(len(answer.Blocks))
+	return answer, nil
+}
+
+// blocks adds the shard's selected blocks to the answer.
+func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, answer *nodev1.QueryBlocksResponse) error {
+	keep := newKeeper(s.terms, selected, q.Labels)
+	export := newExporter(s.terms)
+	search := search{shard: s, time: q.Time, wanted: selected, cost: answer.Cost}
+	return search.run(ctx, func(h head) error {
+		b, err := readBody(h)
+		if err != nil {
+			return err
+		}
+		keep.reset(q.room(answer.Cost.BytesReturned))
+		for {
+			d, more, err := b.next(h)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			if !d.overlaps(q.Time) {
+				continue
+			}
+			if err := keep.dataset(d); err != nil {
+				return err
+			}
+		}
+		if len(keep.kept) == 0 {
+			return nil
+		}
+		encoded, err := export.block(h, b, keep.kept)
+		if err != nil {
+			return err
+		}
+		if answer.Cost.BytesReturned += uint64(len(encoded)); q.MaxBytes > 0 && answer.Cost.BytesReturned > q.MaxBytes {
+			return ErrTooLarge
+		}
+		answer.Blocks = append(answer.Blocks, &nodev1.EncodedBlock{Tenant: s.key.Tenant, Shard: s.key.Shard, Id: h.id.String(), Block: encoded})
+		return nil
+	})
 }
 
 // LabelSets returns the distinct projections of the selected label sets on
 // q.Labels, sorted. Each has one pair for each name, in the order of the
 // names; the value of an absent label is empty.
 func (r Reader) LabelSets(ctx context.Context, q Query) (*nodev1.QueryLabelsResponse, error) {
+	answer := &nodev1.QueryLabelsResponse{Cost: &nodev1.QueryCost{}}
 	if len(q.Labels) == 0 {
-		return &nodev1.QueryLabelsResponse{Cost: &nodev1.QueryCost{}}, nil
+		return answer, nil
 	}
-	answer := distinctProjections{names: q.Labels, limit: q.MaxBytes, values: map[string][]string{}}
-	collect := func(m *shardMatcher, dataset *metastorev1.Dataset) error {
-		sets := labelSets(dataset.GetLabels())
-		for set, ok := sets.next(); ok; set, ok = sets.next() {
-			if !m.matches(set) {
+	found := distinctProjections{names: q.Labels, limit: q.MaxBytes, values: map[string][]string{}}
+	err := r.scan(ctx, &q, answer.Cost, func(s *shardView, selected *seriesSet) error {
+		return s.projections(ctx, &q, selected, &found, answer.Cost)
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer.Labels = found.sorted()
+	answer.Cost.BytesReturned = found.bytes
+	return answer, nil
+}
+
+// projections adds the shard's projections to those that were found. A series
+// whose projection is known already is not looked for; the search ends when
+// each was found, or proves to have no data at the time.
+func (s *shardView) projections(ctx context.Context, q *Query, selected *seriesSet, found *distinctProjections, cost *nodev1.QueryCost) error {
+	names := make([]int32, len(q.Labels))
+	for i, name := range q.Labels {
+		names[i] = s.terms.number(name)
+	}
+	byProjection := map[string][]int32{}
+	selected.each(func(number int32) {
+		values := s.terms.project(s.terms.series[number].set, names)
+		key := projectionKey(values)
+		if _, known := found.values[key]; known {
+			selected.remove(number)
+			return
+		}
+		byProjection[key] = append(byProjection[key], number)
+	})
+	search := search{shard: s, time: q.Time, wanted: selected, cost: cost}
+	return search.run(ctx, func(h head) error {
+		b, err := readBody(h)
+		if err != nil {
+			return err
+		}
+		for {
+			d, more, err := b.next(h)
+			if err != nil || !more {
+				return err
+			}
+			if !d.overlaps(q.Time) {
 				continue
 			}
-			key, refs := m.projection(set)
-			if m.projected[key] {
-				continue
-			}
-			m.projected[key] = true
-			if err := answer.add(m.strings, refs); err != nil {
+			d.each(func(number int32) bool {
+				if int(number) >= len(s.terms.series) {
+					err = errUnknownSeries
+					return false
+				}
+				if !selected.has(uint64(number)) {
+					return true
+				}
+				values := s.terms.project(s.terms.series[number].set, names)
+				key := projectionKey(values)
+				for _, same := range byProjection[key] {
+					selected.remove(same)
+				}
+				err = found.add(key, values)
+				return err == nil
+			})
+			if err != nil {
 				return err
 			}
 		}
-		return nil
-	}
-	done := func(*shardView, *metastorev1.BlockMeta) error { return nil }
-	if err := r.scan(ctx, q, collect, done); err != nil {
-		return nil, err
-	}
-	return &nodev1.QueryLabelsResponse{Labels: answer.sorted(), Cost: &nodev1.QueryCost{BytesReturned: answer.bytes}}, nil
+	})
 }

@@ -6,21 +6,25 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
-	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
 // Reader reads the index in one transaction: everything it returns is of one
 // state.
-type Reader struct{ tx *kv.Tx }
+type Reader struct {
+	tx    *kv.Tx
+	cache *GroupCache
+}
 
-// NewReader returns a reader; the transaction must outlive it.
-func NewReader(tx *kv.Tx) Reader { return Reader{tx} }
+// NewReader returns a reader; the transaction must outlive it. The cache must
+// be that of the group's writer.
+func NewReader(tx *kv.Tx, cache *GroupCache) Reader { return Reader{tx, cache} }
 
 // contextInterval is the number of rows between two looks at the context.
 const contextInterval = 256
@@ -28,11 +32,50 @@ const contextInterval = 256
 // ErrTooLarge means that an answer exceeds the size that the caller allows.
 var ErrTooLarge = errors.New("the answer is too large")
 
+// shardView is one index shard under the reader's transaction.
+type shardView struct {
+	key    ShardKey
+	bucket *kv.Bucket
+	record Record
+	terms  terms
+}
+
+func (s *shardView) wrap(err error) error { return wrap(s.key, err) }
+
+// open reads a shard's record; nil if there is no such shard.
+func (r Reader) open(key ShardKey) (*shardView, error) {
+	bucket := r.tx.BucketAt(rootName(key.Keyspace), key.encode())
+	if bucket == nil {
+		return nil, nil
+	}
+	shard := &shardView{key: key, bucket: bucket}
+	var err error
+	shard.record, err = readRecord(bucket)
+	return shard, shard.wrap(err)
+}
+
+// learn gets the shard's strings and series, and returns the number of bytes
+// read for it.
+func (r Reader) learn(s *shardView) (int, error) {
+	name := shardName(s.key)
+	d := r.cache.dictionary(name, s.record.Born)
+	read, err := d.extend(s.bucket, s.record)
+	if err != nil {
+		return read, s.wrap(err)
+	}
+	if read > 0 {
+		r.cache.grown(name, d)
+	}
+	s.terms = d.terms(s.record)
+	return read, nil
+}
+
 // Entries calls fn with the entries of one tenant and data shard, as they were
-// added, in the order of the ids; ids that are not there are left out. A shard's
-// strings are read once, however many of its blocks are asked for.
-func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, ids []ulid.ULID, fn func(*metastorev1.BlockMeta) error) error {
-	opened := map[uint64]*shardView{} // by partition; nil for those that do not exist
+// added, encoded as metastore.v1.BlockMeta, in the order of the ids; ids that
+// are not there are left out. A shard's strings are read once, however many of
+// its blocks are asked for.
+func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, ids []ulid.ULID, fn func([]byte) error) error {
+	opened := map[uint64]*exportView{} // by partition; nil for those that do not exist
 	for i, id := range ids {
 		if i%contextInterval == 0 && ctx.Err() != nil {
 			return ctx.Err()
@@ -41,7 +84,7 @@ func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, 
 		shard, ok := opened[key.Partition]
 		if !ok {
 			var err error
-			if shard, err = r.open(key); err != nil {
+			if shard, err = r.openExport(key); err != nil {
 				return err
 			}
 			opened[key.Partition] = shard
@@ -49,138 +92,71 @@ func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, 
 		if shard == nil {
 			continue
 		}
-		stored := shard.bucket.Get(blockKey(id))
-		if stored == nil {
-			continue
-		}
-		block, err := shard.decode(stored)
-		if err == nil {
-			err = exportStrings(block, shard.strings)
-		}
+		encoded, err := shard.byID(id)
 		if err != nil {
 			return shard.wrap(err)
 		}
-		if err := fn(block); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// open reads a shard's record and strings; nil if there is no such shard.
-func (r Reader) open(key ShardKey) (*shardView, error) {
-	root := r.tx.Bucket(rootName(key.Keyspace))
-	if root == nil {
-		return nil, nil
-	}
-	bucket := root.Bucket(key.encode())
-	if bucket == nil {
-		return nil, nil
-	}
-	shard := &shardView{key: key, bucket: bucket}
-	var err error
-	if shard.record, err = readRecord(bucket); err != nil {
-		return nil, shard.wrap(err)
-	}
-	shard.strings, err = loadStrings(bucket, shard.record)
-	return shard, shard.wrap(err)
-}
-
-// shardView is one index shard under the reader's transaction.
-type shardView struct {
-	key     ShardKey
-	bucket  *kv.Bucket
-	record  Record
-	strings *stringTable
-}
-
-func (s *shardView) wrap(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("index shard %q/%d in partition %d: %w", s.key.Tenant, s.key.Shard, s.key.Partition, err)
-}
-
-// shards calls fn for each index shard whose point lies in the span, in order
-// of point, partition, shard and tenant, until the context ends. Shards that
-// want refuses are skipped without being read.
-func (r Reader) shards(ctx context.Context, span *clusterv1.RangeRef, want func(ShardKey) bool, fn func(*shardView) error) error {
-	root := r.tx.Bucket(rootName(span.GetKeyspace()))
-	if root == nil {
-		return nil
-	}
-	seen := 0
-	cursor := root.Cursor()
-	for name, _ := cursor.Seek(binary.BigEndian.AppendUint64(nil, span.GetLo())); name != nil; name, _ = cursor.Next() {
-		key, err := decodeShardKey(span.GetKeyspace(), name)
-		if err != nil {
-			return err
-		}
-		if !span.Contains(key.Point) {
-			return nil
-		}
-		if seen++; seen%contextInterval == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !want(key) {
+		if encoded == nil {
 			continue
 		}
-		shard := &shardView{key: key, bucket: root.Bucket(name)}
-		if shard.bucket == nil {
-			return shard.wrap(errShardKey)
-		}
-		if shard.record, err = readRecord(shard.bucket); err != nil {
-			return shard.wrap(err)
-		}
-		if err := fn(shard); err != nil {
+		if err := fn(encoded); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// blocks calls fn for each stored block of the shard, in order of id.
-func (s *shardView) blocks(fn func(*metastorev1.BlockMeta) error) error {
-	cursor := s.bucket.Cursor()
-	for k, v := cursor.Seek([]byte{tagBlock}); len(k) > 0 && k[0] == tagBlock; k, v = cursor.Next() {
-		block, err := s.decode(v)
-		if err != nil {
-			return s.wrap(err)
-		}
-		if err := fn(block); err != nil {
-			return err
-		}
-	}
-	return nil
+// exportView is a shard whose blocks are exported.
+type exportView struct {
+	*shardView
+	*exporter
 }
 
-// decode reads a stored entry. Its references are checked, so that a damaged
-// entry fails the query instead of matching by chance or crashing it.
-func (s *shardView) decode(stored []byte) (*metastorev1.BlockMeta, error) {
-	block := &metastorev1.BlockMeta{}
-	if err := block.UnmarshalVT(stored); err != nil {
-		return nil, fmt.Errorf("malformed block entry: %w", err)
+func (r Reader) openExport(key ShardKey) (*exportView, error) {
+	shard, err := r.open(key)
+	if shard == nil || err != nil {
+		return nil, err
 	}
-	if err := metastorev1.CheckRefs(block, len(s.strings.list)); err != nil {
-		return nil, fmt.Errorf("malformed block entry %s: %w", block.GetId(), err)
+	if _, err := r.learn(shard); err != nil {
+		return nil, err
 	}
-	return block, nil
+	return &exportView{shard, newExporter(shard.terms)}, nil
+}
+
+// byID returns a block's encoded metadata, nil if it is not there.
+func (s *exportView) byID(id ulid.ULID) ([]byte, error) {
+	number := s.bucket.Get(idKey(id))
+	if number == nil {
+		return nil, nil
+	}
+	if len(number) != 4 {
+		return nil, fmt.Errorf("%w %s: the number", errEntry, id)
+	}
+	stored := s.bucket.Get(numberedKey(tagBlock, binary.BigEndian.Uint32(number)))
+	if stored == nil {
+		return nil, fmt.Errorf("%w %s: no block has its number", errEntry, id)
+	}
+	h, err := readHead(stored)
+	if err == nil && h.id != id {
+		err = fmt.Errorf("%w %s: its number is that of %s", errEntry, id, h.id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.whole(h)
 }
 
 // Tenants returns the tenants that have data in the spans, sorted: owners of
 // tenant blocks, and owners of datasets in anonymous segments.
 func (r Reader) Tenants(ctx context.Context, spans []*clusterv1.RangeRef) ([]string, error) {
-	found := map[string]struct{}{}
-	all := func(ShardKey) bool { return true }
+	var found []string
 	for _, span := range spans {
-		err := r.shards(ctx, span, all, func(s *shardView) error {
-			if s.key.Tenant != "" {
-				found[s.key.Tenant] = struct{}{}
-				return nil
+		err := owners(r.tx, span, func(owner string) error {
+			if owner != "" {
+				found = append(found, owner)
 			}
-			cursor := s.bucket.Cursor()
-			for k, _ := cursor.Seek([]byte{tagTenant}); len(k) > 0 && k[0] == tagTenant; k, _ = cursor.Next() {
-				found[string(k[1:])] = struct{}{}
+			if len(found)%contextInterval == 0 {
+				return ctx.Err()
 			}
 			return nil
 		})
@@ -188,53 +164,106 @@ func (r Reader) Tenants(ctx context.Context, spans []*clusterv1.RangeRef) ([]str
 			return nil, err
 		}
 	}
-	tenants := make([]string, 0, len(found))
-	for tenant := range found {
-		tenants = append(tenants, tenant)
-	}
-	slices.Sort(tenants)
-	return tenants, nil
+	slices.Sort(found)
+	return slices.Compact(found), nil
 }
 
 // TenantBounds returns the data time bounds of a tenant in the spans, of tenant
 // blocks and of datasets in anonymous segments alike; the empty tenant stands
 // for the segments as such. It reports false if there is no data.
 func (r Reader) TenantBounds(ctx context.Context, spans []*clusterv1.RangeRef, tenant string) (Bounds, bool, error) {
-	var bounds Bounds
-	found := false
-	add := func(b Bounds) {
-		if !found {
-			bounds, found = b, true
-			return
-		}
-		bounds.widen(b)
-	}
-	want := func(key ShardKey) bool { return key.Tenant == tenant || key.Tenant == "" }
+	var rows []timelineRow
 	for _, span := range spans {
-		err := r.shards(ctx, span, want, func(s *shardView) error {
-			if s.key.Tenant == tenant {
-				add(s.record.Bounds)
-				return nil
+		if !mayHold(span, tenant) {
+			continue
+		}
+		err := allOwned(r.tx, span.GetKeyspace(), tenant, func(row timelineRow) error {
+			if span.Contains(row.shard.Point) {
+				rows = append(rows, row)
 			}
-			stored := s.bucket.Get(tenantKey(tenant))
-			if stored == nil {
-				return nil
+			if len(rows)%contextInterval == 0 {
+				return ctx.Err()
 			}
-			b, err := decodeBounds(stored)
-			if err != nil {
-				return s.wrap(err)
-			}
-			add(b)
 			return nil
 		})
 		if err != nil {
 			return Bounds{}, false, err
 		}
 	}
-	return bounds, found, nil
+	if len(rows) == 0 {
+		return Bounds{}, false, nil
+	}
+	bounds, err := r.extremes(rows, tenant)
+	return bounds, true, err
 }
 
-// compareKeys is the order of answers: tenant, shard, id.
-func compareKeys(tenantA string, shardA uint32, idA string, tenantB string, shardB uint32, idB string) int {
-	return cmp.Or(cmp.Compare(tenantA, tenantB), cmp.Compare(shardA, shardB), cmp.Compare(idA, idB))
+// extremes returns the exact bounds over the rows. The timeline knows them to a
+// quantum or a window; only shards that may hold the least or the greatest are
+// read.
+func (r Reader) extremes(rows []timelineRow, tenant string) (Bounds, error) {
+	bounds := nothing
+	slices.SortFunc(rows, func(a, b timelineRow) int { return cmp.Compare(a.start, b.start) })
+	for _, row := range rows {
+		if row.start > bounds.Min {
+			break
+		}
+		exact, err := r.exact(row, tenant)
+		if err != nil {
+			return Bounds{}, err
+		}
+		bounds.widen(exact)
+	}
+	slices.SortFunc(rows, func(a, b timelineRow) int { return cmp.Compare(b.end(), a.end()) })
+	for _, row := range rows {
+		if row.end() < bounds.Max {
+			break
+		}
+		exact, err := r.exact(row, tenant)
+		if err != nil {
+			return Bounds{}, err
+		}
+		bounds.widen(exact)
+	}
+	return bounds, nil
+}
+
+// end is a time that no data of the row lies behind.
+func (row timelineRow) end() int64 {
+	if row.level == dormant {
+		return math.MaxInt64
+	}
+	length := window(int(row.level))
+	if uint64(math.MaxInt64)-uint64(row.start) < length {
+		return math.MaxInt64
+	}
+	return int64(uint64(row.start) + length)
+}
+
+// exact reads the bounds of an owner's data in a shard.
+func (r Reader) exact(row timelineRow, owner string) (Bounds, error) {
+	shard, err := r.open(row.shard)
+	if err != nil {
+		return Bounds{}, err
+	}
+	if shard == nil {
+		return Bounds{}, wrap(row.shard, errRecord)
+	}
+	if owner == row.shard.Tenant {
+		return shard.record.Bounds, nil
+	}
+	stored := shard.bucket.Get(tenantKey(owner))
+	bounds, err := decodeBounds(stored)
+	return bounds, shard.wrap(err)
+}
+
+// mayHold tells whether a span can hold shards of an owner.
+func mayHold(span *clusterv1.RangeRef, owner string) bool {
+	if span.GetKeyspace() == clusterv1.Keyspace_KEYSPACE_STREAM {
+		return true
+	}
+	if owner == "" {
+		return false
+	}
+	lo, hi := clusterv1.TenantSpan(owner)
+	return (span.GetHi() == 0 || lo < span.GetHi()) && (hi == 0 || span.GetLo() < hi)
 }

@@ -3,11 +3,17 @@ package index
 import (
 	"encoding/binary"
 	"errors"
+	"math"
+
+	"github.com/skerrydb/skerry/storage/kv"
 )
 
 // Bounds are the earliest and latest data time seen, Unix milliseconds, both
 // inclusive. They only widen while a shard lives.
 type Bounds struct{ Min, Max int64 }
+
+// nothing widens to whatever it is widened by, and overlaps no query.
+var nothing = Bounds{math.MaxInt64, math.MinInt64}
 
 func (b *Bounds) widen(other Bounds) {
 	b.Min = min(b.Min, other.Min)
@@ -27,27 +33,37 @@ type Record struct {
 	ObjectBytes uint64
 	// Number of strings in the shard's table, the implicit "" not counted.
 	Strings uint32
+	// Number of series.
+	Series uint32
+	// Number that the next block gets.
+	Next uint32
+	// Index of the Raft entry with which the numbers of strings, series and
+	// blocks began. Within one beginning they only grow, and what has a number
+	// keeps it.
+	Born uint64
 	// Index of the Raft entry that last changed the shard: equal revisions of a
 	// shard mean equal contents, on every replica.
 	Revision uint64
 }
 
 const (
-	recordFormat = 1
-	recordSize   = 1 + 8 + 8 + 8 + 8 + 4 + 8
+	recordFormat = 2
+	recordSize   = 1 + 8 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 8
 	boundsSize   = 8 + 8
 )
 
 var errRecord = errors.New("index: malformed shard record")
 
 func (r Record) encode() []byte {
-	b := make([]byte, 0, recordSize)
-	b = append(b, recordFormat)
+	b := append(make([]byte, 0, recordSize), recordFormat)
 	b = r.Bounds.append(b)
-	b = binary.BigEndian.AppendUint64(b, r.Blocks)
-	b = binary.BigEndian.AppendUint64(b, r.ObjectBytes)
-	b = binary.BigEndian.AppendUint32(b, r.Strings)
-	return binary.BigEndian.AppendUint64(b, r.Revision)
+	for _, word := range []uint64{r.Blocks, r.ObjectBytes, r.Born, r.Revision} {
+		b = binary.BigEndian.AppendUint64(b, word)
+	}
+	for _, word := range []uint32{r.Strings, r.Series, r.Next} {
+		b = binary.BigEndian.AppendUint32(b, word)
+	}
+	return b
 }
 
 func decodeRecord(b []byte) (Record, error) {
@@ -60,9 +76,16 @@ func decodeRecord(b []byte) (Record, error) {
 		Bounds:      bounds,
 		Blocks:      binary.BigEndian.Uint64(b[0:]),
 		ObjectBytes: binary.BigEndian.Uint64(b[8:]),
-		Strings:     binary.BigEndian.Uint32(b[16:]),
-		Revision:    binary.BigEndian.Uint64(b[20:]),
+		Born:        binary.BigEndian.Uint64(b[16:]),
+		Revision:    binary.BigEndian.Uint64(b[24:]),
+		Strings:     binary.BigEndian.Uint32(b[32:]),
+		Series:      binary.BigEndian.Uint32(b[36:]),
+		Next:        binary.BigEndian.Uint32(b[40:]),
 	}, err
+}
+
+func readRecord(shard *kv.Bucket) (Record, error) {
+	return decodeRecord(shard.Get([]byte{tagRecord}))
 }
 
 func (b Bounds) append(to []byte) []byte {

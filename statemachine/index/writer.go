@@ -2,181 +2,168 @@ package index
 
 import (
 	"fmt"
-	"math"
 
+	"github.com/oklog/ulid/v2"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
 // Writer changes the index in one transaction. It keeps what it has read of
-// the shards it touches, and writes each shard's record once, in Flush.
+// the shards it touches, and writes each shard's record, and what follows from
+// it, once, in Flush.
 type Writer struct {
 	tx     *kv.Tx
-	cache  *StringsCache
+	cache  *GroupCache
 	shards map[string]*openShard
 	// In order of first use, so that flushing does not depend on map order.
 	order []*openShard
 }
 
-type openShard struct {
-	name    string
-	bucket  *kv.Bucket
-	record  Record
-	strings *stringTable
-	// Bounds of the tenants met so far, as stored.
-	tenants map[string]Bounds
-	dirty   bool
-}
-
 // NewWriter returns a writer for a writable transaction. Call Flush before the
-// transaction commits. It takes string tables from the cache and gives them
+// transaction commits. It takes dictionaries from the cache and gives them
 // back in Flush; a transaction that does not commit must be followed by
 // cache.Clear.
-func NewWriter(tx *kv.Tx, cache *StringsCache) *Writer {
+func NewWriter(tx *kv.Tx, cache *GroupCache) *Writer {
 	return &Writer{tx: tx, cache: cache, shards: map[string]*openShard{}}
 }
 
 // Add files a block, at the index of the Raft entry that holds it, under the
-// shard of its id, tenant and shard number. It
-// reports false, and changes nothing, if the block is already there. The block
-// must be valid (metastorev1.ValidateBlock) and is changed by the call.
+// shard of its id, tenant and shard number. It reports false, and changes
+// nothing, if the block is already there. The block must be valid
+// (metastorev1.ValidateBlock) and is used up by the call.
 func (w *Writer) Add(block *metastorev1.BlockMeta, entry uint64) (bool, error) {
 	id, err := metastorev1.ParseID(block.GetId())
 	if err != nil {
 		return false, err
 	}
-	tenant := block.TenantName()
-	shard, err := w.open(KeyOf(id, tenant, block.GetShard()))
+	shard, err := w.open(KeyOf(id, block.TenantName(), block.GetShard()), entry)
 	if err != nil {
 		return false, err
 	}
-	if shard.bucket.Get(blockKey(id)) != nil {
+	if shard.bucket.Get(idKey(id)) != nil {
 		return false, nil
 	}
-	known := len(shard.strings.list)
-	if err := translate(block, sourceTable(block), shard.strings); err != nil {
-		return false, err
-	}
-	block.StringTable = nil
-	if added := shard.strings.list[known:]; len(added) > 0 {
-		if err := shard.bucket.Put(stringsKey(uint32(known)), encodeChunk(added)); err != nil {
-			return false, err
-		}
-	}
-	encoded, err := block.MarshalVT()
-	if err != nil {
-		return false, err
-	}
-	if err := shard.bucket.Put(blockKey(id), encoded); err != nil {
-		return false, err
-	}
-	if tenant == "" {
-		if err := shard.widenTenants(block); err != nil {
-			return false, err
-		}
-	}
-	shard.count(block, entry)
-	return true, nil
+	return true, shard.wrap(shard.add(id, block, entry))
 }
 
-func (w *Writer) open(key ShardKey) (*openShard, error) {
-	name := key.encode()
-	cached := string(rootName(key.Keyspace)) + string(name)
-	if shard, ok := w.shards[cached]; ok {
+// Removed tells what Remove took away.
+type Removed struct {
+	// Bytes of the block's object.
+	ObjectBytes uint64
+	// Compaction level of the block.
+	Level uint32
+}
+
+// Remove takes a block away, at the index of the Raft entry that says so. It
+// reports false if there is no such block. The shard stays, with its bounds,
+// also without blocks; what its blocks shared is given back when few of those
+// that came are left.
+func (w *Writer) Remove(id ulid.ULID, tenant string, shardNumber uint32, entry uint64) (Removed, bool, error) {
+	key := KeyOf(id, tenant, shardNumber)
+	if exists, err := w.exists(key); err != nil || !exists {
+		return Removed{}, false, err
+	}
+	shard, err := w.open(key, entry)
+	if err != nil {
+		return Removed{}, false, err
+	}
+	stored := shard.bucket.Get(idKey(id))
+	if stored == nil {
+		return Removed{}, false, nil
+	}
+	removed, err := shard.remove(id, stored, entry)
+	return removed, true, shard.wrap(err)
+}
+
+// Drop takes a shard away with all it holds, and returns the number of its
+// blocks and the bytes of their objects; a shard that is not there counts as
+// empty.
+func (w *Writer) Drop(key ShardKey) (blocks, objectBytes uint64, err error) {
+	if exists, err := w.exists(key); err != nil || !exists {
+		return 0, 0, err
+	}
+	shard, err := w.open(key, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := shard.leaveTimeline(w.tx); err != nil {
+		return 0, 0, shard.wrap(err)
+	}
+	w.forget(shard)
+	blocks, objectBytes = shard.record.Blocks, shard.record.ObjectBytes
+	return blocks, objectBytes, w.tx.Bucket(rootName(key.Keyspace)).DeleteBucket(key.encode())
+}
+
+func (w *Writer) exists(key ShardKey) (bool, error) {
+	if _, open := w.shards[shardName(key)]; open {
+		return true, nil
+	}
+	return w.tx.BucketAt(rootName(key.Keyspace), key.encode()) != nil, nil
+}
+
+// shardName is what a shard is called in caches: unlike the bucket's name, it
+// says the keyspace.
+func shardName(key ShardKey) string {
+	return string(append([]byte{byte(key.Keyspace)}, key.encode()...))
+}
+
+// open returns a shard to write to, a new one if there is none.
+func (w *Writer) open(key ShardKey, entry uint64) (*openShard, error) {
+	name := shardName(key)
+	if shard, ok := w.shards[name]; ok {
 		return shard, nil
 	}
 	root, err := w.tx.CreateBucketIfNotExists(rootName(key.Keyspace))
 	if err != nil {
 		return nil, err
 	}
-	shard := &openShard{name: cached, record: Record{Bounds: Bounds{math.MaxInt64, math.MinInt64}}, tenants: map[string]Bounds{}}
-	if shard.bucket = root.Bucket(name); shard.bucket == nil {
-		if shard.bucket, err = root.CreateBucket(name); err != nil {
+	shard := &openShard{key: key, name: name}
+	if shard.bucket = root.Bucket(key.encode()); shard.bucket == nil {
+		if shard.bucket, err = root.CreateBucket(key.encode()); err != nil {
 			return nil, err
 		}
-		shard.strings = newStringTable(0)
-	} else {
-		if shard.record, err = readRecord(shard.bucket); err != nil {
-			return nil, fmt.Errorf("shard %+v: %w", key, err)
-		}
-		if shard.strings = w.cache.take(cached, shard.record.Revision); shard.strings == nil {
-			if shard.strings, err = loadStrings(shard.bucket, shard.record); err != nil {
-				return nil, fmt.Errorf("shard %+v: %w", key, err)
-			}
-		}
+		shard.begin(entry)
+	} else if err = shard.load(w.cache); err != nil {
+		return nil, shard.wrap(err)
 	}
-	w.shards[cached] = shard
+	w.shards[name] = shard
 	w.order = append(w.order, shard)
 	return shard, nil
 }
 
-func (s *openShard) count(block *metastorev1.BlockMeta, entry uint64) {
-	s.record.widen(Bounds{block.GetMinTime(), block.GetMaxTime()})
-	s.record.Blocks++
-	s.record.ObjectBytes += block.GetSize()
-	s.record.Strings = uint32(len(s.strings.list) - 1)
-	s.record.Revision = entry
-	s.dirty = true
+func (w *Writer) forget(shard *openShard) {
+	delete(w.shards, shard.name)
+	for i, other := range w.order {
+		if other == shard {
+			w.order = append(w.order[:i:i], w.order[i+1:]...)
+			return
+		}
+	}
 }
 
-// widenTenants keeps the bounds of each tenant that has datasets in a segment,
-// so that a tenant is known from its first profile on.
-func (s *openShard) widenTenants(block *metastorev1.BlockMeta) error {
-	for _, dataset := range block.GetDatasets() {
-		tenant, err := s.strings.at(dataset.GetTenant())
-		if err != nil {
-			return err
-		}
-		if tenant == "" {
-			continue
-		}
-		before, known, err := s.tenantBounds(tenant)
-		if err != nil {
-			return err
-		}
-		bounds := Bounds{dataset.GetMinTime(), dataset.GetMaxTime()}
-		if known {
-			bounds.widen(before)
-		}
-		if known && bounds == before {
-			continue
-		}
-		if err := s.bucket.Put(tenantKey(tenant), bounds.append(nil)); err != nil {
-			return err
-		}
-		s.tenants[tenant] = bounds
-	}
-	return nil
-}
-
-func (s *openShard) tenantBounds(tenant string) (Bounds, bool, error) {
-	if bounds, ok := s.tenants[tenant]; ok {
-		return bounds, true, nil
-	}
-	stored := s.bucket.Get(tenantKey(tenant))
-	if stored == nil {
-		return Bounds{}, false, nil
-	}
-	bounds, err := decodeBounds(stored)
-	s.tenants[tenant] = bounds
-	return bounds, true, err
-}
-
-// Flush writes the records of the shards that changed, and gives the string
-// tables to the cache.
+// Flush writes the records of the shards that changed and their places in the
+// timeline, and gives the dictionaries to the cache.
 func (w *Writer) Flush() error {
 	for _, shard := range w.order {
 		if shard.dirty {
-			if err := shard.bucket.Put([]byte{tagRecord}, shard.record.encode()); err != nil {
-				return err
+			if err := shard.flush(w.tx); err != nil {
+				return shard.wrap(err)
 			}
-			shard.dirty = false
 		}
-		w.cache.put(shard.name, shard.record.Revision, shard.strings)
+		w.cache.leave(shard.name, shard.dictionary, shard.writing)
 	}
 	return nil
 }
 
-func readRecord(shard *kv.Bucket) (Record, error) {
-	return decodeRecord(shard.Get([]byte{tagRecord}))
+func wrap(key ShardKey, err error) error {
+	if err == nil {
+		return nil
+	}
+	keyspace := "tenant"
+	if key.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM {
+		keyspace = "segments"
+	}
+	return fmt.Errorf("index shard %s %q/%d in partition %d: %w", keyspace, key.Tenant, key.Shard, key.Partition, err)
 }

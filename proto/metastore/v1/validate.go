@@ -88,7 +88,7 @@ func validateTenants(block *BlockMeta) error {
 		return err
 	}
 	for _, dataset := range block.GetDatasets() {
-		if err := check(block.stringAt(dataset.GetTenant())); err != nil {
+		if err := check(block.StringAt(dataset.GetTenant())); err != nil {
 			return err
 		}
 	}
@@ -180,9 +180,10 @@ func CheckLimits(block *BlockMeta) error {
 
 // TenantName returns the tenant of a block: the empty string for segments, and
 // for references that are not positive or outside the table.
-func (b *BlockMeta) TenantName() string { return b.stringAt(b.GetTenant()) }
+func (b *BlockMeta) TenantName() string { return b.StringAt(b.GetTenant()) }
 
-func (b *BlockMeta) stringAt(ref int32) string {
+// StringAt returns the string of a reference, "" for one outside the table.
+func (b *BlockMeta) StringAt(ref int32) string {
 	if ref <= 0 || int(ref) >= len(b.GetStringTable()) {
 		return ""
 	}

@@ -1,0 +1,291 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+// series is a label set of a tenant: pairs of references (name, value) in the
+// order they came in. Blocks hold the same sets again and again.
+type series struct {
+	tenant int32
+	set    []int32
+}
+
+// dictionary holds the strings and the series of an index shard. Both are
+// numbered by first use. String 0 is "" and is not stored.
+//
+// Within one beginning of a shard (Record.Born) a dictionary only grows, so
+// any number of states share one: each sees as much of it as its record says
+// (see terms). That is why it may be shared by the writer, by readers of older
+// states, and by a cache, without ever being stale: a longer one holds the
+// shorter one.
+type dictionary struct {
+	born uint64
+
+	mu      sync.RWMutex
+	strings []string
+	series  []series
+	// Made when they pay off; nil before.
+	byString map[string]int32
+	byTenant map[int32][]int32
+	// By encoding; the writer's only.
+	bySeries map[string]int32
+	bytes    int
+}
+
+func newDictionary(born uint64) *dictionary {
+	return &dictionary{born: born, strings: []string{""}}
+}
+
+var errDictionary = errors.New("index: malformed dictionary")
+
+// extend reads from the shard what the record has and the dictionary has not,
+// and returns the number of bytes read.
+func (d *dictionary) extend(shard *kv.Bucket, record Record) (int, error) {
+	d.mu.RLock()
+	complete := d.covers(record)
+	d.mu.RUnlock()
+	if complete {
+		return 0, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	read := 0
+	count := func() uint32 { return uint32(len(d.strings)) }
+	if err := chunks(shard, tagStrings, count, record.Strings+1, &read, d.appendStrings); err != nil {
+		return read, err
+	}
+	count = func() uint32 { return uint32(len(d.series)) }
+	return read, chunks(shard, tagSeries, count, record.Series, &read, d.appendSeries)
+}
+
+func (d *dictionary) covers(record Record) bool {
+	return len(d.strings) > int(record.Strings) && len(d.series) >= int(record.Series)
+}
+
+// chunks reads the rows of a tag from number count on, until there are want.
+func chunks(shard *kv.Bucket, tag byte, count func() uint32, want uint32, read *int, fn func([]byte) error) error {
+	if count() >= want {
+		return nil
+	}
+	cursor := shard.Cursor()
+	for k, v := cursor.Seek(numberedKey(tag, count())); len(k) > 0 && k[0] == tag && count() < want; k, v = cursor.Next() {
+		if len(k) != 5 || binary.BigEndian.Uint32(k[1:]) != count() {
+			return fmt.Errorf("%w: row %x after number %d", errDictionary, k, count())
+		}
+		if err := fn(v); err != nil {
+			return err
+		}
+		*read += len(k) + len(v)
+	}
+	if count() != want {
+		return fmt.Errorf("%w: rows %q end at number %d, the record says %d", errDictionary, tag, count(), want)
+	}
+	return nil
+}
+
+// A chunk of strings holds those that one block added: each its length, then
+// bytes.
+func (d *dictionary) appendStrings(chunk []byte) error {
+	// One allocation for all of them.
+	r, text, at := reader{rest: chunk}, string(chunk), 0
+	var added []string
+	for len(r.rest) > 0 && !r.failed {
+		size := len(r.bytes())
+		at = len(chunk) - len(r.rest)
+		if !r.failed {
+			added = append(added, text[at-size:at])
+		}
+	}
+	if r.failed || len(added) == 0 {
+		return errDictionary
+	}
+	for _, s := range added {
+		d.addString(s)
+	}
+	return nil
+}
+
+// A chunk of series holds those that one block added: each the number of its
+// references, the tenant, the references.
+func (d *dictionary) appendSeries(chunk []byte) error {
+	r := reader{rest: chunk}
+	// Every number takes a byte at least.
+	refs := make([]int32, 0, len(chunk))
+	var added []series
+	for len(r.rest) > 0 && !r.failed {
+		n := r.uvarint()
+		if n%2 != 0 || n > uint64(len(r.rest)) {
+			return errDictionary
+		}
+		tenant := d.ref(&r)
+		first := len(refs)
+		for range n {
+			refs = append(refs, d.ref(&r))
+		}
+		added = append(added, series{tenant, refs[first:len(refs):len(refs)]})
+	}
+	if r.failed || len(added) == 0 {
+		return errDictionary
+	}
+	for _, s := range added {
+		d.addSeries(s)
+	}
+	return nil
+}
+
+// ref reads a reference to a string that must be there.
+func (d *dictionary) ref(r *reader) int32 {
+	ref := r.number()
+	if int(ref) >= len(d.strings) {
+		r.fail()
+		return 0
+	}
+	return ref
+}
+
+func (d *dictionary) addString(s string) int32 {
+	number := int32(len(d.strings))
+	d.strings = append(d.strings, s)
+	if d.byString != nil {
+		d.byString[s] = number
+	}
+	d.bytes += len(s) + 80
+	return number
+}
+
+func (d *dictionary) addSeries(s series) int32 {
+	number := int32(len(d.series))
+	d.series = append(d.series, s)
+	if d.byTenant != nil {
+		d.byTenant[s.tenant] = append(d.byTenant[s.tenant], number)
+	}
+	if d.bySeries != nil {
+		d.bySeries[string(appendSeries(nil, s))] = number
+	}
+	d.bytes += 120 + 6*len(s.set)
+	return number
+}
+
+func appendSeries(to []byte, s series) []byte {
+	to = appendNumber(to, int32(len(s.set)))
+	to = appendNumber(to, s.tenant)
+	for _, ref := range s.set {
+		to = appendNumber(to, ref)
+	}
+	return to
+}
+
+func (d *dictionary) indexStrings() {
+	if d.byString != nil {
+		return
+	}
+	d.byString = make(map[string]int32, len(d.strings))
+	for number, s := range d.strings {
+		d.byString[s] = int32(number)
+	}
+}
+
+func (d *dictionary) indexTenants() {
+	if d.byTenant != nil {
+		return
+	}
+	d.byTenant = map[int32][]int32{}
+	for number, s := range d.series {
+		d.byTenant[s.tenant] = append(d.byTenant[s.tenant], int32(number))
+	}
+}
+
+func (d *dictionary) indexSeries() {
+	if d.bySeries != nil {
+		return
+	}
+	d.bySeries = make(map[string]int32, len(d.series))
+	for number, s := range d.series {
+		d.bySeries[string(appendSeries(nil, s))] = int32(number)
+	}
+}
+
+// cost is about what a dictionary takes in memory.
+func (d *dictionary) cost() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return 500 + d.bytes
+}
+
+// terms is as much of a dictionary as one state of the shard knows. It does
+// not change while others let the dictionary grow.
+type terms struct {
+	dictionary *dictionary
+	strings    []string
+	series     []series
+}
+
+// terms returns the part that a record describes; the dictionary must cover it.
+func (d *dictionary) terms(record Record) terms {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return terms{d, d.strings[:record.Strings+1], d.series[:record.Series]}
+}
+
+const absent = -1
+
+// worthIndexing is the length from which a map beats walking a list.
+const worthIndexing = 48
+
+// number returns the number of a string, absent if the shard does not know it.
+func (t terms) number(s string) int32 {
+	if len(t.strings) < worthIndexing {
+		return int32(slices.Index(t.strings, s))
+	}
+	d := t.dictionary
+	d.mu.RLock()
+	indexed := d.byString != nil
+	number, known := d.byString[s]
+	d.mu.RUnlock()
+	if !indexed {
+		d.mu.Lock()
+		d.indexStrings()
+		number, known = d.byString[s]
+		d.mu.Unlock()
+	}
+	if !known || int(number) >= len(t.strings) {
+		return absent
+	}
+	return number
+}
+
+// of calls fn for the series of a tenant.
+func (t terms) of(tenant int32, fn func(number int32)) {
+	if len(t.series) < worthIndexing {
+		for number, s := range t.series {
+			if s.tenant == tenant {
+				fn(int32(number))
+			}
+		}
+		return
+	}
+	d := t.dictionary
+	d.mu.RLock()
+	indexed := d.byTenant != nil
+	numbers := d.byTenant[tenant]
+	d.mu.RUnlock()
+	if !indexed {
+		d.mu.Lock()
+		d.indexTenants()
+		numbers = d.byTenant[tenant]
+		d.mu.Unlock()
+	}
+	for _, number := range numbers {
+		if int(number) >= len(t.series) {
+			return
+		}
+		fn(number)
+	}
+}

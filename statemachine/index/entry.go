@@ -1,0 +1,210 @@
+package index
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+)
+
+// An entry is a block as it is stored: first what tells whether a query needs
+// it, readable without decoding the rest, then the block.
+//
+//	format (1) | min time (8) | max time (8) | ULID (16)
+//	number of distinct series | the series, ascending, as differences
+//	tenant | creator | length, other fields of BlockMeta
+//	for each dataset its length, then
+//	  tenant | name | min and max time, relative to the block's
+//	  number of label sets | their series | other fields of Dataset
+//
+// Numbers are varints. "Other fields" are protobuf, without what is stored
+// before, and with fields that this release does not know.
+const (
+	entryFormat = 1
+	entryFixed  = 1 + boundsSize + 16
+)
+
+var (
+	errEntry         = errors.New("index: malformed block entry")
+	errUnknownSeries = fmt.Errorf("%w: a series outside the dictionary", errEntry)
+)
+
+// head is the part of an entry that is read to test it.
+type head struct {
+	Bounds
+	id ulid.ULID
+	// Ascending differences; see each.
+	series []byte
+	body   []byte
+}
+
+func readHead(stored []byte) (head, error) {
+	if len(stored) < entryFixed || stored[0] != entryFormat {
+		return head{}, errEntry
+	}
+	bounds, err := decodeBounds(stored[1 : 1+boundsSize])
+	if err != nil {
+		return head{}, err
+	}
+	h := head{Bounds: bounds, id: ulid.ULID(stored[1+boundsSize : entryFixed])}
+	r := reader{rest: stored[entryFixed:]}
+	count := r.uvarint()
+	h.series = r.rest
+	last := uint64(0)
+	for range min(count, uint64(len(r.rest))+1) {
+		last += uint64(r.number())
+	}
+	if r.failed || last > math.MaxInt32 {
+		return head{}, fmt.Errorf("%w %s", errEntry, h.id)
+	}
+	h.series = h.series[:len(h.series)-len(r.rest)]
+	h.body = r.rest
+	return h, nil
+}
+
+// any tells whether one of the entry's series is in the set.
+func (h *head) any(set *seriesSet) bool {
+	number := uint64(0)
+	for r := (reader{rest: h.series}); len(r.rest) > 0; {
+		number += r.uvarint()
+		if set.has(number) {
+			return true
+		}
+	}
+	return false
+}
+
+// list returns the entry's series, ascending.
+func (h *head) list() []int32 {
+	var numbers []int32
+	number := int32(0)
+	for r := (reader{rest: h.series}); len(r.rest) > 0; {
+		number += r.number()
+		numbers = append(numbers, number)
+	}
+	return numbers
+}
+
+// body is the rest of an entry; its datasets are read one by one.
+type body struct {
+	tenant, creator int32
+	other           []byte
+	datasets        reader
+}
+
+func readBody(h head) (body, error) {
+	r := reader{rest: h.body}
+	b := body{tenant: r.number(), creator: r.number(), other: r.bytes()}
+	b.datasets = r
+	if r.failed {
+		return body{}, fmt.Errorf("%w %s", errEntry, h.id)
+	}
+	return b, nil
+}
+
+// dataset is one of an entry's datasets.
+type dataset struct {
+	tenant, name int32
+	Bounds
+	// One for each label set; see sets.
+	series []byte
+	other  []byte
+}
+
+// next reads the next dataset. It returns false after the last one.
+func (b *body) next(h head) (dataset, bool, error) {
+	if len(b.datasets.rest) == 0 {
+		return dataset{}, false, nil
+	}
+	r := reader{rest: b.datasets.bytes()}
+	if b.datasets.failed {
+		return dataset{}, false, fmt.Errorf("%w %s", errEntry, h.id)
+	}
+	d := dataset{tenant: r.number(), name: r.number()}
+	d.Bounds = Bounds{h.Min + r.varint(), h.Max + r.varint()}
+	sets := r.uvarint()
+	d.series = r.rest
+	for range min(sets, uint64(len(r.rest))+1) {
+		r.number()
+	}
+	if r.failed {
+		return dataset{}, false, fmt.Errorf("%w %s", errEntry, h.id)
+	}
+	d.series = d.series[:len(d.series)-len(r.rest)]
+	d.other = r.rest
+	return d, true, nil
+}
+
+// each calls fn for the series of the dataset's label sets, in their order,
+// until it returns false.
+func (d *dataset) each(fn func(number int32) bool) {
+	for r := (reader{rest: d.series}); len(r.rest) > 0; {
+		if !fn(r.number()) {
+			return
+		}
+	}
+}
+
+// newEntry encodes a block whose tenant, creator, dataset tenants and names
+// were translated into the shard's numbers already, with the series of each
+// dataset's label sets. The block is used up.
+func newEntry(id ulid.ULID, block *metastorev1.BlockMeta, sets [][]int32) ([]byte, []int32, error) {
+	distinct := slices.Concat(sets...)
+	slices.Sort(distinct)
+	distinct = slices.Compact(distinct)
+
+	datasets := block.Datasets
+	bounds := Bounds{block.MinTime, block.MaxTime}
+	entry := make([]byte, 0, entryFixed+64+2*len(distinct)+64*len(datasets))
+	entry = append(entry, entryFormat)
+	entry = bounds.append(entry)
+	entry = append(entry, id[:]...)
+	entry = binary.AppendUvarint(entry, uint64(len(distinct)))
+	previous := int32(0)
+	for _, number := range distinct {
+		entry = appendNumber(entry, number-previous)
+		previous = number
+	}
+	entry = appendNumber(entry, block.Tenant)
+	entry = appendNumber(entry, block.CreatedBy)
+
+	block.Id, block.Tenant, block.CreatedBy, block.MinTime, block.MaxTime, block.Datasets, block.StringTable = "", 0, 0, 0, 0, nil, nil
+	entry, err := appendMessage(entry, block)
+	if err != nil {
+		return nil, nil, err
+	}
+	var scratch []byte
+	for i, d := range datasets {
+		scratch = appendNumber(scratch[:0], d.Tenant)
+		scratch = appendNumber(scratch, d.Name)
+		scratch = binary.AppendVarint(scratch, d.MinTime-bounds.Min)
+		scratch = binary.AppendVarint(scratch, d.MaxTime-bounds.Max)
+		scratch = binary.AppendUvarint(scratch, uint64(len(sets[i])))
+		for _, number := range sets[i] {
+			scratch = appendNumber(scratch, number)
+		}
+		d.Tenant, d.Name, d.MinTime, d.MaxTime, d.Labels = 0, 0, 0, 0, nil
+		size := d.SizeVT()
+		entry = binary.AppendUvarint(entry, uint64(len(scratch)+size))
+		entry = append(entry, scratch...)
+		entry = slices.Grow(entry, size)
+		if _, err := d.MarshalToSizedBufferVT(entry[len(entry) : len(entry)+size]); err != nil {
+			return nil, nil, err
+		}
+		entry = entry[:len(entry)+size]
+	}
+	return entry, distinct, nil
+}
+
+func appendMessage(to []byte, block *metastorev1.BlockMeta) ([]byte, error) {
+	size := block.SizeVT()
+	to = binary.AppendUvarint(to, uint64(size))
+	to = slices.Grow(to, size)
+	_, err := block.MarshalToSizedBufferVT(to[len(to) : len(to)+size])
+	return to[:len(to)+size], err
+}

@@ -1,0 +1,163 @@
+package index
+
+import (
+	"context"
+	"encoding/binary"
+	"math/bits"
+
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+// search finds the blocks of a shard that hold wanted series at a time. The
+// caller may take series out of wanted while the search runs; it ends when none
+// is left.
+type search struct {
+	shard  *shardView
+	time   Bounds
+	wanted *seriesSet
+	cost   *nodev1.QueryCost
+
+	ctx     context.Context
+	found   func(head) error
+	entries entryCursor
+}
+
+// run calls found for each block, in no particular order, until the context
+// ends.
+func (s *search) run(ctx context.Context, found func(head) error) error {
+	s.ctx, s.found = ctx, found
+	s.entries = entryCursor{cursor: s.shard.bucket.Cursor()}
+	// From the top: nodes that are complete and below no complete parent.
+	next, done := s.shard.record.Next, uint32(0)
+	for level := postingsLevels - 1; level >= 0; level-- {
+		for size := span(level); next-done >= size; done += size {
+			if err := s.node(level, done/size); err != nil {
+				return err
+			}
+		}
+	}
+	return s.tail(done)
+}
+
+// span is the number of blocks below a node.
+func span(level int) uint32 { return 1 << (6 * (level + 1)) }
+
+// node visits what a node of the postings leads to.
+func (s *search) node(level int, number uint32) error {
+	if s.wanted.count == 0 {
+		return nil
+	}
+	row := s.shard.bucket.Get(postingsKey(level, number))
+	if row == nil {
+		return nil
+	}
+	bounds, postings, err := readNode(row, func(number int32) bool { return s.wanted.has(uint64(number)) })
+	if err != nil {
+		return err
+	}
+	if !bounds.overlaps(s.time) {
+		return nil
+	}
+	for children := masks(postings, s.wanted); children != 0; {
+		bit := bits.TrailingZeros64(children)
+		below := number*fanout + uint32(bit)
+		if level > 0 {
+			err = s.node(level-1, below)
+		} else {
+			err = s.candidate(below)
+		}
+		if err != nil {
+			return err
+		}
+		// What was found meanwhile is not wanted any more.
+		children = masks(postings, s.wanted) &^ (2<<bit - 1)
+	}
+	return nil
+}
+
+func masks(postings []posting, wanted *seriesSet) uint64 {
+	var all uint64
+	for _, p := range postings {
+		if wanted.has(uint64(p.number)) {
+			all |= p.mask
+		}
+	}
+	return all
+}
+
+// candidate tests a block that the postings name. It may be gone.
+func (s *search) candidate(number uint32) error {
+	at, stored := s.entries.seek(number)
+	if stored == nil || at != number {
+		return nil
+	}
+	return s.test(stored, false)
+}
+
+// tail tests the blocks from a number on.
+func (s *search) tail(first uint32) error {
+	if first == s.shard.record.Next {
+		return nil
+	}
+	for _, stored := s.entries.seek(first); stored != nil && s.wanted.count > 0; _, stored = s.entries.next() {
+		if err := s.test(stored, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *search) test(stored []byte, series bool) error {
+	if s.cost.BlocksTested++; s.cost.BlocksTested%contextInterval == 0 {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	h, err := readHead(stored)
+	if err != nil {
+		return err
+	}
+	if !h.overlaps(s.time) || series && !h.any(s.wanted) {
+		return nil
+	}
+	s.cost.BlocksDecoded++
+	return s.found(h)
+}
+
+// entryCursor goes through a shard's entries, steps over short gaps and seeks
+// over long ones.
+type entryCursor struct {
+	cursor *kv.Cursor
+	placed bool
+	number uint32
+	stored []byte
+}
+
+// stepsPerSeek is the number of steps that cost as much as a seek.
+const stepsPerSeek = 4
+
+// seek returns the entry with the number, or the next one there is; nil at the
+// end. Numbers must ascend.
+func (c *entryCursor) seek(number uint32) (uint32, []byte) {
+	for step := 0; c.placed && c.stored != nil && c.number < number && step < stepsPerSeek; step++ {
+		c.next()
+	}
+	if !c.placed || c.stored != nil && c.number < number {
+		c.placed = true
+		c.take(c.cursor.Seek(numberedKey(tagBlock, number)))
+	}
+	return c.number, c.stored
+}
+
+func (c *entryCursor) next() (uint32, []byte) {
+	c.take(c.cursor.Next())
+	return c.number, c.stored
+}
+
+func (c *entryCursor) take(key, value []byte) {
+	c.number, c.stored = 0, nil
+	if len(key) == 5 && key[0] == tagBlock {
+		c.number, c.stored = binary.BigEndian.Uint32(key[1:]), value
+	}
+}

@@ -1,0 +1,316 @@
+package index
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/oklog/ulid/v2"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+// openShard is an index shard that a Writer changes.
+type openShard struct {
+	key        ShardKey
+	name       string
+	bucket     *kv.Bucket
+	record     Record
+	dictionary *dictionary
+	writing    *writing
+	dirty      bool
+
+	// Where the shard and its tenants lie in the timeline: as it was before
+	// this transaction. A nil place stands for none.
+	place *place
+	live  bool
+	moved map[string]*place
+	order []string
+}
+
+// writing is what a shard's writer keeps from one transaction to the next.
+type writing struct {
+	revision uint64
+	// Bounds of the tenants met so far, as stored.
+	tenants map[string]Bounds
+	// Blocks that are not below a node of the postings yet, by number; nil if
+	// they were not read yet.
+	tail []child
+}
+
+func (w *writing) cost() int {
+	cost := 200 + 120*len(w.tenants)
+	for _, c := range w.tail {
+		cost += 64 + 4*len(c.series)
+	}
+	return cost
+}
+
+func (s *openShard) wrap(err error) error { return wrap(s.key, err) }
+
+// begin makes it a new shard.
+func (s *openShard) begin(entry uint64) {
+	s.record = Record{Bounds: nothing, Born: entry, Revision: entry}
+	s.moved = map[string]*place{}
+	s.writing = &writing{tenants: map[string]Bounds{}}
+	s.restart(entry)
+	s.dirty = true
+}
+
+// restart begins the numbers of strings, series and blocks anew.
+func (s *openShard) restart(entry uint64) {
+	s.record.Born, s.record.Blocks, s.record.ObjectBytes = entry, 0, 0
+	s.record.Strings, s.record.Series, s.record.Next = 0, 0, 0
+	s.writing.tail = make([]child, 0, fanout)
+	s.dictionary = newDictionary(entry)
+	s.indexDictionary()
+}
+
+// load reads what is needed to change a stored shard.
+func (s *openShard) load(cache *GroupCache) error {
+	var err error
+	if s.record, err = readRecord(s.bucket); err != nil {
+		return err
+	}
+	s.dictionary, s.writing = cache.take(s.name, s.record)
+	if s.dictionary == nil {
+		s.dictionary, s.writing = cache.dictionary(s.name, s.record.Born), &writing{tenants: map[string]Bounds{}}
+	}
+	if _, err := s.dictionary.extend(s.bucket, s.record); err != nil {
+		return err
+	}
+	if len(s.dictionary.strings) != int(s.record.Strings)+1 || len(s.dictionary.series) != int(s.record.Series) {
+		return fmt.Errorf("%w: %d strings and %d series, the record says %d and %d", errDictionary,
+			len(s.dictionary.strings)-1, len(s.dictionary.series), s.record.Strings, s.record.Series)
+	}
+	s.indexDictionary()
+	s.live = s.record.Blocks > 0
+	at := placeOf(s.record.Bounds, s.live)
+	s.place, s.moved = &at, map[string]*place{}
+	return nil
+}
+
+func (s *openShard) indexDictionary() {
+	s.dictionary.mu.Lock()
+	defer s.dictionary.mu.Unlock()
+	s.dictionary.indexStrings()
+	s.dictionary.indexSeries()
+}
+
+func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64) error {
+	bounds, objectBytes := Bounds{block.GetMinTime(), block.GetMaxTime()}, block.GetSize()
+	tenants := s.tenantBounds(block)
+	if err := s.loadTail(); err != nil {
+		return err
+	}
+	sets, err := s.translate(block)
+	if err != nil {
+		return err
+	}
+	stored, distinct, err := newEntry(id, block, sets)
+	if err != nil {
+		return err
+	}
+	number := s.record.Next
+	if err := s.bucket.Put(numberedKey(tagBlock, number), stored); err != nil {
+		return err
+	}
+	if err := s.bucket.Put(idKey(id), binary.BigEndian.AppendUint32(nil, number)); err != nil {
+		return err
+	}
+	if err := s.post(number, child{bounds, distinct}); err != nil {
+		return err
+	}
+	for _, t := range tenants {
+		if err := s.widen(t.tenant, t.Bounds); err != nil {
+			return err
+		}
+	}
+	s.record.widen(bounds)
+	s.record.Next++
+	s.record.Blocks++
+	s.record.ObjectBytes += objectBytes
+	s.record.Revision = entry
+	s.dirty = true
+	return nil
+}
+
+// tenantBounds returns the bounds of each tenant that has datasets in a
+// segment, so that a tenant is known from its first profile on.
+func (s *openShard) tenantBounds(block *metastorev1.BlockMeta) []storedTenant {
+	if s.key.Keyspace != clusterv1.Keyspace_KEYSPACE_STREAM {
+		return nil
+	}
+	var found []storedTenant
+	at := map[int32]int{}
+	for _, dataset := range block.GetDatasets() {
+		tenant := block.StringAt(dataset.GetTenant())
+		if tenant == "" {
+			continue
+		}
+		bounds := Bounds{dataset.GetMinTime(), dataset.GetMaxTime()}
+		if i, seen := at[dataset.GetTenant()]; seen {
+			found[i].widen(bounds)
+			continue
+		}
+		at[dataset.GetTenant()] = len(found)
+		found = append(found, storedTenant{tenant, bounds})
+	}
+	return found
+}
+
+// widen stores the bounds of a tenant in the shard, if they grew.
+func (s *openShard) widen(tenant string, bounds Bounds) error {
+	before, known := s.writing.tenants[tenant]
+	if !known {
+		if stored := s.bucket.Get(tenantKey(tenant)); stored != nil {
+			var err error
+			if before, err = decodeBounds(stored); err != nil {
+				return err
+			}
+			known = true
+		}
+	}
+	if known {
+		bounds.widen(before)
+	}
+	s.writing.tenants[tenant] = bounds
+	if known && bounds == before {
+		return nil
+	}
+	if _, noted := s.moved[tenant]; !noted {
+		s.moved[tenant] = nil
+		s.order = append(s.order, tenant)
+		if known {
+			at := placeOf(before, s.live)
+			s.moved[tenant] = &at
+		}
+	}
+	return s.bucket.Put(tenantKey(tenant), bounds.append(nil))
+}
+
+// translate numbers a block's strings and label sets in the shard's dictionary,
+// rewrites tenant, creator and dataset names by these numbers, and returns the
+// series of each dataset's label sets. New strings and series are stored.
+// Strings are interned in the fixed order of exported tables: block tenant,
+// creator, then for each dataset tenant, name and labels.
+func (s *openShard) translate(block *metastorev1.BlockMeta) ([][]int32, error) {
+	d := s.dictionary
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	firstString, firstSeries := len(d.strings), len(d.series)
+	i := interner{d: d, block: block, known: make([]int32, len(block.StringTable))}
+	block.Tenant, block.CreatedBy = i.ref(block.Tenant), i.ref(block.CreatedBy)
+	sets := make([][]int32, len(block.Datasets))
+	for n, dataset := range block.Datasets {
+		dataset.Tenant, dataset.Name = i.ref(dataset.Tenant), i.ref(dataset.Name)
+		sets[n] = i.sets(dataset)
+	}
+	if added := d.strings[firstString:]; len(added) > 0 {
+		var chunk []byte
+		for _, text := range added {
+			chunk = appendBytes(chunk, []byte(text))
+		}
+		if err := s.bucket.Put(numberedKey(tagStrings, uint32(firstString)), chunk); err != nil {
+			return nil, err
+		}
+	}
+	if added := d.series[firstSeries:]; len(added) > 0 {
+		var chunk []byte
+		for _, one := range added {
+			chunk = appendSeries(chunk, one)
+		}
+		if err := s.bucket.Put(numberedKey(tagSeries, uint32(firstSeries)), chunk); err != nil {
+			return nil, err
+		}
+	}
+	s.record.Strings, s.record.Series = uint32(len(d.strings)-1), uint32(len(d.series))
+	return sets, nil
+}
+
+// interner translates one block's references.
+type interner struct {
+	d     *dictionary
+	block *metastorev1.BlockMeta
+	// By the block's own number; 0 if not translated yet (and for "").
+	known   []int32
+	encoded []byte
+	refs    []int32
+}
+
+func (i *interner) ref(own int32) int32 {
+	if own == 0 {
+		return 0
+	}
+	if i.known[own] == 0 {
+		text := i.block.StringTable[own]
+		number, known := i.d.byString[text]
+		if !known {
+			number = i.d.addString(text)
+		}
+		i.known[own] = number
+	}
+	return i.known[own]
+}
+
+func (i *interner) sets(dataset *metastorev1.Dataset) []int32 {
+	var numbers []int32
+	sets := labelSets(dataset.Labels)
+	for set, ok := sets.next(); ok; set, ok = sets.next() {
+		i.refs = i.refs[:0]
+		for _, own := range set {
+			i.refs = append(i.refs, i.ref(own))
+		}
+		one := series{dataset.Tenant, i.refs}
+		i.encoded = appendSeries(i.encoded[:0], one)
+		number, known := i.d.bySeries[string(i.encoded)]
+		if !known {
+			one.set = append([]int32(nil), i.refs...)
+			number = i.d.addSeries(one)
+		}
+		numbers = append(numbers, number)
+	}
+	return numbers
+}
+
+// remove deletes a block whose id row was read.
+func (s *openShard) remove(id ulid.ULID, idRow []byte, entry uint64) (Removed, error) {
+	if len(idRow) != 4 {
+		return Removed{}, fmt.Errorf("%w %s: the number", errEntry, id)
+	}
+	number := binary.BigEndian.Uint32(idRow)
+	stored := s.bucket.Get(numberedKey(tagBlock, number))
+	if stored == nil {
+		return Removed{}, fmt.Errorf("%w %s: no block has its number", errEntry, id)
+	}
+	h, err := readHead(stored)
+	if err != nil {
+		return Removed{}, err
+	}
+	b, err := readBody(h)
+	if err != nil {
+		return Removed{}, err
+	}
+	var other metastorev1.BlockMeta
+	if err := other.UnmarshalVT(b.other); err != nil {
+		return Removed{}, fmt.Errorf("%w %s: %w", errEntry, id, err)
+	}
+	if err := s.loadTail(); err != nil {
+		return Removed{}, err
+	}
+	if first := s.record.Next - uint32(len(s.writing.tail)); number >= first {
+		s.writing.tail[number-first] = child{}
+	}
+	if err := s.bucket.Delete(numberedKey(tagBlock, number)); err != nil {
+		return Removed{}, err
+	}
+	if err := s.bucket.Delete(idKey(id)); err != nil {
+		return Removed{}, err
+	}
+	s.record.Blocks--
+	s.record.ObjectBytes -= other.GetSize()
+	s.record.Revision = entry
+	s.dirty = true
+	return Removed{other.GetSize(), other.GetCompactionLevel()}, s.tidy(entry)
+}
