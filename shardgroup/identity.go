@@ -23,7 +23,8 @@ type identity struct {
 }
 
 const (
-	identityFormat = 1
+	// 1 was the layout of development builds before the first release.
+	identityFormat = 2
 	identityFile   = "identity.json"
 	// Of files that are not complete yet.
 	temporaryPrefix = ".new-"
@@ -52,6 +53,9 @@ func loadIdentity(dir string) (identity, error) {
 	}
 	if id.Format > identityFormat {
 		return identity{}, fmt.Errorf("%w %s: it has format %d, this release knows formats up to %d: run the release that wrote it, or a newer one", ErrDataDir, dir, id.Format, identityFormat)
+	}
+	if id.Format == 1 {
+		return identity{}, fmt.Errorf("%w %s: it has format 1, of a development build that no release reads: start with an empty directory", ErrDataDir, dir)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()

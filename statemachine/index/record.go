@@ -66,7 +66,8 @@ func (r Record) encode() []byte {
 	return b
 }
 
-func decodeRecord(b []byte) (Record, error) {
+// DecodeRecord reads the value of a shard's record row.
+func DecodeRecord(b []byte) (Record, error) {
 	if len(b) != recordSize || b[0] != recordFormat {
 		return Record{}, errRecord
 	}
@@ -85,7 +86,7 @@ func decodeRecord(b []byte) (Record, error) {
 }
 
 func readRecord(shard *kv.Bucket) (Record, error) {
-	return decodeRecord(shard.Get([]byte{tagRecord}))
+	return DecodeRecord(shard.Get([]byte{tagRecord}))
 }
 
 func (b Bounds) append(to []byte) []byte {

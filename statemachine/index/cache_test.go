@@ -1,0 +1,233 @@
+package index_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/oklog/ulid/v2"
+
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+// Each way in which what a cache holds could be of another state than what a
+// reader or the writer sees. The labels of block n are n's; whoever mixes states
+// finds other labels, or none.
+
+func labelled(n int) *metastorev1.BlockMeta {
+	block := numbered(n)
+	block.StringTable[3], block.StringTable[4] = fmt.Sprint("value-", n), fmt.Sprint("host-", n)
+	block.MinTime, block.MaxTime = int64(n), int64(n)+1
+	block.Datasets[0].MinTime, block.Datasets[0].MaxTime = int64(n), int64(n)+1
+	return block
+}
+
+func addLabelled(t testing.TB, s *store, entry uint64, numbers ...int) {
+	t.Helper()
+	s.change(t, func(w *index.Writer) error {
+		for _, n := range numbers {
+			if _, err := w.Add(labelled(n), entry); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// see fails unless a reader of the transaction sees just these blocks, with
+// their own labels.
+func see(t testing.TB, s *store, tx *kv.Tx, numbers ...int) {
+	t.Helper()
+	answer, err := index.NewReader(tx, s.cache).Blocks(t.Context(), index.Query{
+		Spans: whole(), Tenants: []string{"acme"}, Time: always(), Labels: []string{"svc"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, encoded := range answer.Blocks {
+		block := &metastorev1.BlockMeta{}
+		if err := block.UnmarshalVT(encoded.Block); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, text(block))
+	}
+	slices.Sort(numbers)
+	for _, n := range numbers {
+		want = append(want, text(labelled(n)))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func view(t testing.TB, s *store) *kv.Tx {
+	t.Helper()
+	tx, err := s.Begin(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	})
+	return tx
+}
+
+func TestReadersOfOlderStates(t *testing.T) {
+	s := newStore(t, 1<<20)
+	addLabelled(t, s, 1, 1, 2)
+	old := view(t, s)
+	addLabelled(t, s, 2, 3)
+	see(t, s, view(t, s), 1, 2, 3) // fills the cache with the newer state
+	see(t, s, old, 1, 2)
+
+	// The shard is emptied, and its numbers begin anew with other meanings.
+	s.change(t, func(w *index.Writer) error {
+		for n := 1; n <= 3; n++ {
+			if _, _, err := w.Remove(ulid.MustParseStrict(labelled(n).Id), "", 1, 3); err != nil {
+				return err
+			}
+		}
+		_, err := w.Add(labelled(9), 3)
+		return err
+	})
+	see(t, s, view(t, s), 9)
+	see(t, s, old, 1, 2)
+
+	// It is dropped, and comes back.
+	key := keyOf(labelled(9))
+	s.change(t, func(w *index.Writer) error {
+		if _, _, err := w.Drop(key); err != nil {
+			return err
+		}
+		_, err := w.Add(labelled(12), 4)
+		return err
+	})
+	see(t, s, old, 1, 2)
+	see(t, s, view(t, s), 12)
+}
+
+// A transaction that fails after it interned strings leaves nothing behind.
+func TestAbortedTransaction(t *testing.T) {
+	s := newStore(t, 1<<20)
+	addLabelled(t, s, 1, 1)
+	failure := errors.New("on purpose")
+	err := s.Update(func(tx *kv.Tx) error {
+		w := index.NewWriter(tx, s.cache)
+		if _, err := w.Add(labelled(2), 2); err != nil {
+			return err
+		}
+		return errors.Join(w.Flush(), failure)
+	})
+	if !errors.Is(err, failure) {
+		t.Fatal(err)
+	}
+	s.cache.Clear()
+	see(t, s, view(t, s), 1)
+	addLabelled(t, s, 2, 3)
+	see(t, s, view(t, s), 1, 3)
+	check(t, s)
+}
+
+// A follower whose cache is warm gets a newer state from elsewhere: what it
+// answers, and what it writes on top, is right.
+func TestSnapshotUnderWarmCache(t *testing.T) {
+	leader, follower := newStore(t, 1<<20), newStore(t, 1<<20)
+	for _, s := range []*store{leader, follower} {
+		addLabelled(t, s, 1, 1, 2)
+		see(t, s, view(t, s), 1, 2)
+	}
+	addLabelled(t, leader, 2, 3, 4)
+	before := view(t, follower)
+	install(t, leader, follower)
+	see(t, follower, view(t, follower), 1, 2, 3, 4)
+	see(t, follower, before, 1, 2)
+	addLabelled(t, follower, 3, 5)
+	see(t, follower, view(t, follower), 1, 2, 3, 4, 5)
+	for n := 6; n < 80; n++ { // postings of what came by the snapshot, too
+		addLabelled(t, follower, uint64(n), n)
+	}
+	check(t, follower)
+}
+
+// The cache keeps to its bound, and a cache of any size gives the same answers.
+func TestCacheBound(t *testing.T) {
+	for _, limit := range []int{0, 3000, 1 << 20} {
+		cache := index.NewCache(limit)
+		a, b := &store{newDB(t), cache.Group()}, &store{newDB(t), cache.Group()}
+		var numbers []int
+		for n := range 30 {
+			numbers = append(numbers, n)
+			for i, s := range []*store{a, b} {
+				// Another shard each time, and one that all share.
+				other := labelled(n)
+				other.Shard, other.Datasets = uint32(2+n), nil
+				s.change(t, func(w *index.Writer) error {
+					if _, err := w.Add(labelled(n), uint64(2*n+i+1)); err != nil {
+						return err
+					}
+					_, err := w.Add(other, uint64(2*n+i+1))
+					return err
+				})
+				see(t, s, view(t, s), slices.Clone(numbers)...)
+			}
+			if cache.Bytes() > limit {
+				t.Fatalf("%d bytes are cached, the limit is %d", cache.Bytes(), limit)
+			}
+		}
+		a.cache.Clear()
+		see(t, a, view(t, a), slices.Clone(numbers)...)
+		see(t, b, view(t, b), slices.Clone(numbers)...)
+	}
+}
+
+// Readers of all states run beside the writer; for the race detector.
+func TestReadersBesideTheWriter(t *testing.T) {
+	s := newStore(t, 1<<20)
+	addLabelled(t, s, 1, 0)
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := s.View(func(tx *kv.Tx) error {
+					answer, err := index.NewReader(tx, s.cache).Blocks(t.Context(), index.Query{
+						Spans: whole(), Tenants: []string{"acme"}, Time: always(), Labels: []string{"svc"},
+					})
+					for _, encoded := range answer.GetBlocks() {
+						block := &metastorev1.BlockMeta{}
+						if err := block.UnmarshalVT(encoded.Block); err != nil {
+							return err
+						}
+						var n int
+						if _, err := fmt.Sscanf(block.Id[10:], "%d", &n); err != nil || text(block) != text(labelled(n)) {
+							t.Errorf("got %s (%v)", text(block), err)
+						}
+					}
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for n := 1; n < 200; n++ {
+		addLabelled(t, s, uint64(n+1), n)
+	}
+	close(stop)
+	readers.Wait()
+}
