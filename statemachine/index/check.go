@@ -57,13 +57,14 @@ func (c *checker) shards(ctx context.Context, tx *kv.Tx) error {
 			c.report(fmt.Errorf("shard %x: %w", name, err))
 			return ctx.Err()
 		}
-		s := &shardView{key: key, bucket: root.Bucket(name)}
-		if s.record, err = readRecord(s.bucket); err != nil {
+		bucket := root.Bucket(name)
+		s := &shardView{key: key, bucket: bucket, rows: newRowCursor(bucket)}
+		if s.record, err = DecodeRecord(s.rows.get([]byte{tagRecord})); err != nil {
 			c.fault(key, "counts", "%w", err)
 			return ctx.Err()
 		}
 		d := newDictionary(s.record.Born)
-		if _, err := d.extend(s.bucket, s.record); err != nil {
+		if _, err := d.extend(s.rows, s.record); err != nil {
 			c.fault(key, "references", "%w", err)
 			return ctx.Err()
 		}

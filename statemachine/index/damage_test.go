@@ -99,13 +99,13 @@ func TestDamagedEntries(t *testing.T) { // R-QRY-22
 		"another block":             {'b', set(17, 1, 2, 3), []string{"block"}},
 		"id leads nowhere":          {'u', to(0, 0, 0, 9), []string{"block"}},
 		"id is garbage":             {'u', to(1), []string{"block"}},
-		"record is garbage":         {'i', to(1, 2, 3), append(everything, "bounds")},
-		"record of a newer format":  {'i', set(0, 99), append(everything, "bounds")},
+		"record is garbage":         {'r', to(1, 2, 3), append(everything, "bounds")},
+		"record of a newer format":  {'r', set(0, 99), append(everything, "bounds")},
 		"strings are garbage":       {'s', to(0xff), everything},
 		"strings are short":         {'s', to(1, 'a'), everything},
-		"series are garbage":        {'l', to(0xff), everything},
-		"series of unknown strings": {'l', to(2, 1, 3, 99), everything},
-		"bounds are garbage":        {'t', to(1), []string{"bounds"}},
+		"series are garbage":        {'t', to(0xff), everything},
+		"series of unknown strings": {'t', to(2, 1, 3, 99), everything},
+		"bounds are garbage":        {'o', to(1), []string{"bounds"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := newDB(t)
@@ -166,7 +166,7 @@ func damage(t *testing.T, db *kv.DB, tag byte, change func([]byte) []byte) {
 // A stored shard that does not add up stops the writer, too: better than
 // growing the damage.
 func TestWriterRefusesDamage(t *testing.T) {
-	for _, tag := range []byte{'i', 's', 'l', 'b'} {
+	for _, tag := range []byte{'r', 's', 't', 'b'} {
 		db := newDB(t)
 		add(t, db, segment())
 		damage(t, db, tag, to(0xff))
@@ -198,7 +198,7 @@ func TestCheckFindsDamage(t *testing.T) {
 	for invariant, breakIt := range map[string]func(*kv.Tx) error{
 		"ids":        deleted("stream", 'u'),
 		"counts":     deleted("stream", 'b'),
-		"references": deleted("stream", 'l'),
+		"references": deleted("stream", 't'),
 		"postings":   deleted("stream", 'p'),
 		"timeline":   deleted("stream-timeline", 0),
 	} {

@@ -1,13 +1,10 @@
 package index
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
-
-	"github.com/skerrydb/skerry/storage/kv"
 )
 
 // series is a label set of a tenant: pairs of references (name, value) in the
@@ -47,7 +44,7 @@ var errDictionary = errors.New("index: malformed dictionary")
 
 // extend reads from the shard what the record has and the dictionary has not,
 // and returns the number of bytes read.
-func (d *dictionary) extend(shard *kv.Bucket, record Record) (int, error) {
+func (d *dictionary) extend(rows *rowCursor, record Record) (int, error) {
 	d.mu.RLock()
 	complete := d.covers(record)
 	d.mu.RUnlock()
@@ -56,36 +53,40 @@ func (d *dictionary) extend(shard *kv.Bucket, record Record) (int, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	read := 0
-	count := func() uint32 { return uint32(len(d.strings)) }
-	if err := chunks(shard, tagStrings, count, record.Strings+1, &read, d.appendStrings); err != nil {
-		return read, err
+	load := loader{rows: rows}
+	err := load.chunks(tagStrings, func() uint32 { return uint32(len(d.strings)) }, record.Strings+1, d.appendStrings)
+	if err == nil {
+		err = load.chunks(tagSeries, func() uint32 { return uint32(len(d.series)) }, record.Series, d.appendSeries)
 	}
-	count = func() uint32 { return uint32(len(d.series)) }
-	return read, chunks(shard, tagSeries, count, record.Series, &read, d.appendSeries)
+	return load.read, err
 }
 
 func (d *dictionary) covers(record Record) bool {
 	return len(d.strings) > int(record.Strings) && len(d.series) >= int(record.Series)
 }
 
+// loader reads the chunks of a dictionary.
+type loader struct {
+	rows *rowCursor
+	// Bytes of the rows read.
+	read int
+}
+
 // chunks reads the rows of a tag from number count on, until there are want.
-func chunks(shard *kv.Bucket, tag byte, count func() uint32, want uint32, read *int, fn func([]byte) error) error {
-	if count() >= want {
-		return nil
-	}
-	cursor := shard.Cursor()
-	for k, v := cursor.Seek(numberedKey(tag, count())); len(k) > 0 && k[0] == tag && count() < want; k, v = cursor.Next() {
-		if len(k) != 5 || binary.BigEndian.Uint32(k[1:]) != count() {
-			return fmt.Errorf("%w: row %x after number %d", errDictionary, k, count())
+func (l *loader) chunks(tag byte, count func() uint32, want uint32, fn func([]byte) error) error {
+	for count() < want {
+		key := numberedKey(tag, count())
+		row := l.rows.get(key)
+		if row == nil {
+			return fmt.Errorf("%w: rows %q end at number %d, the record says %d", errDictionary, tag, count(), want)
 		}
-		if err := fn(v); err != nil {
+		if err := fn(row); err != nil {
 			return err
 		}
-		*read += len(k) + len(v)
+		l.read += len(key) + len(row)
 	}
-	if count() != want {
-		return fmt.Errorf("%w: rows %q end at number %d, the record says %d", errDictionary, tag, count(), want)
+	if count() > want {
+		return fmt.Errorf("%w: rows %q go on to number %d, the record says %d", errDictionary, tag, count(), want)
 	}
 	return nil
 }

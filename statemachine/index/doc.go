@@ -8,14 +8,14 @@
 //	                                         big endian (8, 8 and 4 bytes), so a
 //	                                         range of points is contiguous, and
 //	                                         dropping a shard is one bucket delete
-//	    'i'                                  Record: bounds, counts, versions
-//	    's' first                            strings, from number first on
-//	    'l' first                            series, from number first on
 //	    'b' number                           entry of a block, numbered by arrival
-//	    'u' ulid                             the block's number
-//	    'p' level, number                    postings: series → children that hold it
-//	    't' tenant                           streams only: bounds of one tenant's
+//	    'o' tenant                           streams only: bounds of one owner's
 //	                                         datasets
+//	    'p' level, number                    postings: series → children that hold it
+//	    'r'                                  Record: bounds, counts, versions
+//	    's' first                            strings, from number first on
+//	    't' first                            series, from number first on
+//	    'u' ulid                             the block's number
 //	"tenant-timeline", "stream-timeline"     which index shards hold an owner's data
 //	  owner | level | start | shard          when (see timeline.go)
 //

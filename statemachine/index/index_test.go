@@ -161,7 +161,7 @@ func count(t *testing.T, s *store) index.Record {
 		root := tx.Bucket([]byte("stream"))
 		name, _ := root.Cursor().First()
 		var err error
-		record, err = index.DecodeRecord(root.Bucket(name).Get([]byte{'i'}))
+		record, err = index.DecodeRecord(root.Bucket(name).Get([]byte{'r'}))
 		return err
 	})
 	if err != nil {

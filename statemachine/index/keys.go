@@ -78,12 +78,13 @@ func rootName(keyspace clusterv1.Keyspace) []byte {
 // Tags of the rows in a shard's bucket.
 const (
 	tagBlock    = 'b'
-	tagRecord   = 'i'
-	tagSeries   = 'l'
+	tagTenant   = 'o'
 	tagPostings = 'p'
-	tagStrings  = 's'
-	tagTenant   = 't'
-	tagID       = 'u'
+	// What a query reads first comes one after the other.
+	tagRecord  = 'r'
+	tagStrings = 's'
+	tagSeries  = 't'
+	tagID      = 'u'
 )
 
 func numberedKey(tag byte, number uint32) []byte {

@@ -36,6 +36,7 @@ var ErrTooLarge = errors.New("the answer is too large")
 type shardView struct {
 	key    ShardKey
 	bucket *kv.Bucket
+	rows   *rowCursor
 	record Record
 	terms  terms
 }
@@ -48,9 +49,9 @@ func (r Reader) open(key ShardKey) (*shardView, error) {
 	if bucket == nil {
 		return nil, nil
 	}
-	shard := &shardView{key: key, bucket: bucket}
+	shard := &shardView{key: key, bucket: bucket, rows: newRowCursor(bucket)}
 	var err error
-	shard.record, err = readRecord(bucket)
+	shard.record, err = DecodeRecord(shard.rows.get([]byte{tagRecord}))
 	return shard, shard.wrap(err)
 }
 
@@ -59,7 +60,7 @@ func (r Reader) open(key ShardKey) (*shardView, error) {
 func (r Reader) learn(s *shardView) (int, error) {
 	name := shardName(s.key)
 	d := r.cache.dictionary(name, s.record.Born)
-	read, err := d.extend(s.bucket, s.record)
+	read, err := d.extend(s.rows, s.record)
 	if err != nil {
 		return read, s.wrap(err)
 	}

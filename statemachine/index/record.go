@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-
-	"github.com/skerrydb/skerry/storage/kv"
 )
 
 // Bounds are the earliest and latest data time seen, Unix milliseconds, both
@@ -83,10 +81,6 @@ func DecodeRecord(b []byte) (Record, error) {
 		Series:      binary.BigEndian.Uint32(b[36:]),
 		Next:        binary.BigEndian.Uint32(b[40:]),
 	}, err
-}
-
-func readRecord(shard *kv.Bucket) (Record, error) {
-	return DecodeRecord(shard.Get([]byte{tagRecord}))
 }
 
 func (b Bounds) append(to []byte) []byte {

@@ -70,14 +70,15 @@ func (s *openShard) restart(entry uint64) {
 // load reads what is needed to change a stored shard.
 func (s *openShard) load(cache *GroupCache) error {
 	var err error
-	if s.record, err = readRecord(s.bucket); err != nil {
+	rows := newRowCursor(s.bucket)
+	if s.record, err = DecodeRecord(rows.get([]byte{tagRecord})); err != nil {
 		return err
 	}
 	s.dictionary, s.writing = cache.take(s.name, s.record)
 	if s.dictionary == nil {
 		s.dictionary, s.writing = cache.dictionary(s.name, s.record.Born), &writing{tenants: map[string]Bounds{}}
 	}
-	if _, err := s.dictionary.extend(s.bucket, s.record); err != nil {
+	if _, err := s.dictionary.extend(rows, s.record); err != nil {
 		return err
 	}
 	if len(s.dictionary.strings) != int(s.record.Strings)+1 || len(s.dictionary.series) != int(s.record.Series) {
