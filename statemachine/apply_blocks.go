@@ -6,6 +6,7 @@ import (
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine/index"
 )
 
 // ErrWrongSpan means that a request names a span that does not hold the point
@@ -28,7 +29,11 @@ func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) 
 	if refused := u.owns(command.GetRange()); refused != nil {
 		return refused, nil
 	}
-	added, err := u.index.Add(block, u.header.applied)
+	id, err := metastorev1.ParseID(block.GetId())
+	if err != nil {
+		return nil, err
+	}
+	added, err := u.index.Add(index.KeyOf(id, block.TenantName(), block.GetShard()), id, block, u.header.applied)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func BenchmarkAdd(b *testing.B) {
 					block.StringTable[4] = fmt.Sprint("string-", n)
 				}
 				s.change(b, func(w *index.Writer) error {
-					_, err := w.Add(block, uint64(n))
+					_, err := addTo(w, block, uint64(n))
 					return err
 				})
 			}

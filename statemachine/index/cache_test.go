@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/oklog/ulid/v2"
-
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
@@ -31,7 +29,7 @@ func addLabelled(t testing.TB, s *store, entry uint64, numbers ...int) {
 	t.Helper()
 	s.change(t, func(w *index.Writer) error {
 		for _, n := range numbers {
-			if _, err := w.Add(labelled(n), entry); err != nil {
+			if _, err := addTo(w, labelled(n), entry); err != nil {
 				return err
 			}
 		}
@@ -91,11 +89,11 @@ func TestReadersOfOlderStates(t *testing.T) {
 	// The shard is emptied, and its numbers begin anew with other meanings.
 	s.change(t, func(w *index.Writer) error {
 		for n := 1; n <= 3; n++ {
-			if _, _, err := w.Remove(ulid.MustParseStrict(labelled(n).Id), "", 1, 3); err != nil {
+			if _, _, err := removeFrom(w, labelled(n), 3); err != nil {
 				return err
 			}
 		}
-		_, err := w.Add(labelled(9), 3)
+		_, err := addTo(w, labelled(9), 3)
 		return err
 	})
 	see(t, s, view(t, s), 9)
@@ -107,7 +105,7 @@ func TestReadersOfOlderStates(t *testing.T) {
 		if _, _, err := w.Drop(key); err != nil {
 			return err
 		}
-		_, err := w.Add(labelled(12), 4)
+		_, err := addTo(w, labelled(12), 4)
 		return err
 	})
 	see(t, s, old, 1, 2)
@@ -121,7 +119,7 @@ func TestAbortedTransaction(t *testing.T) {
 	failure := errors.New("on purpose")
 	err := s.Update(func(tx *kv.Tx) error {
 		w := index.NewWriter(tx, s.cache)
-		if _, err := w.Add(labelled(2), 2); err != nil {
+		if _, err := addTo(w, labelled(2), 2); err != nil {
 			return err
 		}
 		return errors.Join(w.Flush(), failure)
@@ -170,10 +168,10 @@ func TestCacheBound(t *testing.T) {
 				other := labelled(n)
 				other.Shard, other.Datasets = uint32(2+n), nil
 				s.change(t, func(w *index.Writer) error {
-					if _, err := w.Add(labelled(n), uint64(2*n+i+1)); err != nil {
+					if _, err := addTo(w, labelled(n), uint64(2*n+i+1)); err != nil {
 						return err
 					}
-					_, err := w.Add(other, uint64(2*n+i+1))
+					_, err := addTo(w, other, uint64(2*n+i+1))
 					return err
 				})
 				see(t, s, view(t, s), slices.Clone(numbers)...)

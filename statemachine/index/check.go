@@ -21,7 +21,7 @@ import (
 // (counts) and bound it (bounds); entries refer to known strings and series
 // (references); postings lead to every block below them (postings); the
 // timeline has one row for each owner of a shard, at its place, and no others
-// (timeline).
+// (timeline); partitions list their shards (partitions).
 func Check(ctx context.Context, tx *kv.Tx, report func(fault error)) error {
 	for _, keyspace := range []clusterv1.Keyspace{clusterv1.Keyspace_KEYSPACE_TENANT, clusterv1.Keyspace_KEYSPACE_STREAM} {
 		c := checker{keyspace: keyspace, report: report, places: map[string]struct{}{}}
@@ -71,6 +71,7 @@ func (c *checker) shards(ctx context.Context, tx *kv.Tx) error {
 		s.terms = d.terms(s.record)
 		c.blocks(s)
 		c.owners(s)
+		c.listed(tx, s)
 		return ctx.Err()
 	})
 }
@@ -97,7 +98,7 @@ func (c *checker) blocks(s *shardView) {
 		if !bytes.Equal(s.bucket.Get(idKey(h.id)), k[1:]) {
 			c.fault(s.key, "ids", "block %d is %s, whose id row says %x", number, h.id, s.bucket.Get(idKey(h.id)))
 		}
-		if KeyOf(h.id, s.key.Tenant, s.key.Shard) != s.key {
+		if PartitionOf(h.id) != s.key.Partition {
 			c.fault(s.key, "ids", "block %s belongs elsewhere", h.id)
 		}
 		if h.Min < s.record.Min || h.Max > s.record.Max {
@@ -154,6 +155,16 @@ func (c *checker) owners(s *shardView) {
 			continue
 		}
 		c.places[string(timelineKey(string(k[1:]), placeOf(bounds, live), s.key))] = struct{}{}
+	}
+}
+
+// listed checks that the shard is in the list of its partition.
+func (c *checker) listed(tx *kv.Tx, s *shardView) {
+	if s.key.outbox() {
+		return
+	}
+	if list := tx.Bucket(partitionsName); list == nil || list.Get(partitionKey(s.key)) == nil {
+		c.fault(s.key, "partitions", "it is not in the list of its partition")
 	}
 }
 

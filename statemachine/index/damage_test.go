@@ -45,7 +45,7 @@ func newDB(t testing.TB) *kv.DB {
 func add(t *testing.T, db *kv.DB, block *metastorev1.BlockMeta) {
 	t.Helper()
 	(&store{db, cold()}).change(t, func(w *index.Writer) error {
-		_, err := w.Add(block, 1)
+		_, err := addTo(w, block, 1)
 		return err
 	})
 }
@@ -173,7 +173,7 @@ func TestWriterRefusesDamage(t *testing.T) {
 		other := segment()
 		other.Id = id[:25] + "8"
 		err := db.Update(func(tx *kv.Tx) error {
-			_, err := index.NewWriter(tx, cold()).Add(other, 2)
+			_, err := addTo(index.NewWriter(tx, cold()), other, 2)
 			return err
 		})
 		if err == nil {
@@ -205,7 +205,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		s := newStore(t, 0)
 		s.change(t, func(w *index.Writer) error {
 			for n := range 70 {
-				if _, err := w.Add(numbered(n), 1); err != nil {
+				if _, err := addTo(w, numbered(n), 1); err != nil {
 					return err
 				}
 			}

@@ -50,6 +50,10 @@ func DescribeRow(path [][]byte, key, value []byte) (string, string, bool) {
 	if len(path) == 0 || len(key) == 0 {
 		return "", "", false
 	}
+	if string(path[0]) == string(partitionsName) {
+		shard, err := decodePartitionKey(key)
+		return "index shard", describeKey(shard), err == nil
+	}
 	keyspace, timeline, known := keyspaceOf(path[0])
 	if !known || timeline != (len(path) == 1) {
 		return "", "", false

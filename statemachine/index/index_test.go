@@ -8,8 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/oklog/ulid/v2"
-
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
@@ -48,7 +46,7 @@ func fill(t testing.TB, s *store, from, to int, vary func(n int, block *metastor
 			for n := first; n < min(first+100, to); n++ {
 				block := numbered(n)
 				vary(n, block)
-				if _, err := w.Add(block, uint64(n+1)); err != nil {
+				if _, err := addTo(w, block, uint64(n+1)); err != nil {
 					return err
 				}
 			}
@@ -82,7 +80,7 @@ func TestDeepPostings(t *testing.T) {
 			if n%100 == 7 {
 				continue
 			}
-			if _, existed, err := w.Remove(ulid.MustParseStrict(numbered(n).Id), "", 1, 10_000); err != nil || !existed {
+			if _, existed, err := removeFrom(w, numbered(n), 10_000); err != nil || !existed {
 				return fmt.Errorf("%d: %v, %w", n, existed, err)
 			}
 			// At every size that it passes through, the shard holds together.
@@ -134,7 +132,7 @@ func TestStringsAreReclaimed(t *testing.T) {
 		t.Helper()
 		s.change(t, func(w *index.Writer) error {
 			for n := from; n < to; n++ {
-				if _, _, err := w.Remove(ulid.MustParseStrict(numbered(n).Id), "", 1, uint64(3000+n)); err != nil {
+				if _, _, err := removeFrom(w, numbered(n), uint64(3000+n)); err != nil {
 					return err
 				}
 			}
@@ -185,7 +183,7 @@ func TestSpansDivideAnswers(t *testing.T) {
 			}
 			_, point := clusterv1.BlockPoint(block.TenantName(), block.Shard)
 			points = append(points, point, point+1)
-			if _, err := w.Add(block, 1); err != nil {
+			if _, err := addTo(w, block, 1); err != nil {
 				return err
 			}
 		}

@@ -28,8 +28,30 @@ type ShardKey struct {
 // KeyOf returns the index shard that a block belongs to.
 func KeyOf(id ulid.ULID, tenant string, shard uint32) ShardKey {
 	keyspace, point := clusterv1.BlockPoint(tenant, shard)
+	return ShardKey{keyspace, point, PartitionOf(id), shard, tenant}
+}
+
+// OutboxKey returns the index shard of a tenant's block that is still where it
+// was made: with the segments of its data shard.
+func OutboxKey(id ulid.ULID, tenant string, shard uint32) ShardKey {
+	return ShardKey{clusterv1.Keyspace_KEYSPACE_STREAM, clusterv1.StreamPoint(shard), PartitionOf(id), shard, tenant}
+}
+
+// PartitionOf returns the start of the partition of a block, Unix seconds.
+func PartitionOf(id ulid.ULID) uint64 {
 	seconds := id.Time() / 1000
-	return ShardKey{keyspace, point, seconds - seconds%PartitionSeconds, shard, tenant}
+	return seconds - seconds%PartitionSeconds
+}
+
+// segments tells whether the shard holds blocks of many tenants.
+func (k ShardKey) segments() bool {
+	return k.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM && k.Tenant == ""
+}
+
+// outbox tells whether the shard's blocks belong to a range of tenants, and wait
+// in a stream's.
+func (k ShardKey) outbox() bool {
+	return k.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM && k.Tenant != ""
 }
 
 const shardKeyFixed = 8 + 8 + 4

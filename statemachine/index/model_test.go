@@ -36,8 +36,14 @@ func keyOf(block *metastorev1.BlockMeta) index.ShardKey {
 	if err != nil {
 		panic(err)
 	}
+	if block.GetFormatVersion() == inOutbox && block.TenantName() != "" {
+		return index.OutboxKey(id, block.TenantName(), block.GetShard())
+	}
 	return index.KeyOf(id, block.TenantName(), block.GetShard())
 }
+
+// inOutbox marks blocks that the tests file in the outbox.
+const inOutbox = 7
 
 func name(block *metastorev1.BlockMeta) string {
 	return fmt.Sprintf("%s|%d|%s", block.TenantName(), block.GetShard(), block.GetId())
@@ -184,6 +190,9 @@ func (w *workload) block() *metastorev1.BlockMeta {
 		StringTable: []string{"", "acme", "umbrella", "service_name", fmt.Sprint("svc-", w.random.IntN(5)), "rare", fmt.Sprint("v", w.serial/300), "host"},
 	}
 	b.CreatedBy = 7
+	if w.random.IntN(4) == 0 {
+		b.FormatVersion = inOutbox
+	}
 	if w.random.IntN(3) == 0 {
 		b.Tenant = 1
 	}
@@ -336,14 +345,14 @@ func apply(steps []step, writer *index.Writer, entry uint64) error {
 	for _, s := range steps {
 		switch {
 		case s.add != nil:
-			added, err := writer.Add(proto.CloneOf(s.add), entry)
+			added, err := addTo(writer, proto.CloneOf(s.add), entry)
 			if err != nil || added != s.added {
 				return fmt.Errorf("added: %v, want %v (%w)", added, s.added, err)
 			}
 		case s.remove != nil:
-			removed, existed, err := writer.Remove(ulid.MustParseStrict(s.remove.Id), s.remove.TenantName(), s.remove.Shard, entry)
-			if err != nil || !existed || removed.ObjectBytes != s.remove.Size || removed.Level != s.remove.CompactionLevel {
-				return fmt.Errorf("removed %+v (%v) of %s (%w)", removed, existed, text(s.remove), err)
+			objectBytes, existed, err := removeFrom(writer, s.remove, entry)
+			if err != nil || !existed || objectBytes != s.remove.Size {
+				return fmt.Errorf("removed %d bytes (%v) of %s (%w)", objectBytes, existed, text(s.remove), err)
 			}
 		default:
 			blocks, _, err := writer.Drop(s.drop)
@@ -353,6 +362,14 @@ func apply(steps []step, writer *index.Writer, entry uint64) error {
 		}
 	}
 	return nil
+}
+
+func addTo(w *index.Writer, block *metastorev1.BlockMeta, entry uint64) (bool, error) {
+	return w.Add(keyOf(block), ulid.MustParseStrict(block.Id), block, entry)
+}
+
+func removeFrom(w *index.Writer, block *metastorev1.BlockMeta, entry uint64) (uint64, bool, error) {
+	return w.Remove(keyOf(block), ulid.MustParseStrict(block.Id), entry)
 }
 
 // dump returns all that a store holds.
@@ -503,10 +520,10 @@ func compareTenants(t *testing.T, m *model, r index.Reader) {
 func compareEntries(t *testing.T, m *model, r index.Reader) {
 	t.Helper()
 	for i, name := range slices.Sorted(maps.Keys(m.blocks)) {
-		if i%37 > 0 {
-			continue
-		}
 		block := m.blocks[name]
+		if i%37 > 0 || block.FormatVersion == inOutbox && block.TenantName() != "" {
+			continue // what is in the outbox is not read by id
+		}
 		id, missing := ulid.MustParseStrict(block.Id), ulid.MustParseStrict(block.Id)
 		missing[6]++
 		var got []string

@@ -76,7 +76,7 @@ func scaleStore(b *testing.B, blocks int) *store {
 				d.MinTime, d.MaxTime = block.MinTime, block.MaxTime
 			}
 			block.StringTable[1] = "probe"
-			if _, err := w.Add(block, 1); err != nil {
+			if _, err := addTo(w, block, 1); err != nil {
 				return err
 			}
 		}
@@ -85,7 +85,7 @@ func scaleStore(b *testing.B, blocks int) *store {
 	for first := 0; first < blocks; first += 5000 {
 		s.change(b, func(w *index.Writer) error {
 			for n := first; n < min(first+5000, blocks); n++ {
-				if _, err := w.Add(scaleBlock(n, blocks), uint64(first+1)); err != nil {
+				if _, err := addTo(w, scaleBlock(n, blocks), uint64(first+1)); err != nil {
 					return err
 				}
 			}

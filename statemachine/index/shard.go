@@ -6,7 +6,6 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/storage/kv"
 )
@@ -140,7 +139,7 @@ func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64
 // tenantBounds returns the bounds of each tenant that has datasets in a
 // segment, so that a tenant is known from its first profile on.
 func (s *openShard) tenantBounds(block *metastorev1.BlockMeta) []storedTenant {
-	if s.key.Keyspace != clusterv1.Keyspace_KEYSPACE_STREAM {
+	if !s.key.segments() {
 		return nil
 	}
 	var found []storedTenant
@@ -275,43 +274,44 @@ func (i *interner) sets(dataset *metastorev1.Dataset) []int32 {
 	return numbers
 }
 
-// remove deletes a block whose id row was read.
-func (s *openShard) remove(id ulid.ULID, idRow []byte, entry uint64) (Removed, error) {
+// remove deletes a block whose id row was read, and returns the bytes of its
+// object.
+func (s *openShard) remove(id ulid.ULID, idRow []byte, entry uint64) (uint64, error) {
 	if len(idRow) != 4 {
-		return Removed{}, fmt.Errorf("%w %s: the number", errEntry, id)
+		return 0, fmt.Errorf("%w %s: the number", errEntry, id)
 	}
 	number := binary.BigEndian.Uint32(idRow)
 	stored := s.bucket.Get(numberedKey(tagBlock, number))
 	if stored == nil {
-		return Removed{}, fmt.Errorf("%w %s: no block has its number", errEntry, id)
+		return 0, fmt.Errorf("%w %s: no block has its number", errEntry, id)
 	}
 	h, err := readHead(stored)
 	if err != nil {
-		return Removed{}, err
+		return 0, err
 	}
 	b, err := readBody(h)
 	if err != nil {
-		return Removed{}, err
+		return 0, err
 	}
 	var other metastorev1.BlockMeta
 	if err := other.UnmarshalVT(b.other); err != nil {
-		return Removed{}, fmt.Errorf("%w %s: %w", errEntry, id, err)
+		return 0, fmt.Errorf("%w %s: %w", errEntry, id, err)
 	}
 	if err := s.loadTail(); err != nil {
-		return Removed{}, err
+		return 0, err
 	}
 	if first := s.record.Next - uint32(len(s.writing.tail)); number >= first {
 		s.writing.tail[number-first] = child{}
 	}
 	if err := s.bucket.Delete(numberedKey(tagBlock, number)); err != nil {
-		return Removed{}, err
+		return 0, err
 	}
 	if err := s.bucket.Delete(idKey(id)); err != nil {
-		return Removed{}, err
+		return 0, err
 	}
 	s.record.Blocks--
 	s.record.ObjectBytes -= other.GetSize()
 	s.record.Revision = entry
 	s.dirty = true
-	return Removed{other.GetSize(), other.GetCompactionLevel()}, s.tidy(entry)
+	return other.GetSize(), s.tidy(entry)
 }

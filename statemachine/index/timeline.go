@@ -18,9 +18,10 @@ import (
 //
 // A row's key is
 //
-//	tenant span (8) | length, tenant | level (1) | start (8) | point (8) | partition (8) | shard (4)
+//	tenant span (8) | length, tenant | level (1) | start (8) | point (8) | partition (8) | shard (4) | kind (1)
 //
-// and it has no value. The span makes the rows of a range of tenants
+// and it has no value. The kind tells, in streams, the tenant's own blocks, which
+// wait in the outbox, from segments; there is none among tenants. The span makes the rows of a range of tenants
 // contiguous. The interval of the shard's data begins in the quarter of an hour
 // that starts at start, and ends less than window(level) later: intervals of
 // about the same length share a level. So those that overlap a query begin
@@ -96,8 +97,21 @@ func (p place) append(to []byte) []byte {
 
 const placeSize = 1 + 8
 
+// Kinds of a stream's rows.
+const (
+	kindSegments = 0
+	kindOutbox   = 1
+)
+
 func timelineKey(owner string, p place, shard ShardKey) []byte {
-	return shard.appendFixed(p.append(ownerKey(owner)))
+	key := shard.appendFixed(p.append(ownerKey(owner)))
+	switch {
+	case shard.outbox():
+		key = append(key, kindOutbox)
+	case shard.segments():
+		key = append(key, kindSegments)
+	}
+	return key
 }
 
 // timelineRow is a row's key, taken apart.
@@ -111,14 +125,19 @@ func decodeTimelineKey(keyspace clusterv1.Keyspace, key []byte) (timelineRow, er
 	r := reader{rest: key}
 	r.take(8)
 	owner := r.bytes()
-	if r.failed || len(r.rest) != placeSize+shardKeyFixed {
+	stream := keyspace == clusterv1.Keyspace_KEYSPACE_STREAM
+	want := placeSize + shardKeyFixed
+	if stream {
+		want++
+	}
+	if r.failed || len(r.rest) != want {
 		return timelineRow{}, fmt.Errorf("%w: row %x of the timeline", errShardKey, key)
 	}
 	row := timelineRow{owner: string(owner)}
 	row.level = r.rest[0]
 	row.start = int64(binary.BigEndian.Uint64(r.rest[1:]) ^ (1 << 63))
-	shard, err := decodeShardKey(keyspace, r.rest[placeSize:])
-	if keyspace != clusterv1.Keyspace_KEYSPACE_STREAM {
+	shard, err := decodeShardKey(keyspace, r.rest[placeSize:placeSize+shardKeyFixed])
+	if !stream || key[len(key)-1] == kindOutbox {
 		shard.Tenant = row.owner
 	}
 	row.shard = shard
@@ -249,7 +268,7 @@ func owners(tx *kv.Tx, span *clusterv1.RangeRef, fn func(owner string) error) er
 }
 
 // beyondOwner follows an owner's key after its last row.
-var beyondOwner = bytes.Repeat([]byte{0xff}, placeSize+shardKeyFixed+1)
+var beyondOwner = bytes.Repeat([]byte{0xff}, placeSize+shardKeyFixed+2)
 
 // withinTenant tells whether a point lies in the span of a tenant that the end
 // of a range divides: others of that tenant's points are in the range.

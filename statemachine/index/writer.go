@@ -29,16 +29,12 @@ func NewWriter(tx *kv.Tx, cache *GroupCache) *Writer {
 	return &Writer{tx: tx, cache: cache, shards: map[string]*openShard{}}
 }
 
-// Add files a block, at the index of the Raft entry that holds it, under the
-// shard of its id, tenant and shard number. It reports false, and changes
-// nothing, if the block is already there. The block must be valid
-// (metastorev1.ValidateBlock) and is used up by the call.
-func (w *Writer) Add(block *metastorev1.BlockMeta, entry uint64) (bool, error) {
-	id, err := metastorev1.ParseID(block.GetId())
-	if err != nil {
-		return false, err
-	}
-	shard, err := w.open(KeyOf(id, block.TenantName(), block.GetShard()), entry)
+// Add files a block, at the index of the Raft entry that holds it, in the shard
+// of a key (KeyOf, or OutboxKey). It reports false, and changes nothing, if the
+// block is already there. The block must be valid (metastorev1.ValidateBlock)
+// and is used up by the call.
+func (w *Writer) Add(key ShardKey, id ulid.ULID, block *metastorev1.BlockMeta, entry uint64) (bool, error) {
+	shard, err := w.open(key, entry)
 	if err != nil {
 		return false, err
 	}
@@ -48,33 +44,45 @@ func (w *Writer) Add(block *metastorev1.BlockMeta, entry uint64) (bool, error) {
 	return true, shard.wrap(shard.add(id, block, entry))
 }
 
-// Removed tells what Remove took away.
-type Removed struct {
-	// Bytes of the block's object.
-	ObjectBytes uint64
-	// Compaction level of the block.
-	Level uint32
+// Has tells whether a block is there.
+func (w *Writer) Has(key ShardKey, id ulid.ULID) bool {
+	if shard, open := w.shards[shardName(key)]; open {
+		return shard.bucket.Get(idKey(id)) != nil
+	}
+	bucket := w.tx.BucketAt(rootName(key.Keyspace), key.encode())
+	return bucket != nil && bucket.Get(idKey(id)) != nil
 }
 
-// Remove takes a block away, at the index of the Raft entry that says so. It
-// reports false if there is no such block. The shard stays, with its bounds,
-// also without blocks; what its blocks shared is given back when few of those
-// that came are left.
-func (w *Writer) Remove(id ulid.ULID, tenant string, shardNumber uint32, entry uint64) (Removed, bool, error) {
-	key := KeyOf(id, tenant, shardNumber)
+// Remove takes a block away, at the index of the Raft entry that says so, and
+// returns the bytes of its object. It reports false if there is no such block.
+// The shard stays, with its bounds, also without blocks; what its blocks shared
+// is given back when few of those that came are left.
+func (w *Writer) Remove(key ShardKey, id ulid.ULID, entry uint64) (objectBytes uint64, existed bool, err error) {
 	if exists, err := w.exists(key); err != nil || !exists {
-		return Removed{}, false, err
+		return 0, false, err
 	}
 	shard, err := w.open(key, entry)
 	if err != nil {
-		return Removed{}, false, err
+		return 0, false, err
 	}
 	stored := shard.bucket.Get(idKey(id))
 	if stored == nil {
-		return Removed{}, false, nil
+		return 0, false, nil
 	}
-	removed, err := shard.remove(id, stored, entry)
-	return removed, true, shard.wrap(err)
+	objectBytes, err = shard.remove(id, stored, entry)
+	return objectBytes, true, shard.wrap(err)
+}
+
+// Revision returns the revision of a shard; false if there is no such shard.
+func (w *Writer) Revision(key ShardKey) (uint64, bool, error) {
+	if exists, err := w.exists(key); err != nil || !exists {
+		return 0, false, err
+	}
+	shard, err := w.open(key, 0)
+	if err != nil {
+		return 0, false, err
+	}
+	return shard.record.Revision, true, nil
 }
 
 // Drop takes a shard away with all it holds, and returns the number of its
@@ -90,6 +98,9 @@ func (w *Writer) Drop(key ShardKey) (blocks, objectBytes uint64, err error) {
 	}
 	if err := shard.leaveTimeline(w.tx); err != nil {
 		return 0, 0, shard.wrap(err)
+	}
+	if err := delist(w.tx, key); err != nil {
+		return 0, 0, err
 	}
 	w.forget(shard)
 	blocks, objectBytes = shard.record.Blocks, shard.record.ObjectBytes
@@ -122,6 +133,9 @@ func (w *Writer) open(key ShardKey, entry uint64) (*openShard, error) {
 	shard := &openShard{key: key, name: name}
 	if shard.bucket = root.Bucket(key.encode()); shard.bucket == nil {
 		if shard.bucket, err = root.CreateBucket(key.encode()); err != nil {
+			return nil, err
+		}
+		if err := enlist(w.tx, key); err != nil {
 			return nil, err
 		}
 		shard.begin(entry)

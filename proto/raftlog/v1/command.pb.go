@@ -11,6 +11,7 @@ package raftlogv1
 
 import (
 	v1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	v11 "github.com/skerrydb/skerry/proto/metastore/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -36,6 +37,10 @@ const (
 	Kind_KIND_CLAIM_LEADERSHIP Kind = 2
 	// A metastore.v1.BlockMeta.
 	Kind_KIND_ADD_BLOCK Kind = 3
+	// CompactionDecision: what one poll of a compaction worker does.
+	Kind_KIND_DECIDE_COMPACTION Kind = 4
+	// RetentionDecision: index shards whose data is past its period.
+	Kind_KIND_DECIDE_RETENTION Kind = 5
 	// BootstrapDirectory: gives a new cluster its first map.
 	Kind_KIND_BOOTSTRAP_DIRECTORY Kind = 16
 )
@@ -47,6 +52,8 @@ var (
 		1:  "KIND_INIT_GROUP",
 		2:  "KIND_CLAIM_LEADERSHIP",
 		3:  "KIND_ADD_BLOCK",
+		4:  "KIND_DECIDE_COMPACTION",
+		5:  "KIND_DECIDE_RETENTION",
 		16: "KIND_BOOTSTRAP_DIRECTORY",
 	}
 	Kind_value = map[string]int32{
@@ -54,6 +61,8 @@ var (
 		"KIND_INIT_GROUP":          1,
 		"KIND_CLAIM_LEADERSHIP":    2,
 		"KIND_ADD_BLOCK":           3,
+		"KIND_DECIDE_COMPACTION":   4,
+		"KIND_DECIDE_RETENTION":    5,
 		"KIND_BOOTSTRAP_DIRECTORY": 16,
 	}
 )
@@ -149,7 +158,7 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{6, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // Entry is the payload of one Raft entry: one or more commands that were
@@ -447,6 +456,1073 @@ func (x *BootstrapDirectory) GetMap() *v1.RangeMap {
 	return nil
 }
 
+// CompactionDecision is all that one poll of a compaction worker does. It is
+// applied as a whole; or, if the state is not the one that it was decided on,
+// not at all. Times are log time, Unix nanoseconds.
+type CompactionDecision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leader that decided; refused after another one has claimed the group.
+	LeaderEpoch uint64 `protobuf:"varint,1,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	// The highest token handed out, as the decision saw it.
+	LastToken uint64 `protobuf:"varint,2,opt,name=last_token,json=lastToken,proto3" json:"last_token,omitempty"`
+	// Applied in this order.
+	Renew         []*JobLease      `protobuf:"bytes,3,rep,name=renew,proto3" json:"renew,omitempty"`
+	Complete      []*JobCompletion `protobuf:"bytes,4,rep,name=complete,proto3" json:"complete,omitempty"`
+	Fail          []*JobFailure    `protobuf:"bytes,5,rep,name=fail,proto3" json:"fail,omitempty"`
+	Release       []*JobRelease    `protobuf:"bytes,6,rep,name=release,proto3" json:"release,omitempty"`
+	Assign        []*JobLease      `protobuf:"bytes,7,rep,name=assign,proto3" json:"assign,omitempty"`
+	Create        []*CompactionJob `protobuf:"bytes,8,rep,name=create,proto3" json:"create,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactionDecision) Reset() {
+	*x = CompactionDecision{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactionDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactionDecision) ProtoMessage() {}
+
+func (x *CompactionDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactionDecision.ProtoReflect.Descriptor instead.
+func (*CompactionDecision) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CompactionDecision) GetLeaderEpoch() uint64 {
+	if x != nil {
+		return x.LeaderEpoch
+	}
+	return 0
+}
+
+func (x *CompactionDecision) GetLastToken() uint64 {
+	if x != nil {
+		return x.LastToken
+	}
+	return 0
+}
+
+func (x *CompactionDecision) GetRenew() []*JobLease {
+	if x != nil {
+		return x.Renew
+	}
+	return nil
+}
+
+func (x *CompactionDecision) GetComplete() []*JobCompletion {
+	if x != nil {
+		return x.Complete
+	}
+	return nil
+}
+
+func (x *CompactionDecision) GetFail() []*JobFailure {
+	if x != nil {
+		return x.Fail
+	}
+	return nil
+}
+
+func (x *CompactionDecision) GetRelease() []*JobRelease {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *CompactionDecision) GetAssign() []*JobLease {
+	if x != nil {
+		return x.Assign
+	}
+	return nil
+}
+
+func (x *CompactionDecision) GetCreate() []*CompactionJob {
+	if x != nil {
+		return x.Create
+	}
+	return nil
+}
+
+// JobRef names a job as the decision saw it.
+type JobRef struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Of the job's last change; a job that has changed since is another.
+	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRef) Reset() {
+	*x = JobRef{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRef) ProtoMessage() {}
+
+func (x *JobRef) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRef.ProtoReflect.Descriptor instead.
+func (*JobRef) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *JobRef) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JobRef) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// JobLease makes a job in progress.
+type JobLease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Job   *JobRef                `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// Strictly greater than every token handed out before, or, in a renewal, the
+	// job's own.
+	Token         uint64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	ExpiresAt     int64  `protobuf:"varint,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Failures      uint32 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobLease) Reset() {
+	*x = JobLease{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobLease) ProtoMessage() {}
+
+func (x *JobLease) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobLease.ProtoReflect.Descriptor instead.
+func (*JobLease) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *JobLease) GetJob() *JobRef {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *JobLease) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *JobLease) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *JobLease) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+// JobCompletion removes a job whose owner succeeded, and the tombstones that it
+// carried.
+type JobCompletion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Job   *JobRef                `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Token uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
+	// ULIDs of the sources that the new blocks replace. A tombstone with the job's
+	// name remembers them.
+	Sources []string `protobuf:"bytes,3,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Results, of the level above the job's.
+	Blocks []*v11.BlockMeta `protobuf:"bytes,4,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Sources that go back to the queue.
+	Return []*BlockBatch `protobuf:"bytes,5,rep,name=return,proto3" json:"return,omitempty"`
+	// Sources whose objects are missing: they leave the index.
+	Missing       []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobCompletion) Reset() {
+	*x = JobCompletion{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobCompletion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobCompletion) ProtoMessage() {}
+
+func (x *JobCompletion) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobCompletion.ProtoReflect.Descriptor instead.
+func (*JobCompletion) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *JobCompletion) GetJob() *JobRef {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *JobCompletion) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *JobCompletion) GetSources() []string {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *JobCompletion) GetBlocks() []*v11.BlockMeta {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *JobCompletion) GetReturn() []*BlockBatch {
+	if x != nil {
+		return x.Return
+	}
+	return nil
+}
+
+func (x *JobCompletion) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// JobFailure takes a job back from its owner.
+type JobFailure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           *JobRef                `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Failures      uint32                 `protobuf:"varint,2,opt,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobFailure) Reset() {
+	*x = JobFailure{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobFailure) ProtoMessage() {}
+
+func (x *JobFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobFailure.ProtoReflect.Descriptor instead.
+func (*JobFailure) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *JobFailure) GetJob() *JobRef {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *JobFailure) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+// JobRelease removes a job; its sources and tombstones wait again.
+type JobRelease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           *JobRef                `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Return        []*BlockBatch          `protobuf:"bytes,2,rep,name=return,proto3" json:"return,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobRelease) Reset() {
+	*x = JobRelease{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobRelease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobRelease) ProtoMessage() {}
+
+func (x *JobRelease) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobRelease.ProtoReflect.Descriptor instead.
+func (*JobRelease) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *JobRelease) GetJob() *JobRef {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *JobRelease) GetReturn() []*BlockBatch {
+	if x != nil {
+		return x.Return
+	}
+	return nil
+}
+
+// BlockBatch is a part of a failed job's sources that is tried again together.
+type BlockBatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ULIDs, ascending.
+	Blocks []string `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Failed jobs that they have been in.
+	Attempts uint32 `protobuf:"varint,2,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// Not tried before.
+	NotBefore     int64 `protobuf:"varint,3,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockBatch) Reset() {
+	*x = BlockBatch{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockBatch) ProtoMessage() {}
+
+func (x *BlockBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockBatch.ProtoReflect.Descriptor instead.
+func (*BlockBatch) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BlockBatch) GetBlocks() []string {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *BlockBatch) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *BlockBatch) GetNotBefore() int64 {
+	if x != nil {
+		return x.NotBefore
+	}
+	return 0
+}
+
+// CompactionJob is a job to run.
+type CompactionJob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique; safe as the name of a directory.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty for segments.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Shard  uint32 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Of the sources.
+	Level uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	// ULIDs, ascending. Empty for a job that only deletes.
+	Sources []string `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Names of tombstones that it carries.
+	Tombstones []string `protobuf:"bytes,6,rep,name=tombstones,proto3" json:"tombstones,omitempty"`
+	// The sources are a batch with as many attempts; 0 if they are queued blocks.
+	Attempts      uint32 `protobuf:"varint,7,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactionJob) Reset() {
+	*x = CompactionJob{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactionJob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactionJob) ProtoMessage() {}
+
+func (x *CompactionJob) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactionJob.ProtoReflect.Descriptor instead.
+func (*CompactionJob) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CompactionJob) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CompactionJob) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *CompactionJob) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *CompactionJob) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *CompactionJob) GetSources() []string {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *CompactionJob) GetTombstones() []string {
+	if x != nil {
+		return x.Tombstones
+	}
+	return nil
+}
+
+func (x *CompactionJob) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+// JobState is what changes while a job exists. It is stored, not proposed.
+type JobState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Job   *CompactionJob         `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// Entry that last changed it.
+	Revision   uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	InProgress bool   `protobuf:"varint,3,opt,name=in_progress,json=inProgress,proto3" json:"in_progress,omitempty"`
+	// Of the last assignment; 0 before the first.
+	Token          uint64 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"`
+	LeaseExpiresAt int64  `protobuf:"varint,5,opt,name=lease_expires_at,json=leaseExpiresAt,proto3" json:"lease_expires_at,omitempty"`
+	Failures       uint32 `protobuf:"varint,6,opt,name=failures,proto3" json:"failures,omitempty"`
+	CreatedAt      int64  `protobuf:"varint,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *JobState) Reset() {
+	*x = JobState{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobState) ProtoMessage() {}
+
+func (x *JobState) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobState.ProtoReflect.Descriptor instead.
+func (*JobState) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *JobState) GetJob() *CompactionJob {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *JobState) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *JobState) GetInProgress() bool {
+	if x != nil {
+		return x.InProgress
+	}
+	return false
+}
+
+func (x *JobState) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *JobState) GetLeaseExpiresAt() int64 {
+	if x != nil {
+		return x.LeaseExpiresAt
+	}
+	return 0
+}
+
+func (x *JobState) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *JobState) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+// Tombstone stands for objects to delete. It is stored, not proposed. Exactly
+// one of blocks and partition is set.
+type Tombstone struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty for segments.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Shard  uint32 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Of the blocks.
+	Level uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	// ULIDs of objects; they are refused while the tombstone is held.
+	Blocks []string `protobuf:"bytes,5,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Start of a partition of the tenant and shard, Unix seconds: all objects in
+	// it and before it.
+	Partition uint64 `protobuf:"varint,6,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Since when it waits.
+	Since int64 `protobuf:"varint,7,opt,name=since,proto3" json:"since,omitempty"`
+	// The job that carries it; empty if none does.
+	Job string `protobuf:"bytes,8,opt,name=job,proto3" json:"job,omitempty"`
+	// Token with which the job of the name succeeded, whose sources the blocks
+	// are; 0 for other tombstones.
+	Token         uint64 `protobuf:"varint,9,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tombstone) Reset() {
+	*x = Tombstone{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tombstone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tombstone) ProtoMessage() {}
+
+func (x *Tombstone) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
+func (*Tombstone) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Tombstone) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tombstone) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Tombstone) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Tombstone) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *Tombstone) GetBlocks() []string {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *Tombstone) GetPartition() uint64 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Tombstone) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Tombstone) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *Tombstone) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+// Transfer is a block of a tenant that a stream's job made, and that the tenant's
+// group has not taken over yet. It is stored, not proposed. The entries of a
+// stream and tenant form a chain.
+type Transfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the transfer before it, 0 for the first.
+	Previous uint64 `protobuf:"varint,1,opt,name=previous,proto3" json:"previous,omitempty"`
+	// ULIDs.
+	Blocks        []string `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Transfer) Reset() {
+	*x = Transfer{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transfer) ProtoMessage() {}
+
+func (x *Transfer) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
+func (*Transfer) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Transfer) GetPrevious() uint64 {
+	if x != nil {
+		return x.Previous
+	}
+	return 0
+}
+
+func (x *Transfer) GetBlocks() []string {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+// RetentionDecision names index shards whose data is past its period. Each is
+// removed if it has not changed since, and left otherwise.
+type RetentionDecision struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeaderEpoch   uint64                 `protobuf:"varint,1,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	Shards        []*ExpiredShard        `protobuf:"bytes,2,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionDecision) Reset() {
+	*x = RetentionDecision{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionDecision) ProtoMessage() {}
+
+func (x *RetentionDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionDecision.ProtoReflect.Descriptor instead.
+func (*RetentionDecision) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RetentionDecision) GetLeaderEpoch() uint64 {
+	if x != nil {
+		return x.LeaderEpoch
+	}
+	return 0
+}
+
+func (x *RetentionDecision) GetShards() []*ExpiredShard {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+type ExpiredShard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Start of the partition, Unix seconds.
+	Partition uint64 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	// Empty for segments.
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Shard  uint32 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Of the index shard, as the decision saw it.
+	Revision uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Name of the tombstone to leave.
+	Tombstone     string `protobuf:"bytes,5,opt,name=tombstone,proto3" json:"tombstone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpiredShard) Reset() {
+	*x = ExpiredShard{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpiredShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpiredShard) ProtoMessage() {}
+
+func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpiredShard.ProtoReflect.Descriptor instead.
+func (*ExpiredShard) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExpiredShard) GetPartition() uint64 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *ExpiredShard) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ExpiredShard) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ExpiredShard) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ExpiredShard) GetTombstone() string {
+	if x != nil {
+		return x.Tombstone
+	}
+	return ""
+}
+
+// RetentionOutcome is the payload of the result of a RetentionDecision.
+type RetentionOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Blocks and bytes of objects that left the index.
+	Blocks      uint64 `protobuf:"varint,1,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	ObjectBytes uint64 `protobuf:"varint,2,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
+	Shards      uint64 `protobuf:"varint,3,opt,name=shards,proto3" json:"shards,omitempty"`
+	// Index shards that had changed.
+	Skipped       uint64 `protobuf:"varint,4,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionOutcome) Reset() {
+	*x = RetentionOutcome{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionOutcome) ProtoMessage() {}
+
+func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionOutcome.ProtoReflect.Descriptor instead.
+func (*RetentionOutcome) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RetentionOutcome) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *RetentionOutcome) GetObjectBytes() uint64 {
+	if x != nil {
+		return x.ObjectBytes
+	}
+	return 0
+}
+
+func (x *RetentionOutcome) GetShards() uint64 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *RetentionOutcome) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
 // Results answers an Entry: one result for each command, in order.
 type Results struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -457,7 +1533,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +1545,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +1558,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Results) GetResults() []*Result {
@@ -500,14 +1576,16 @@ type Result struct {
 	Message string         `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Route   *v1.RouteError `protobuf:"bytes,3,opt,name=route,proto3" json:"route,omitempty"`
 	// The leader epoch after a claim.
-	LeaderEpoch   uint64 `protobuf:"varint,4,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	LeaderEpoch uint64 `protobuf:"varint,4,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"`
+	// What the kind of the command says.
+	Payload       []byte `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +1597,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +1610,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -563,11 +1641,18 @@ func (x *Result) GetLeaderEpoch() uint64 {
 	return 0
 }
 
+func (x *Result) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
 var File_raftlog_v1_command_proto protoreflect.FileDescriptor
 
 const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\n" +
-	"\x18raftlog/v1/command.proto\x12\x11skerry.raftlog.v1\x1a\x18cluster/v1/cluster.proto\"\x83\x01\n" +
+	"\x18raftlog/v1/command.proto\x12\x11skerry.raftlog.v1\x1a\x18cluster/v1/cluster.proto\x1a\x18metastore/v1/types.proto\"\x83\x01\n" +
 	"\x05Entry\x12\x1f\n" +
 	"\vproposed_at\x18\x01 \x01(\x06R\n" +
 	"proposedAt\x12!\n" +
@@ -588,14 +1673,102 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\"C\n" +
 	"\x12BootstrapDirectory\x12-\n" +
-	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\">\n" +
+	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\"\xa2\x03\n" +
+	"\x12CompactionDecision\x12!\n" +
+	"\fleader_epoch\x18\x01 \x01(\x04R\vleaderEpoch\x12\x1d\n" +
+	"\n" +
+	"last_token\x18\x02 \x01(\x04R\tlastToken\x121\n" +
+	"\x05renew\x18\x03 \x03(\v2\x1b.skerry.raftlog.v1.JobLeaseR\x05renew\x12<\n" +
+	"\bcomplete\x18\x04 \x03(\v2 .skerry.raftlog.v1.JobCompletionR\bcomplete\x121\n" +
+	"\x04fail\x18\x05 \x03(\v2\x1d.skerry.raftlog.v1.JobFailureR\x04fail\x127\n" +
+	"\arelease\x18\x06 \x03(\v2\x1d.skerry.raftlog.v1.JobReleaseR\arelease\x123\n" +
+	"\x06assign\x18\a \x03(\v2\x1b.skerry.raftlog.v1.JobLeaseR\x06assign\x128\n" +
+	"\x06create\x18\b \x03(\v2 .skerry.raftlog.v1.CompactionJobR\x06create\"8\n" +
+	"\x06JobRef\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\x88\x01\n" +
+	"\bJobLease\x12+\n" +
+	"\x03job\x18\x01 \x01(\v2\x19.skerry.raftlog.v1.JobRefR\x03job\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\x03R\texpiresAt\x12\x1a\n" +
+	"\bfailures\x18\x04 \x01(\rR\bfailures\"\xee\x01\n" +
+	"\rJobCompletion\x12+\n" +
+	"\x03job\x18\x01 \x01(\v2\x19.skerry.raftlog.v1.JobRefR\x03job\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\x12\x18\n" +
+	"\asources\x18\x03 \x03(\tR\asources\x12/\n" +
+	"\x06blocks\x18\x04 \x03(\v2\x17.metastore.v1.BlockMetaR\x06blocks\x125\n" +
+	"\x06return\x18\x05 \x03(\v2\x1d.skerry.raftlog.v1.BlockBatchR\x06return\x12\x18\n" +
+	"\amissing\x18\x06 \x03(\tR\amissing\"U\n" +
+	"\n" +
+	"JobFailure\x12+\n" +
+	"\x03job\x18\x01 \x01(\v2\x19.skerry.raftlog.v1.JobRefR\x03job\x12\x1a\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\"p\n" +
+	"\n" +
+	"JobRelease\x12+\n" +
+	"\x03job\x18\x01 \x01(\v2\x19.skerry.raftlog.v1.JobRefR\x03job\x125\n" +
+	"\x06return\x18\x02 \x03(\v2\x1d.skerry.raftlog.v1.BlockBatchR\x06return\"_\n" +
+	"\n" +
+	"BlockBatch\x12\x16\n" +
+	"\x06blocks\x18\x01 \x03(\tR\x06blocks\x12\x1a\n" +
+	"\battempts\x18\x02 \x01(\rR\battempts\x12\x1d\n" +
+	"\n" +
+	"not_before\x18\x03 \x01(\x03R\tnotBefore\"\xbd\x01\n" +
+	"\rCompactionJob\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\x12\x18\n" +
+	"\asources\x18\x05 \x03(\tR\asources\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18\x06 \x03(\tR\n" +
+	"tombstones\x12\x1a\n" +
+	"\battempts\x18\a \x01(\rR\battempts\"\xf6\x01\n" +
+	"\bJobState\x122\n" +
+	"\x03job\x18\x01 \x01(\v2 .skerry.raftlog.v1.CompactionJobR\x03job\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1f\n" +
+	"\vin_progress\x18\x03 \x01(\bR\n" +
+	"inProgress\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\x04R\x05token\x12(\n" +
+	"\x10lease_expires_at\x18\x05 \x01(\x03R\x0eleaseExpiresAt\x12\x1a\n" +
+	"\bfailures\x18\x06 \x01(\rR\bfailures\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\a \x01(\x03R\tcreatedAt\"\xd7\x01\n" +
+	"\tTombstone\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\x12\x16\n" +
+	"\x06blocks\x18\x05 \x03(\tR\x06blocks\x12\x1c\n" +
+	"\tpartition\x18\x06 \x01(\x04R\tpartition\x12\x14\n" +
+	"\x05since\x18\a \x01(\x03R\x05since\x12\x10\n" +
+	"\x03job\x18\b \x01(\tR\x03job\x12\x14\n" +
+	"\x05token\x18\t \x01(\x04R\x05token\">\n" +
+	"\bTransfer\x12\x1a\n" +
+	"\bprevious\x18\x01 \x01(\x04R\bprevious\x12\x16\n" +
+	"\x06blocks\x18\x02 \x03(\tR\x06blocks\"o\n" +
+	"\x11RetentionDecision\x12!\n" +
+	"\fleader_epoch\x18\x01 \x01(\x04R\vleaderEpoch\x127\n" +
+	"\x06shards\x18\x02 \x03(\v2\x1f.skerry.raftlog.v1.ExpiredShardR\x06shards\"\x94\x01\n" +
+	"\fExpiredShard\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\x04R\tpartition\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1c\n" +
+	"\ttombstone\x18\x05 \x01(\tR\ttombstone\"\x7f\n" +
+	"\x10RetentionOutcome\x12\x16\n" +
+	"\x06blocks\x18\x01 \x01(\x04R\x06blocks\x12!\n" +
+	"\fobject_bytes\x18\x02 \x01(\x04R\vobjectBytes\x12\x16\n" +
+	"\x06shards\x18\x03 \x01(\x04R\x06shards\x12\x18\n" +
+	"\askipped\x18\x04 \x01(\x04R\askipped\">\n" +
 	"\aResults\x123\n" +
-	"\aresults\x18\x01 \x03(\v2\x19.skerry.raftlog.v1.ResultR\aresults\"\xce\x02\n" +
+	"\aresults\x18\x01 \x03(\v2\x19.skerry.raftlog.v1.ResultR\aresults\"\xe8\x02\n" +
 	"\x06Result\x128\n" +
 	"\x06status\x18\x01 \x01(\x0e2 .skerry.raftlog.v1.Result.StatusR\x06status\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x123\n" +
 	"\x05route\x18\x03 \x01(\v2\x1d.skerry.cluster.v1.RouteErrorR\x05route\x12!\n" +
-	"\fleader_epoch\x18\x04 \x01(\x04R\vleaderEpoch\"\x97\x01\n" +
+	"\fleader_epoch\x18\x04 \x01(\x04R\vleaderEpoch\x12\x18\n" +
+	"\apayload\x18\x05 \x01(\fR\apayload\"\x97\x01\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSTATUS_OK\x10\x01\x12\x12\n" +
@@ -603,12 +1776,14 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x0eSTATUS_INVALID\x10\x03\x12\x10\n" +
 	"\fSTATUS_ROUTE\x10\x04\x12\x17\n" +
 	"\x13STATUS_STALE_LEADER\x10\x05\x12\x13\n" +
-	"\x0fSTATUS_CONFLICT\x10\x06*~\n" +
+	"\x0fSTATUS_CONFLICT\x10\x06*\xb5\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_INIT_GROUP\x10\x01\x12\x19\n" +
 	"\x15KIND_CLAIM_LEADERSHIP\x10\x02\x12\x12\n" +
-	"\x0eKIND_ADD_BLOCK\x10\x03\x12\x1c\n" +
+	"\x0eKIND_ADD_BLOCK\x10\x03\x12\x1a\n" +
+	"\x16KIND_DECIDE_COMPACTION\x10\x04\x12\x19\n" +
+	"\x15KIND_DECIDE_RETENTION\x10\x05\x12\x1c\n" +
 	"\x18KIND_BOOTSTRAP_DIRECTORY\x10\x10B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
@@ -624,7 +1799,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(Kind)(0),                  // 0: skerry.raftlog.v1.Kind
 	(Result_Status)(0),         // 1: skerry.raftlog.v1.Result.Status
@@ -633,27 +1808,57 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*InitGroup)(nil),          // 4: skerry.raftlog.v1.InitGroup
 	(*ClaimLeadership)(nil),    // 5: skerry.raftlog.v1.ClaimLeadership
 	(*BootstrapDirectory)(nil), // 6: skerry.raftlog.v1.BootstrapDirectory
-	(*Results)(nil),            // 7: skerry.raftlog.v1.Results
-	(*Result)(nil),             // 8: skerry.raftlog.v1.Result
-	(*v1.RangeRef)(nil),        // 9: skerry.cluster.v1.RangeRef
-	(*v1.Range)(nil),           // 10: skerry.cluster.v1.Range
-	(*v1.RangeMap)(nil),        // 11: skerry.cluster.v1.RangeMap
-	(*v1.RouteError)(nil),      // 12: skerry.cluster.v1.RouteError
+	(*CompactionDecision)(nil), // 7: skerry.raftlog.v1.CompactionDecision
+	(*JobRef)(nil),             // 8: skerry.raftlog.v1.JobRef
+	(*JobLease)(nil),           // 9: skerry.raftlog.v1.JobLease
+	(*JobCompletion)(nil),      // 10: skerry.raftlog.v1.JobCompletion
+	(*JobFailure)(nil),         // 11: skerry.raftlog.v1.JobFailure
+	(*JobRelease)(nil),         // 12: skerry.raftlog.v1.JobRelease
+	(*BlockBatch)(nil),         // 13: skerry.raftlog.v1.BlockBatch
+	(*CompactionJob)(nil),      // 14: skerry.raftlog.v1.CompactionJob
+	(*JobState)(nil),           // 15: skerry.raftlog.v1.JobState
+	(*Tombstone)(nil),          // 16: skerry.raftlog.v1.Tombstone
+	(*Transfer)(nil),           // 17: skerry.raftlog.v1.Transfer
+	(*RetentionDecision)(nil),  // 18: skerry.raftlog.v1.RetentionDecision
+	(*ExpiredShard)(nil),       // 19: skerry.raftlog.v1.ExpiredShard
+	(*RetentionOutcome)(nil),   // 20: skerry.raftlog.v1.RetentionOutcome
+	(*Results)(nil),            // 21: skerry.raftlog.v1.Results
+	(*Result)(nil),             // 22: skerry.raftlog.v1.Result
+	(*v1.RangeRef)(nil),        // 23: skerry.cluster.v1.RangeRef
+	(*v1.Range)(nil),           // 24: skerry.cluster.v1.Range
+	(*v1.RangeMap)(nil),        // 25: skerry.cluster.v1.RangeMap
+	(*v11.BlockMeta)(nil),      // 26: metastore.v1.BlockMeta
+	(*v1.RouteError)(nil),      // 27: skerry.cluster.v1.RouteError
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	3,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
 	0,  // 1: skerry.raftlog.v1.Command.kind:type_name -> skerry.raftlog.v1.Kind
-	9,  // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
-	10, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
-	11, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
-	8,  // 5: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
-	1,  // 6: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
-	12, // 7: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	23, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
+	24, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
+	25, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
+	9,  // 5: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
+	10, // 6: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
+	11, // 7: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
+	12, // 8: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
+	9,  // 9: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
+	14, // 10: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
+	8,  // 11: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
+	8,  // 12: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
+	26, // 13: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
+	13, // 14: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
+	8,  // 15: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
+	8,  // 16: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
+	13, // 17: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
+	14, // 18: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
+	19, // 19: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
+	22, // 20: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
+	1,  // 21: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
+	27, // 22: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -667,7 +1872,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   7,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,155 @@
+// Package jobs is the table of compaction jobs: what each consists of, and who
+// has it for how long.
+//
+//	"jobs"       name → raftlog.v1.JobState
+//	"job-order"  level (1) | in progress (1) | failures (4) | lease end (8) | name
+//
+// There are at most some ten thousand, so those of a range are found by going
+// through all.
+package jobs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+var (
+	jobsName  = []byte("jobs")
+	orderName = []byte("job-order")
+
+	errRow = errors.New("jobs: malformed row")
+)
+
+func orderKey(state *raftlogv1.JobState) []byte {
+	b := orderPrefix(state.GetJob().GetLevel(), state.GetInProgress(), state.GetFailures())
+	b = binary.BigEndian.AppendUint64(b, uint64(state.GetLeaseExpiresAt())^(1<<63))
+	return append(b, state.GetJob().GetName()...)
+}
+
+const orderFixed = 1 + 1 + 4 + 8
+
+func orderPrefix(level uint32, inProgress bool, failures uint32) []byte {
+	b := []byte{byte(level), 0}
+	if inProgress {
+		b[1] = 1
+	}
+	return binary.BigEndian.AppendUint32(b, failures)
+}
+
+// Writer changes the jobs in one transaction.
+type Writer struct{ jobs, order *kv.Bucket }
+
+// NewWriter returns a writer for a writable transaction.
+func NewWriter(tx *kv.Tx) (*Writer, error) {
+	jobs, err := tx.CreateBucketIfNotExists(jobsName)
+	if err != nil {
+		return nil, err
+	}
+	order, err := tx.CreateBucketIfNotExists(orderName)
+	return &Writer{jobs, order}, err
+}
+
+// Get returns a job, nil if there is none of the name.
+func (w *Writer) Get(name string) (*raftlogv1.JobState, error) { return get(w.jobs, name) }
+
+func get(jobs *kv.Bucket, name string) (*raftlogv1.JobState, error) {
+	if name == "" || len(name) > kv.MaxKeySize {
+		return nil, nil
+	}
+	stored := jobs.Get([]byte(name))
+	if stored == nil {
+		return nil, nil
+	}
+	state := &raftlogv1.JobState{}
+	if err := state.UnmarshalVT(stored); err != nil {
+		return nil, fmt.Errorf("%w %q: %w", errRow, name, err)
+	}
+	return state, nil
+}
+
+// Put stores a job in the place of the one it was, nil for a new one.
+func (w *Writer) Put(was, is *raftlogv1.JobState) error {
+	if was != nil {
+		if err := w.order.Delete(orderKey(was)); err != nil {
+			return err
+		}
+	}
+	encoded, err := is.MarshalVT()
+	if err != nil {
+		return err
+	}
+	if err := w.jobs.Put([]byte(is.GetJob().GetName()), encoded); err != nil {
+		return err
+	}
+	return w.order.Put(orderKey(is), nil)
+}
+
+// Delete removes a job.
+func (w *Writer) Delete(state *raftlogv1.JobState) error {
+	if err := w.order.Delete(orderKey(state)); err != nil {
+		return err
+	}
+	return w.jobs.Delete([]byte(state.GetJob().GetName()))
+}
+
+// All calls fn for every job, by name. fn must not change the table.
+func (w *Writer) All(fn func(*raftlogv1.JobState) error) error { return all(w.jobs, fn) }
+
+func all(jobs *kv.Bucket, fn func(*raftlogv1.JobState) error) error {
+	return jobs.ForEach(func(name, stored []byte) error {
+		state := &raftlogv1.JobState{}
+		if err := state.UnmarshalVT(stored); err != nil {
+			return fmt.Errorf("%w %q: %w", errRow, name, err)
+		}
+		return fn(state)
+	})
+}
+
+// View reads the jobs in one transaction.
+type View struct{ jobs, order *kv.Bucket }
+
+// NewView returns a view; the transaction must outlive it.
+func NewView(tx *kv.Tx) View { return View{tx.Bucket(jobsName), tx.Bucket(orderName)} }
+
+// Get returns a job, nil if there is none of the name.
+func (v View) Get(name string) (*raftlogv1.JobState, error) {
+	if v.jobs == nil {
+		return nil, nil
+	}
+	return get(v.jobs, name)
+}
+
+// List lists the jobs of a level that are in progress or not, with at least so
+// many failures, by failures, lease end, name.
+func (v View) List(level uint32, inProgress bool, failuresMin uint32) iter.Seq2[*raftlogv1.JobState, error] {
+	return func(yield func(*raftlogv1.JobState, error) bool) {
+		if v.order == nil {
+			return
+		}
+		first := orderPrefix(level, inProgress, failuresMin)
+		cursor := v.order.Cursor()
+		for k, _ := cursor.Seek(first); len(k) > orderFixed && string(k[:2]) == string(first[:2]); k, _ = cursor.Next() {
+			name := string(k[orderFixed:])
+			state, err := v.Get(name)
+			if err == nil && state == nil {
+				err = fmt.Errorf("%w: %q is in the order only", errRow, name)
+			}
+			if !yield(state, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// All calls fn for every job, by name.
+func (v View) All(fn func(*raftlogv1.JobState) error) error {
+	if v.jobs == nil {
+		return nil
+	}
+	return all(v.jobs, fn)
+}

@@ -1,0 +1,215 @@
+// Package tombstones is the table of objects to delete. While the tombstone of a
+// compacted block is held, the block is not added again.
+//
+//	"tombstones"       name → raftlog.v1.Tombstone
+//	"tombstone-order"  since (8) | name: those that no job carries
+//	"compacted"        keyspace (1) | point (8) | shard (4) | length, tenant | ULID (16) → name
+package tombstones
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/oklog/ulid/v2"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/storage/kv"
+)
+
+var (
+	rowsName      = []byte("tombstones")
+	orderName     = []byte("tombstone-order")
+	compactedName = []byte("compacted")
+
+	errRow = errors.New("tombstones: malformed row")
+)
+
+func orderKey(t *raftlogv1.Tombstone) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(t.GetSince())^(1<<63)), t.GetName()...)
+}
+
+func compactedKey(tenant string, shard uint32, id ulid.ULID) []byte {
+	keyspace, point := clusterv1.BlockPoint(tenant, shard)
+	b := append(make([]byte, 0, 48+len(tenant)), byte(keyspace))
+	b = binary.BigEndian.AppendUint64(b, point)
+	b = binary.BigEndian.AppendUint32(b, shard)
+	b = binary.AppendUvarint(b, uint64(len(tenant)))
+	b = append(b, tenant...)
+	return append(b, id[:]...)
+}
+
+// Writer changes the tombstones in one transaction.
+type Writer struct{ rows, order, compacted *kv.Bucket }
+
+// NewWriter returns a writer for a writable transaction.
+func NewWriter(tx *kv.Tx) (*Writer, error) {
+	w := &Writer{}
+	for _, table := range []struct {
+		name   []byte
+		bucket **kv.Bucket
+	}{{rowsName, &w.rows}, {orderName, &w.order}, {compactedName, &w.compacted}} {
+		var err error
+		if *table.bucket, err = tx.CreateBucketIfNotExists(table.name); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// Compacted tells whether a block is one of those that a tombstone remembers.
+func (w *Writer) Compacted(tenant string, shard uint32, id ulid.ULID) bool {
+	return w.compacted.Get(compactedKey(tenant, shard, id)) != nil
+}
+
+// Get returns a tombstone, nil if none of the name is held.
+func (w *Writer) Get(name string) (*raftlogv1.Tombstone, error) { return get(w.rows, name) }
+
+func get(rows *kv.Bucket, name string) (*raftlogv1.Tombstone, error) {
+	if name == "" || len(name) > kv.MaxKeySize {
+		return nil, nil
+	}
+	stored := rows.Get([]byte(name))
+	if stored == nil {
+		return nil, nil
+	}
+	t := &raftlogv1.Tombstone{}
+	if err := t.UnmarshalVT(stored); err != nil {
+		return nil, fmt.Errorf("%w %q: %w", errRow, name, err)
+	}
+	return t, nil
+}
+
+// Add holds a tombstone that no job carries. One of the name that is held, and
+// was not handed out, waits anew.
+func (w *Writer) Add(t *raftlogv1.Tombstone) error {
+	held, err := w.Get(t.GetName())
+	if err != nil {
+		return err
+	}
+	if held != nil {
+		if err := w.Delete(held); err != nil {
+			return err
+		}
+	}
+	for _, text := range t.GetBlocks() {
+		id, err := ulid.ParseStrict(text)
+		if err != nil {
+			return err
+		}
+		if err := w.compacted.Put(compactedKey(t.GetTenant(), t.GetShard(), id), []byte(t.GetName())); err != nil {
+			return err
+		}
+	}
+	return w.put(t)
+}
+
+func (w *Writer) put(t *raftlogv1.Tombstone) error {
+	encoded, err := t.MarshalVT()
+	if err != nil {
+		return err
+	}
+	if err := w.rows.Put([]byte(t.GetName()), encoded); err != nil {
+		return err
+	}
+	if t.GetJob() != "" {
+		return nil
+	}
+	return w.order.Put(orderKey(t), nil)
+}
+
+// Carry puts a tombstone that no job carries on a job.
+func (w *Writer) Carry(t *raftlogv1.Tombstone, job string) error {
+	if err := w.order.Delete(orderKey(t)); err != nil {
+		return err
+	}
+	t.Job = job
+	return w.put(t)
+}
+
+// Release takes a tombstone off its job: it waits from a log time on.
+func (w *Writer) Release(t *raftlogv1.Tombstone, since int64) error {
+	t.Job, t.Since = "", since
+	return w.put(t)
+}
+
+// Delete forgets a tombstone.
+func (w *Writer) Delete(t *raftlogv1.Tombstone) error {
+	for _, text := range t.GetBlocks() {
+		id, err := ulid.ParseStrict(text)
+		if err != nil {
+			return err
+		}
+		key := compactedKey(t.GetTenant(), t.GetShard(), id)
+		if string(w.compacted.Get(key)) != t.GetName() {
+			continue // another one remembers it since
+		}
+		if err := w.compacted.Delete(key); err != nil {
+			return err
+		}
+	}
+	if t.GetJob() == "" {
+		if err := w.order.Delete(orderKey(t)); err != nil {
+			return err
+		}
+	}
+	return w.rows.Delete([]byte(t.GetName()))
+}
+
+// View reads the tombstones in one transaction.
+type View struct{ rows, order *kv.Bucket }
+
+// NewView returns a view; the transaction must outlive it.
+func NewView(tx *kv.Tx) View { return View{tx.Bucket(rowsName), tx.Bucket(orderName)} }
+
+// Get returns a tombstone, nil if none of the name is held.
+func (v View) Get(name string) (*raftlogv1.Tombstone, error) {
+	if v.rows == nil {
+		return nil, nil
+	}
+	return get(v.rows, name)
+}
+
+// Waiting lists the tombstones that no job carries, by the time they wait since,
+// then by name.
+func (v View) Waiting() iter.Seq2[*raftlogv1.Tombstone, error] {
+	return func(yield func(*raftlogv1.Tombstone, error) bool) {
+		if v.order == nil {
+			return
+		}
+		cursor := v.order.Cursor()
+		for k, _ := cursor.First(); k != nil; k, _ = cursor.Next() {
+			if len(k) <= 8 {
+				yield(nil, errRow)
+				return
+			}
+			t, err := v.Get(string(k[8:]))
+			if err == nil && t == nil {
+				err = fmt.Errorf("%w: %q is in the order only", errRow, k[8:])
+			}
+			if !yield(t, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// All calls fn for every tombstone, by name, until it returns false.
+func (v View) All(fn func(*raftlogv1.Tombstone) bool) error {
+	if v.rows == nil {
+		return nil
+	}
+	cursor := v.rows.Cursor()
+	for k, stored := cursor.First(); k != nil; k, stored = cursor.Next() {
+		t := &raftlogv1.Tombstone{}
+		if err := t.UnmarshalVT(stored); err != nil {
+			return fmt.Errorf("%w %q: %w", errRow, k, err)
+		}
+		if !fn(t) {
+			return nil
+		}
+	}
+	return nil
+}
