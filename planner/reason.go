@@ -130,15 +130,15 @@ func (r Reason) String() string {
 func (r Reason) compaction() string {
 	switch r.Code {
 	case BatchFull:
-		return fmt.Sprintf("%d blocks, a full batch", r.Have)
+		return count(r.Have, "block") + ", a full batch"
 	case BatchAged:
-		return fmt.Sprintf("%d blocks, the oldest queued at %v", r.Have, r.At)
+		return fmt.Sprintf("%s, the oldest queued at %v", count(r.Have, "block"), r.At)
 	case SpanClosed:
-		return fmt.Sprintf("%d blocks, the next was created too long before or after", r.Have)
+		return count(r.Have, "block") + ", the next was created too long before or after"
 	case ReturnedDue:
-		return fmt.Sprintf("%d blocks of a failed job, try %d", r.Have, r.Want)
+		return fmt.Sprintf("%s of a failed job, try %d", count(r.Have, "block"), r.Want)
 	case CleanupDue:
-		return fmt.Sprintf("no blocks, %d tombstones", r.Have)
+		return "no blocks, " + count(r.Have, "tombstone")
 	case NothingDue:
 		return "nothing is due"
 	case WaitingForBlocks:
@@ -148,13 +148,13 @@ func (r Reason) compaction() string {
 	case BackingOff:
 		return fmt.Sprintf("its job failed: try %d at %v", r.Have, r.At)
 	case Abandoned:
-		return fmt.Sprintf("its jobs failed %d times: not tried again", r.Have)
+		return count(r.Have, "failed job") + ": not tried again"
 	case OutboxFull:
 		return fmt.Sprintf("the outbox of stream %d is full", r.Have)
 	case CapacityUsed:
 		return fmt.Sprintf("the poll has room for %d", r.Want)
 	case JobQueueFull:
-		return fmt.Sprintf("%d jobs of at most %d exist", r.Have, r.Want)
+		return fmt.Sprintf("%s of at most %d", count(r.Have, "job"), r.Want)
 	case SkipLimit:
 		return fmt.Sprintf("passed over %d and looked no further", r.Have)
 	case Paused:
@@ -172,11 +172,11 @@ func (r Reason) schedule() string {
 	case LeaseHeld:
 		return fmt.Sprintf("leased until %v", r.At)
 	case FailuresExhausted:
-		return fmt.Sprintf("%d failures of at most %d, given up after %v", r.Have, r.Want, r.At)
+		return fmt.Sprintf("%s of at most %d, given up after %v", count(r.Have, "failure"), r.Want, r.At)
 	case Renewed:
 		return fmt.Sprintf("renewed until %v", r.At)
 	case Completed:
-		return fmt.Sprintf("%d sources became %d blocks", r.Have, r.Want)
+		return fmt.Sprintf("%s became %s", count(r.Have, "source"), count(r.Want, "block"))
 	case CompletedEmpty:
 		return "completed without blocks"
 	case CompletedBefore:
@@ -194,9 +194,9 @@ func (r Reason) schedule() string {
 	case RepeatedUpdate:
 		return "named twice in one request"
 	case GivenUp:
-		return fmt.Sprintf("given up after %d failures, its blocks wait until %v", r.Have, r.At)
+		return fmt.Sprintf("given up after %s, its blocks wait until %v", count(r.Have, "failure"), r.At)
 	case Evicted:
-		return fmt.Sprintf("evicted from a full queue after %d failures, its blocks wait until %v", r.Have, r.At)
+		return fmt.Sprintf("evicted from a full queue after %s, its blocks wait until %v", count(r.Have, "failure"), r.At)
 	}
 	return ""
 }
@@ -219,4 +219,11 @@ func (r Reason) retention() string {
 		return "left for the next sweep"
 	}
 	return ""
+}
+
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

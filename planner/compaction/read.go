@@ -21,7 +21,7 @@ type View interface {
 	// only those after a place, the zero place being before all.
 	Blocks(level uint32, tenant string, shard uint32, after Place) iter.Seq2[Place, error]
 	// Returned lists the batches of a level that failed jobs gave back, by NotBefore,
-	// then name.
+	// then the first block's id.
 	Returned(level uint32) iter.Seq2[Batch, error]
 	// OutboxFull tells whether a stream's outbox has no room for transfers.
 	OutboxFull(shard uint32) (bool, error)
@@ -54,7 +54,8 @@ type Batch struct {
 	Tenant string
 	Shard  uint32
 	Level  uint32
-	// Block ids, ascending. No block is in two batches, nor queued, nor in a job.
+	// Block ids, ascending, at least one. No block is in two batches, nor queued, nor
+	// in a job, so the first identifies the batch.
 	Blocks []string
 	// Failed jobs these blocks have been in since they were queued; at least 1.
 	Attempts uint32
@@ -62,7 +63,7 @@ type Batch struct {
 	NotBefore planner.Time
 }
 
-// Name identifies a batch: the name of the job it becomes.
+// Name is the name of the job that the batch becomes.
 func (b Batch) Name() string { return JobName(b.Blocks, b.Tenant, b.Shard, b.Level) }
 
 // Tombstone stands for objects to delete.

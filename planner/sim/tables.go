@@ -80,7 +80,7 @@ func comparePlaces(a, b compaction.Place) int {
 }
 
 func compareBatches(a, b compaction.Batch) int {
-	return cmp.Or(cmp.Compare(a.NotBefore, b.NotBefore), cmp.Compare(a.Name(), b.Name()))
+	return cmp.Or(cmp.Compare(a.NotBefore, b.NotBefore), cmp.Compare(a.Blocks[0], b.Blocks[0]))
 }
 
 func compareTombstones(a, b compaction.Tombstone) int {
