@@ -54,6 +54,8 @@ type fleet struct {
 	old     []schedule.Request
 	blocks  []added
 	witness *witness
+	// Whether the tables changed in this step.
+	changed bool
 }
 
 type added struct {
@@ -92,13 +94,20 @@ func (f *fleet) between(low, high time.Duration) time.Duration {
 }
 
 func (f *fleet) step() error {
+	f.changed = false
+	if err := f.event(); err != nil || !f.changed {
+		return err
+	}
+	return f.witness.state()
+}
+
+// event is one thing that happens.
+func (f *fleet) event() error {
 	switch n := f.random.IntN(100); {
 	case n < 30:
 		f.add(1 + f.random.IntN(6))
 	case n < 75:
-		if err := f.poll(f.workers[f.random.IntN(len(f.workers))], f.fate()); err != nil {
-			return err
-		}
+		return f.poll(f.workers[f.random.IntN(len(f.workers))], f.fate())
 	case n < 87:
 		f.clock = f.clock.Add(f.between(0, 20*time.Second))
 	case n < 90:
@@ -114,25 +123,21 @@ func (f *fleet) step() error {
 		f.release = release(f.random.IntN(int(releases)))
 	case n < 98:
 		if len(f.old) > 0 {
-			if err := f.decide(f.old[f.random.IntN(len(f.old))], lost, nil); err != nil {
-				return err
-			}
+			return f.decide(f.old[f.random.IntN(len(f.old))], lost, nil)
 		}
 	default:
 		if len(f.late) > 0 {
 			late := f.late[0]
 			f.late = f.late[1:]
-			if err := f.apply(late, true); err != nil {
-				return err
-			}
+			return f.apply(late, true)
 		}
 	}
-	return f.witness.state()
+	return nil
 }
 
 // add adds blocks, some of them once more.
 func (f *fleet) add(n int) {
-	f.tables.Now = max(f.tables.Now, f.clock)
+	f.tables.Now, f.changed = max(f.tables.Now, f.clock), true
 	for range n {
 		if len(f.blocks) > 0 && f.chance(10) {
 			again := f.blocks[f.random.IntN(len(f.blocks))]
@@ -202,6 +207,7 @@ func (f *fleet) decide(request schedule.Request, fate fate, answered func(schedu
 
 func (f *fleet) apply(d schedule.Decision, mayBeStale bool) error {
 	before := len(f.tables.jobs)
+	f.changed = true
 	if err := f.tables.Apply(d); err != nil {
 		if mayBeStale {
 			return nil
