@@ -9,7 +9,7 @@ import (
 
 // compareKeys is the order of View.OldestKeys.
 func compareKeys(a, b Key) int {
-	return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard))
+	return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Tenant, b.Tenant))
 }
 
 // creation is a block's creation time in Unix milliseconds.

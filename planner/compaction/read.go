@@ -11,7 +11,7 @@ import (
 // each row taken. A list that fails yields its error last. Used by one goroutine.
 type View interface {
 	// OldestKeys lists the keys of a level that have blocks queued, by the time of
-	// their oldest block, then tenant, then shard.
+	// their oldest block, then shard, then tenant.
 	OldestKeys(level uint32) iter.Seq2[Key, error]
 	// FullKeys lists, in the same order, those keys that have at least blocksMin
 	// blocks and whose oldest block was queued at from or later. A table that keeps

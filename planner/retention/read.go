@@ -9,8 +9,8 @@ import (
 // View is what a sweep reads: one consistent state of a group's index. Lists are
 // lazy and sorted as said. A list that fails yields its error last.
 type View interface {
-	// Rows lists the index shards after a place, by partition, tenant, shard; the
-	// zero place is before all.
+	// Rows lists the index shards after a place, by partition, and within one in an
+	// order that is always the same; the zero place is before all.
 	Rows(after Place) iter.Seq2[Row, error]
 	// TenantsOf lists the tenants of the segments of an index shard without tenant, by
 	// name, with the end of their data. A tenant whose segments were all compacted may

@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 1000, "number of simulations")
+	seeds = flag.Uint64("seeds", 400, "number of simulations")
 	seed  = flag.Uint64("seed", 0, "run this one only")
 )
 

@@ -72,7 +72,7 @@ func NewTables(levels []compaction.Level) *Tables {
 }
 
 func compareKeys(a, b compaction.Key) int {
-	return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard))
+	return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Tenant, b.Tenant))
 }
 
 func comparePlaces(a, b compaction.Place) int {
