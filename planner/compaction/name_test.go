@@ -47,3 +47,18 @@ func TestHash(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseName(f *testing.F) {
+	f.Add("8002ef2e40f85368-Ta-S1-L2-S1-L2", "a/b", uint32(1), uint32(2))
+	f.Fuzz(func(t *testing.T, name, tenant string, shard, level uint32) {
+		made := JobName([]string{"x"}, tenant, shard, level)
+		if gotTenant, gotShard, gotLevel, err := ParseName(made); err != nil || gotTenant != tenant || gotShard != shard || gotLevel != level {
+			t.Errorf("%q parsed as %q, %d, %d, %v", made, gotTenant, gotShard, gotLevel, err)
+		}
+		if strings.ContainsAny(made, "/\\\x00 ") {
+			t.Errorf("%q is no name of a directory", made)
+		}
+		// Whatever else is given: no panic.
+		_, _, _, _ = ParseName(name)
+	})
+}

@@ -33,14 +33,24 @@ func queued(n int, s shape) (*Tables, schedule.Config, planner.Time) {
 	config := schedule.Defaults()
 	config.Compaction.JobsMax = 0
 	t := NewTables(config.Compaction.Levels)
-	t.Now = start
+	// Written in order, as a table would have them: adding a million blocks one by one
+	// takes long with the race detector.
+	var row *queue
 	for i := range n {
 		t.Now = start + planner.Time(i)
-		key, tenant := i/s.perKey, ""
-		if s.level > 0 {
-			tenant = fmt.Sprintf("tenant-%07d", key)
+		if i%s.perKey == 0 {
+			key := compaction.Key{Shard: uint32(1 + i/s.perKey%4), Level: s.level, Oldest: t.Now, Blocks: min(s.perKey, n-i)}
+			if s.level > 0 {
+				key.Tenant = fmt.Sprintf("tenant-%07d", i/s.perKey)
+			}
+			row = &queue{key: key, places: sorted[compaction.Place]{compare: comparePlaces, reads: &t.Reads}}
+			t.queues[queueID{key.Level, key.Tenant, key.Shard}] = row
+			t.oldest[s.level].rows = append(t.oldest[s.level].rows, key)
+			if key.Blocks >= config.Compaction.Levels[s.level].BlocksMax {
+				t.full[s.level].rows = append(t.full[s.level].rows, key)
+			}
 		}
-		t.Add(BlockID(start, uint64(i)), tenant, uint32(1+key%4), s.level)
+		row.places.rows = append(row.places.rows, compaction.Place{At: t.Now, ID: BlockID(start, uint64(i))})
 	}
 	now := t.Now.Add(time.Hour)
 	for i := range n / 20 {
@@ -51,7 +61,6 @@ func queued(n int, s shape) (*Tables, schedule.Config, planner.Time) {
 		t.order.rows = append(t.order.rows, state)
 		t.free.rows = append(t.free.rows, compaction.Tombstone{Name: fmt.Sprint(i), Shard: 1, Since: start.Add(-time.Hour) + planner.Time(i)})
 	}
-	// Sorted at once: in a table this costs nothing.
 	slices.SortFunc(t.order.rows, compareJobs)
 	t.Reads = Reads{}
 	return t, config, now
