@@ -20,6 +20,10 @@ var dataHandlers = map[raftlogv1.Kind]handler{
 	raftlogv1.Kind_KIND_INIT_GROUP:       initGroup,
 	raftlogv1.Kind_KIND_CLAIM_LEADERSHIP: claimLeadership,
 	raftlogv1.Kind_KIND_ADD_BLOCK:        addBlock,
+
+	raftlogv1.Kind_KIND_DECIDE_COMPACTION:  decideCompaction,
+	raftlogv1.Kind_KIND_CONTROL_COMPACTION: controlCompaction,
+	raftlogv1.Kind_KIND_DECIDE_RETENTION:   decideRetention,
 }
 
 var directoryHandlers = map[raftlogv1.Kind]handler{
@@ -34,6 +38,8 @@ type update struct {
 	header   header
 	ranges   ranges.Table
 	index    *index.Writer
+	// Opened when first needed; see openCompaction.
+	tables *compaction
 }
 
 func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler, cache *index.GroupCache) (*update, error) {

@@ -7,13 +7,15 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/statemachine/queue"
 )
 
 // ErrWrongSpan means that a request names a span that does not hold the point
 // of what it concerns.
 var ErrWrongSpan = errors.New("the span does not hold the block's point")
 
-// addBlock indexes a block. A block that is there already stays as it is.
+// addBlock indexes a block, and queues it for compaction. A block that is there
+// already stays as it is; one that was compacted does not come back.
 func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) {
 	block := &metastorev1.BlockMeta{}
 	if err := block.UnmarshalVT(command.GetPayload()); err != nil {
@@ -33,14 +35,23 @@ func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) 
 	if err != nil {
 		return nil, err
 	}
-	added, err := u.index.Add(index.KeyOf(id, block.TenantName(), block.GetShard()), id, block, u.header.applied)
+	tables, err := u.openCompaction()
+	if err != nil {
+		return nil, err
+	}
+	tenant, shard, level := block.TenantName(), block.GetShard(), block.GetCompactionLevel()
+	if tables.tombstones.Compacted(tenant, shard, id) {
+		return already(), nil // its data is in another block
+	}
+	added, err := u.fileBlock(index.KeyOf(id, tenant, shard), id, block)
 	if err != nil {
 		return nil, err
 	}
 	if !added {
 		return already(), nil
 	}
-	u.header.blocks++
-	u.header.objectBytes += block.GetSize()
-	return ok(), nil
+	if level >= queue.Levels {
+		return ok(), nil
+	}
+	return ok(), tables.queue.Push(queue.Key{Tenant: tenant, Shard: shard, Level: level}, id, u.header.logTime)
 }

@@ -29,14 +29,20 @@ type header struct {
 	groupID uint64
 	// Blocks indexed, and bytes of their objects.
 	blocks, objectBytes uint64
-	clusterID           string
+	// The highest fencing token handed out. It never goes back.
+	lastToken uint64
+	// Compaction jobs that exist.
+	jobs uint64
+	// No compaction job is created or assigned.
+	paused    bool
+	clusterID string
 	// Node whose claim made leaderEpoch.
 	leader string
 }
 
 const (
-	headerFormat = 1
-	headerFixed  = 1 + 7*8
+	headerFormat = 2
+	headerFixed  = 1 + 10*8
 )
 
 var errHeader = errors.New("statemachine: malformed header, or one of a newer release")
@@ -58,7 +64,8 @@ func decodeHeader(b []byte) (header, error) {
 	word := func(i int) uint64 { return binary.BigEndian.Uint64(b[1+8*i:]) }
 	return header{
 		applied: word(0), logTime: int64(word(1)), leaderEpoch: word(2), groupID: word(3),
-		blocks: word(4), objectBytes: word(5), leaderTerm: word(6), leader: string(b[headerFixed:]),
+		blocks: word(4), objectBytes: word(5), leaderTerm: word(6),
+		lastToken: word(7), jobs: word(8), paused: word(9) != 0, leader: string(b[headerFixed:]),
 	}, nil
 }
 
@@ -68,7 +75,13 @@ func (h *header) store(tx *kv.Tx) error {
 		return err
 	}
 	b := append(make([]byte, 0, headerFixed+len(h.leader)), headerFormat)
-	for _, word := range []uint64{h.applied, uint64(h.logTime), h.leaderEpoch, h.groupID, h.blocks, h.objectBytes, h.leaderTerm} {
+	paused := uint64(0)
+	if h.paused {
+		paused = 1
+	}
+	for _, word := range []uint64{
+		h.applied, uint64(h.logTime), h.leaderEpoch, h.groupID, h.blocks, h.objectBytes, h.leaderTerm, h.lastToken, h.jobs, paused,
+	} {
 		b = binary.BigEndian.AppendUint64(b, word)
 	}
 	return bucket.Put(stateKey, append(b, h.leader...))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skerrydb/skerry/planner"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 )
 
 // Plan is what to create. It holds as long as its sources are where it found them:
@@ -20,7 +21,7 @@ type Plan struct {
 
 // Job is a compaction job to create.
 type Job struct {
-	// See JobName.
+	// See metastorev1.JobName.
 	Name string
 	// Tenant (empty for segments), data shard and level of all sources.
 	Tenant string
@@ -268,7 +269,7 @@ func (m *maker) batch(key openKey) (batch []Place, next *Place, closed bool, err
 
 func (m *maker) add(job Job) {
 	job.Sources = slices.Sorted(slices.Values(job.Sources))
-	job.Name = JobName(job.Sources, job.Tenant, job.Shard, job.Level)
+	job.Name = metastorev1.JobName(job.Sources, job.Tenant, job.Shard, job.Level)
 	m.plan.Jobs = append(m.plan.Jobs, job)
 }
 

@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/skerrydb/skerry/planner"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 )
 
 // View is what planning reads: one consistent state of a group. Every list is lazy
@@ -64,7 +65,7 @@ type Batch struct {
 }
 
 // Name is the name of the job that the batch becomes.
-func (b Batch) Name() string { return JobName(b.Blocks, b.Tenant, b.Shard, b.Level) }
+func (b Batch) Name() string { return metastorev1.JobName(b.Blocks, b.Tenant, b.Shard, b.Level) }
 
 // Tombstone stands for objects to delete.
 type Tombstone struct {

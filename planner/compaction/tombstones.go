@@ -1,6 +1,10 @@
 package compaction
 
-import "github.com/skerrydb/skerry/planner"
+import (
+	"github.com/skerrydb/skerry/planner"
+
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+)
 
 // tombstones puts the due ones, oldest first, on the planned jobs, and on jobs
 // without blocks for as long as there is room. Each is put on one job only.
@@ -68,7 +72,7 @@ func cleanup(tombstones []Tombstone) Job {
 	if job.Tenant != "" {
 		job.Level = 1
 	}
-	job.Name = JobName(job.Tombstones, job.Tenant, job.Shard, job.Level)
+	job.Name = metastorev1.JobName(job.Tombstones, job.Tenant, job.Shard, job.Level)
 	return job
 }
 

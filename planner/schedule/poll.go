@@ -14,6 +14,9 @@ type Request struct {
 	// Jobs that the worker can start.
 	Capacity uint32
 	Updates  []Update
+	// Nothing is assigned, created or given up: whoever asks offers the slots
+	// (Decision.Slots) elsewhere first.
+	ReportsOnly bool
 }
 
 // Update is a worker's report about one job.
@@ -47,7 +50,7 @@ func Poll(view View, config Config, now planner.Time, request Request) (Decision
 		return Decision{}, fmt.Errorf("read last token: %w", err)
 	}
 	p := poll{
-		view: view, config: config, touched: map[string]bool{},
+		view: view, config: config, reportsOnly: request.ReportsOnly, touched: map[string]bool{},
 		Decision: Decision{Now: now, LastToken: lastToken, Slots: slots(request.Capacity)},
 	}
 	for _, step := range []struct {
@@ -69,15 +72,16 @@ func Poll(view View, config Config, now planner.Time, request Request) (Decision
 func slots(capacity uint32) int { return int(min(capacity, math.MaxInt32/2)) }
 
 type poll struct {
-	view   View
-	config Config
+	view        View
+	config      Config
+	reportsOnly bool
 	Decision
 	// Jobs that the decision changes already.
 	touched map[string]bool
 }
 
 func (p *poll) room() int {
-	if p.config.Paused {
+	if p.config.Paused || p.reportsOnly {
 		return 0
 	}
 	return min(p.Slots, p.config.PollJobsMax)

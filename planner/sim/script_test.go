@@ -14,6 +14,7 @@ import (
 	"github.com/skerrydb/skerry/planner"
 	"github.com/skerrydb/skerry/planner/compaction"
 	"github.com/skerrydb/skerry/planner/schedule"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the scripts print into them")
@@ -204,7 +205,7 @@ func (s *script) job(name string) string {
 	if short, found := s.jobs[name]; found {
 		return short
 	}
-	if _, _, _, err := compaction.ParseName(name); err != nil {
+	if _, _, _, err := metastorev1.ParseJobName(name); err != nil {
 		return name
 	}
 	short := fmt.Sprintf("j%d", len(s.jobs)/2+1)

@@ -82,8 +82,8 @@ func get(rows *kv.Bucket, name string) (*raftlogv1.Tombstone, error) {
 	return t, nil
 }
 
-// Add holds a tombstone that no job carries. One of the name that is held, and
-// was not handed out, waits anew.
+// Add holds a tombstone that no job carries. One of the name that is held goes:
+// should a job carry it, carrying it out does not drop the new one.
 func (w *Writer) Add(t *raftlogv1.Tombstone) error {
 	held, err := w.Get(t.GetName())
 	if err != nil {

@@ -27,6 +27,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ControlCompactionRequest_Action int32
+
+const (
+	ControlCompactionRequest_ACTION_UNSPECIFIED ControlCompactionRequest_Action = 0
+	// No job is created or assigned; reports still count.
+	ControlCompactionRequest_ACTION_PAUSE  ControlCompactionRequest_Action = 1
+	ControlCompactionRequest_ACTION_RESUME ControlCompactionRequest_Action = 2
+	// The job's failures are forgotten and any worker may have it.
+	ControlCompactionRequest_ACTION_RETRY_JOB ControlCompactionRequest_Action = 3
+	// The job is taken apart; its blocks wait again.
+	ControlCompactionRequest_ACTION_CANCEL_JOB ControlCompactionRequest_Action = 4
+)
+
+// Enum value maps for ControlCompactionRequest_Action.
+var (
+	ControlCompactionRequest_Action_name = map[int32]string{
+		0: "ACTION_UNSPECIFIED",
+		1: "ACTION_PAUSE",
+		2: "ACTION_RESUME",
+		3: "ACTION_RETRY_JOB",
+		4: "ACTION_CANCEL_JOB",
+	}
+	ControlCompactionRequest_Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED": 0,
+		"ACTION_PAUSE":       1,
+		"ACTION_RESUME":      2,
+		"ACTION_RETRY_JOB":   3,
+		"ACTION_CANCEL_JOB":  4,
+	}
+)
+
+func (x ControlCompactionRequest_Action) Enum() *ControlCompactionRequest_Action {
+	p := new(ControlCompactionRequest_Action)
+	*p = x
+	return p
+}
+
+func (x ControlCompactionRequest_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ControlCompactionRequest_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (ControlCompactionRequest_Action) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[0]
+}
+
+func (x ControlCompactionRequest_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ControlCompactionRequest_Action.Descriptor instead.
+func (ControlCompactionRequest_Action) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31, 0}
+}
+
 type AddBlockRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
@@ -1165,11 +1223,1094 @@ func (x *GroupReplica) GetObjectBytes() uint64 {
 	return 0
 }
 
+type PollCompactionRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Reports about jobs of this group, and the slots to fill.
+	Poll *v12.PollCompactionJobsRequest `protobuf:"bytes,2,opt,name=poll,proto3" json:"poll,omitempty"`
+	// Take the reports only; slots are filled by later calls.
+	ReportsOnly   bool `protobuf:"varint,3,opt,name=reports_only,json=reportsOnly,proto3" json:"reports_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PollCompactionRequest) Reset() {
+	*x = PollCompactionRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PollCompactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PollCompactionRequest) ProtoMessage() {}
+
+func (x *PollCompactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PollCompactionRequest.ProtoReflect.Descriptor instead.
+func (*PollCompactionRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PollCompactionRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *PollCompactionRequest) GetPoll() *v12.PollCompactionJobsRequest {
+	if x != nil {
+		return x.Poll
+	}
+	return nil
+}
+
+func (x *PollCompactionRequest) GetReportsOnly() bool {
+	if x != nil {
+		return x.ReportsOnly
+	}
+	return false
+}
+
+type PollCompactionResponse struct {
+	state protoimpl.MessageState          `protogen:"open.v1"`
+	Poll  *v12.PollCompactionJobsResponse `protobuf:"bytes,1,opt,name=poll,proto3" json:"poll,omitempty"`
+	// Slots that the reports freed: those of jobs that are not the worker's any more.
+	Freed uint32 `protobuf:"varint,2,opt,name=freed,proto3" json:"freed,omitempty"`
+	// What waits in the group now, lowest level first; levels without are left out.
+	Backlog       []*LevelBacklog `protobuf:"bytes,3,rep,name=backlog,proto3" json:"backlog,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PollCompactionResponse) Reset() {
+	*x = PollCompactionResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PollCompactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PollCompactionResponse) ProtoMessage() {}
+
+func (x *PollCompactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PollCompactionResponse.ProtoReflect.Descriptor instead.
+func (*PollCompactionResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PollCompactionResponse) GetPoll() *v12.PollCompactionJobsResponse {
+	if x != nil {
+		return x.Poll
+	}
+	return nil
+}
+
+func (x *PollCompactionResponse) GetFreed() uint32 {
+	if x != nil {
+		return x.Freed
+	}
+	return 0
+}
+
+func (x *PollCompactionResponse) GetBacklog() []*LevelBacklog {
+	if x != nil {
+		return x.Backlog
+	}
+	return nil
+}
+
+// LevelBacklog is what waits at one level of compaction.
+type LevelBacklog struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Level uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	// Jobs that no worker has.
+	JobsWaiting    uint64 `protobuf:"varint,2,opt,name=jobs_waiting,json=jobsWaiting,proto3" json:"jobs_waiting,omitempty"`
+	JobsInProgress uint64 `protobuf:"varint,3,opt,name=jobs_in_progress,json=jobsInProgress,proto3" json:"jobs_in_progress,omitempty"`
+	// Blocks in the queue, and given back by failed jobs.
+	BlocksQueued   uint64 `protobuf:"varint,4,opt,name=blocks_queued,json=blocksQueued,proto3" json:"blocks_queued,omitempty"`
+	BlocksReturned uint64 `protobuf:"varint,5,opt,name=blocks_returned,json=blocksReturned,proto3" json:"blocks_returned,omitempty"`
+	// When the block was queued that waits longest, Unix nanoseconds; 0 for none.
+	Oldest        int64 `protobuf:"varint,6,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelBacklog) Reset() {
+	*x = LevelBacklog{}
+	mi := &file_node_v1_node_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelBacklog) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelBacklog) ProtoMessage() {}
+
+func (x *LevelBacklog) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelBacklog.ProtoReflect.Descriptor instead.
+func (*LevelBacklog) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LevelBacklog) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *LevelBacklog) GetJobsWaiting() uint64 {
+	if x != nil {
+		return x.JobsWaiting
+	}
+	return 0
+}
+
+func (x *LevelBacklog) GetJobsInProgress() uint64 {
+	if x != nil {
+		return x.JobsInProgress
+	}
+	return 0
+}
+
+func (x *LevelBacklog) GetBlocksQueued() uint64 {
+	if x != nil {
+		return x.BlocksQueued
+	}
+	return 0
+}
+
+func (x *LevelBacklog) GetBlocksReturned() uint64 {
+	if x != nil {
+		return x.BlocksReturned
+	}
+	return 0
+}
+
+func (x *LevelBacklog) GetOldest() int64 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
+type CompactionStatusRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Bound of each list below; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactionStatusRequest) Reset() {
+	*x = CompactionStatusRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactionStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactionStatusRequest) ProtoMessage() {}
+
+func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactionStatusRequest.ProtoReflect.Descriptor instead.
+func (*CompactionStatusRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CompactionStatusRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *CompactionStatusRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type CompactionStatusResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Levels []*LevelBacklog        `protobuf:"bytes,1,rep,name=levels,proto3" json:"levels,omitempty"`
+	Paused bool                   `protobuf:"varint,2,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Log time, Unix nanoseconds.
+	Now int64 `protobuf:"varint,3,opt,name=now,proto3" json:"now,omitempty"`
+	// Oldest first within each level.
+	Keys []*QueueKey `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	Jobs []*JobInfo  `protobuf:"bytes,5,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// Tombstones held, and those of them that no job carries.
+	Tombstones        uint64 `protobuf:"varint,6,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	TombstonesWaiting uint64 `protobuf:"varint,7,opt,name=tombstones_waiting,json=tombstonesWaiting,proto3" json:"tombstones_waiting,omitempty"`
+	// There is more than the limit lets through.
+	Truncated     bool `protobuf:"varint,8,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactionStatusResponse) Reset() {
+	*x = CompactionStatusResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactionStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactionStatusResponse) ProtoMessage() {}
+
+func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactionStatusResponse.ProtoReflect.Descriptor instead.
+func (*CompactionStatusResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CompactionStatusResponse) GetLevels() []*LevelBacklog {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *CompactionStatusResponse) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *CompactionStatusResponse) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *CompactionStatusResponse) GetKeys() []*QueueKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *CompactionStatusResponse) GetJobs() []*JobInfo {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *CompactionStatusResponse) GetTombstones() uint64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+func (x *CompactionStatusResponse) GetTombstonesWaiting() uint64 {
+	if x != nil {
+		return x.TombstonesWaiting
+	}
+	return 0
+}
+
+func (x *CompactionStatusResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+// QueueKey is what is compacted together, and waits.
+type QueueKey struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Shard  uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	Level  uint32                 `protobuf:"varint,3,opt,name=level,proto3" json:"level,omitempty"`
+	Blocks uint64                 `protobuf:"varint,4,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	// Unix nanoseconds.
+	Oldest int64 `protobuf:"varint,5,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// Why it is not compacted yet, for people.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueKey) Reset() {
+	*x = QueueKey{}
+	mi := &file_node_v1_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueKey) ProtoMessage() {}
+
+func (x *QueueKey) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueKey.ProtoReflect.Descriptor instead.
+func (*QueueKey) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *QueueKey) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *QueueKey) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *QueueKey) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *QueueKey) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *QueueKey) GetOldest() int64 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
+func (x *QueueKey) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// JobInfo is a compaction job, for people.
+type JobInfo struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Tenant     string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Shard      uint32                 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	Level      uint32                 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	Sources    uint32                 `protobuf:"varint,5,opt,name=sources,proto3" json:"sources,omitempty"`
+	Tombstones uint32                 `protobuf:"varint,6,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	InProgress bool                   `protobuf:"varint,7,opt,name=in_progress,json=inProgress,proto3" json:"in_progress,omitempty"`
+	Token      uint64                 `protobuf:"varint,8,opt,name=token,proto3" json:"token,omitempty"`
+	// Unix nanoseconds; 0 if no worker has it.
+	LeaseExpiresAt int64  `protobuf:"varint,9,opt,name=lease_expires_at,json=leaseExpiresAt,proto3" json:"lease_expires_at,omitempty"`
+	Failures       uint32 `protobuf:"varint,10,opt,name=failures,proto3" json:"failures,omitempty"`
+	// Unix nanoseconds.
+	CreatedAt int64 `protobuf:"varint,11,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Why no worker has it, for people.
+	Reason        string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobInfo) Reset() {
+	*x = JobInfo{}
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobInfo) ProtoMessage() {}
+
+func (x *JobInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobInfo.ProtoReflect.Descriptor instead.
+func (*JobInfo) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *JobInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JobInfo) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *JobInfo) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *JobInfo) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *JobInfo) GetSources() uint32 {
+	if x != nil {
+		return x.Sources
+	}
+	return 0
+}
+
+func (x *JobInfo) GetTombstones() uint32 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+func (x *JobInfo) GetInProgress() bool {
+	if x != nil {
+		return x.InProgress
+	}
+	return false
+}
+
+func (x *JobInfo) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *JobInfo) GetLeaseExpiresAt() int64 {
+	if x != nil {
+		return x.LeaseExpiresAt
+	}
+	return 0
+}
+
+func (x *JobInfo) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *JobInfo) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *JobInfo) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ListTombstonesRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTombstonesRequest) Reset() {
+	*x = ListTombstonesRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTombstonesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTombstonesRequest) ProtoMessage() {}
+
+func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTombstonesRequest.ProtoReflect.Descriptor instead.
+func (*ListTombstonesRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListTombstonesRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *ListTombstonesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListTombstonesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tombstones    []*TombstoneInfo       `protobuf:"bytes,1,rep,name=tombstones,proto3" json:"tombstones,omitempty"`
+	Truncated     bool                   `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTombstonesResponse) Reset() {
+	*x = ListTombstonesResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTombstonesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTombstonesResponse) ProtoMessage() {}
+
+func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTombstonesResponse.ProtoReflect.Descriptor instead.
+func (*ListTombstonesResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListTombstonesResponse) GetTombstones() []*TombstoneInfo {
+	if x != nil {
+		return x.Tombstones
+	}
+	return nil
+}
+
+func (x *ListTombstonesResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+type TombstoneInfo struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Tombstone *v12.Tombstones        `protobuf:"bytes,1,opt,name=tombstone,proto3" json:"tombstone,omitempty"`
+	// Since when it waits, Unix nanoseconds.
+	Since int64 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Job that carries it; empty for none.
+	Job           string `protobuf:"bytes,3,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TombstoneInfo) Reset() {
+	*x = TombstoneInfo{}
+	mi := &file_node_v1_node_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TombstoneInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TombstoneInfo) ProtoMessage() {}
+
+func (x *TombstoneInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TombstoneInfo.ProtoReflect.Descriptor instead.
+func (*TombstoneInfo) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *TombstoneInfo) GetTombstone() *v12.Tombstones {
+	if x != nil {
+		return x.Tombstone
+	}
+	return nil
+}
+
+func (x *TombstoneInfo) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *TombstoneInfo) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+type PlanRetentionRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Bound of each list; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRetentionRequest) Reset() {
+	*x = PlanRetentionRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRetentionRequest) ProtoMessage() {}
+
+func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRetentionRequest.ProtoReflect.Descriptor instead.
+func (*PlanRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PlanRetentionRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *PlanRetentionRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type PlanRetentionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Log time, Unix nanoseconds.
+	Now    int64               `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`
+	Remove []*RetentionVerdict `protobuf:"bytes,2,rep,name=remove,proto3" json:"remove,omitempty"`
+	Keep   []*RetentionVerdict `protobuf:"bytes,3,rep,name=keep,proto3" json:"keep,omitempty"`
+	// There is more than the limit lets through.
+	Truncated bool `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// Why the sweep ends where it does, for people.
+	Stopped       string `protobuf:"bytes,5,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRetentionResponse) Reset() {
+	*x = PlanRetentionResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRetentionResponse) ProtoMessage() {}
+
+func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRetentionResponse.ProtoReflect.Descriptor instead.
+func (*PlanRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PlanRetentionResponse) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *PlanRetentionResponse) GetRemove() []*RetentionVerdict {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *PlanRetentionResponse) GetKeep() []*RetentionVerdict {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
+}
+
+func (x *PlanRetentionResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+func (x *PlanRetentionResponse) GetStopped() string {
+	if x != nil {
+		return x.Stopped
+	}
+	return ""
+}
+
+// RetentionVerdict is what a sweep does with an index shard, and why.
+type RetentionVerdict struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Start of the partition, Unix seconds.
+	Partition     uint64 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Tenant        string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Shard         uint32 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	Blocks        uint64 `protobuf:"varint,4,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	ObjectBytes   uint64 `protobuf:"varint,5,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetentionVerdict) Reset() {
+	*x = RetentionVerdict{}
+	mi := &file_node_v1_node_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetentionVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetentionVerdict) ProtoMessage() {}
+
+func (x *RetentionVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetentionVerdict.ProtoReflect.Descriptor instead.
+func (*RetentionVerdict) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RetentionVerdict) GetPartition() uint64 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *RetentionVerdict) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *RetentionVerdict) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *RetentionVerdict) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *RetentionVerdict) GetObjectBytes() uint64 {
+	if x != nil {
+		return x.ObjectBytes
+	}
+	return 0
+}
+
+func (x *RetentionVerdict) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ControlCompactionRequest struct {
+	state   protoimpl.MessageState          `protogen:"open.v1"`
+	GroupId uint64                          `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Action  ControlCompactionRequest_Action `protobuf:"varint,2,opt,name=action,proto3,enum=skerry.node.v1.ControlCompactionRequest_Action" json:"action,omitempty"`
+	// Of a job.
+	Job           string `protobuf:"bytes,3,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlCompactionRequest) Reset() {
+	*x = ControlCompactionRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlCompactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlCompactionRequest) ProtoMessage() {}
+
+func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlCompactionRequest.ProtoReflect.Descriptor instead.
+func (*ControlCompactionRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ControlCompactionRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *ControlCompactionRequest) GetAction() ControlCompactionRequest_Action {
+	if x != nil {
+		return x.Action
+	}
+	return ControlCompactionRequest_ACTION_UNSPECIFIED
+}
+
+func (x *ControlCompactionRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+type ControlCompactionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False if it was so already.
+	Changed       bool `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlCompactionResponse) Reset() {
+	*x = ControlCompactionResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlCompactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlCompactionResponse) ProtoMessage() {}
+
+func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlCompactionResponse.ProtoReflect.Descriptor instead.
+func (*ControlCompactionResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ControlCompactionResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
 var File_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x12node/v1/node.proto\x12\x0eskerry.node.v1\x1a\x18cluster/v1/cluster.proto\x1a\x19metastore/v1/tenant.proto\x1a\x14types/v1/types.proto\"\x94\x01\n" +
+	"\x12node/v1/node.proto\x12\x0eskerry.node.v1\x1a\x18cluster/v1/cluster.proto\x1a\x1cmetastore/v1/compactor.proto\x1a\x19metastore/v1/tenant.proto\x1a\x14types/v1/types.proto\"\x94\x01\n" +
 	"\x0fAddBlockRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x121\n" +
 	"\x05range\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.RangeRefR\x05range\x12\x1d\n" +
@@ -1249,7 +2390,101 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06ranges\x18\t \x03(\v2\x18.skerry.cluster.v1.RangeR\x06ranges\x12\x14\n" +
 	"\x05error\x18\n" +
 	" \x01(\tR\x05error\x12!\n" +
-	"\fobject_bytes\x18\v \x01(\x04R\vobjectBytes2\xb9\x05\n" +
+	"\fobject_bytes\x18\v \x01(\x04R\vobjectBytes\"\x92\x01\n" +
+	"\x15PollCompactionRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12;\n" +
+	"\x04poll\x18\x02 \x01(\v2'.metastore.v1.PollCompactionJobsRequestR\x04poll\x12!\n" +
+	"\freports_only\x18\x03 \x01(\bR\vreportsOnly\"\xa4\x01\n" +
+	"\x16PollCompactionResponse\x12<\n" +
+	"\x04poll\x18\x01 \x01(\v2(.metastore.v1.PollCompactionJobsResponseR\x04poll\x12\x14\n" +
+	"\x05freed\x18\x02 \x01(\rR\x05freed\x126\n" +
+	"\abacklog\x18\x03 \x03(\v2\x1c.skerry.node.v1.LevelBacklogR\abacklog\"\xd7\x01\n" +
+	"\fLevelBacklog\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\x12!\n" +
+	"\fjobs_waiting\x18\x02 \x01(\x04R\vjobsWaiting\x12(\n" +
+	"\x10jobs_in_progress\x18\x03 \x01(\x04R\x0ejobsInProgress\x12#\n" +
+	"\rblocks_queued\x18\x04 \x01(\x04R\fblocksQueued\x12'\n" +
+	"\x0fblocks_returned\x18\x05 \x01(\x04R\x0eblocksReturned\x12\x16\n" +
+	"\x06oldest\x18\x06 \x01(\x03R\x06oldest\"J\n" +
+	"\x17CompactionStatusRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xc2\x02\n" +
+	"\x18CompactionStatusResponse\x124\n" +
+	"\x06levels\x18\x01 \x03(\v2\x1c.skerry.node.v1.LevelBacklogR\x06levels\x12\x16\n" +
+	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x10\n" +
+	"\x03now\x18\x03 \x01(\x03R\x03now\x12,\n" +
+	"\x04keys\x18\x04 \x03(\v2\x18.skerry.node.v1.QueueKeyR\x04keys\x12+\n" +
+	"\x04jobs\x18\x05 \x03(\v2\x17.skerry.node.v1.JobInfoR\x04jobs\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18\x06 \x01(\x04R\n" +
+	"tombstones\x12-\n" +
+	"\x12tombstones_waiting\x18\a \x01(\x04R\x11tombstonesWaiting\x12\x1c\n" +
+	"\ttruncated\x18\b \x01(\bR\ttruncated\"\x96\x01\n" +
+	"\bQueueKey\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05level\x18\x03 \x01(\rR\x05level\x12\x16\n" +
+	"\x06blocks\x18\x04 \x01(\x04R\x06blocks\x12\x16\n" +
+	"\x06oldest\x18\x05 \x01(\x03R\x06oldest\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\xcf\x02\n" +
+	"\aJobInfo\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\x12\x18\n" +
+	"\asources\x18\x05 \x01(\rR\asources\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18\x06 \x01(\rR\n" +
+	"tombstones\x12\x1f\n" +
+	"\vin_progress\x18\a \x01(\bR\n" +
+	"inProgress\x12\x14\n" +
+	"\x05token\x18\b \x01(\x04R\x05token\x12(\n" +
+	"\x10lease_expires_at\x18\t \x01(\x03R\x0eleaseExpiresAt\x12\x1a\n" +
+	"\bfailures\x18\n" +
+	" \x01(\rR\bfailures\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\v \x01(\x03R\tcreatedAt\x12\x16\n" +
+	"\x06reason\x18\f \x01(\tR\x06reason\"H\n" +
+	"\x15ListTombstonesRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"u\n" +
+	"\x16ListTombstonesResponse\x12=\n" +
+	"\n" +
+	"tombstones\x18\x01 \x03(\v2\x1d.skerry.node.v1.TombstoneInfoR\n" +
+	"tombstones\x12\x1c\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"o\n" +
+	"\rTombstoneInfo\x126\n" +
+	"\ttombstone\x18\x01 \x01(\v2\x18.metastore.v1.TombstonesR\ttombstone\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x10\n" +
+	"\x03job\x18\x03 \x01(\tR\x03job\"G\n" +
+	"\x14PlanRetentionRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xd1\x01\n" +
+	"\x15PlanRetentionResponse\x12\x10\n" +
+	"\x03now\x18\x01 \x01(\x03R\x03now\x128\n" +
+	"\x06remove\x18\x02 \x03(\v2 .skerry.node.v1.RetentionVerdictR\x06remove\x124\n" +
+	"\x04keep\x18\x03 \x03(\v2 .skerry.node.v1.RetentionVerdictR\x04keep\x12\x1c\n" +
+	"\ttruncated\x18\x04 \x01(\bR\ttruncated\x12\x18\n" +
+	"\astopped\x18\x05 \x01(\tR\astopped\"\xb1\x01\n" +
+	"\x10RetentionVerdict\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\x04R\tpartition\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\x12\x16\n" +
+	"\x06blocks\x18\x04 \x01(\x04R\x06blocks\x12!\n" +
+	"\fobject_bytes\x18\x05 \x01(\x04R\vobjectBytes\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\x84\x02\n" +
+	"\x18ControlCompactionRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12G\n" +
+	"\x06action\x18\x02 \x01(\x0e2/.skerry.node.v1.ControlCompactionRequest.ActionR\x06action\x12\x10\n" +
+	"\x03job\x18\x03 \x01(\tR\x03job\"r\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fACTION_PAUSE\x10\x01\x12\x11\n" +
+	"\rACTION_RESUME\x10\x02\x12\x14\n" +
+	"\x10ACTION_RETRY_JOB\x10\x03\x12\x15\n" +
+	"\x11ACTION_CANCEL_JOB\x10\x04\"5\n" +
+	"\x19ControlCompactionResponse\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged2\xb4\t\n" +
 	"\vNodeService\x12O\n" +
 	"\bAddBlock\x12\x1f.skerry.node.v1.AddBlockRequest\x1a .skerry.node.v1.AddBlockResponse\"\x00\x12R\n" +
 	"\tGetBlocks\x12 .skerry.node.v1.GetBlocksRequest\x1a!.skerry.node.v1.GetBlocksResponse\"\x00\x12R\n" +
@@ -1258,7 +2493,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\vListTenants\x12\".skerry.node.v1.ListTenantsRequest\x1a#.skerry.node.v1.ListTenantsResponse\"\x00\x12X\n" +
 	"\vTenantStats\x12\".skerry.node.v1.TenantStatsRequest\x1a#.skerry.node.v1.TenantStatsResponse\"\x00\x12O\n" +
 	"\bRangeMap\x12\x1f.skerry.node.v1.RangeMapRequest\x1a .skerry.node.v1.RangeMapResponse\"\x00\x12X\n" +
-	"\vGroupStatus\x12\".skerry.node.v1.GroupStatusRequest\x1a#.skerry.node.v1.GroupStatusResponse\"\x00B1Z/github.com/skerrydb/skerry/proto/node/v1;nodev1b\x06proto3"
+	"\vGroupStatus\x12\".skerry.node.v1.GroupStatusRequest\x1a#.skerry.node.v1.GroupStatusResponse\"\x00\x12a\n" +
+	"\x0ePollCompaction\x12%.skerry.node.v1.PollCompactionRequest\x1a&.skerry.node.v1.PollCompactionResponse\"\x00\x12g\n" +
+	"\x10CompactionStatus\x12'.skerry.node.v1.CompactionStatusRequest\x1a(.skerry.node.v1.CompactionStatusResponse\"\x00\x12a\n" +
+	"\x0eListTombstones\x12%.skerry.node.v1.ListTombstonesRequest\x1a&.skerry.node.v1.ListTombstonesResponse\"\x00\x12^\n" +
+	"\rPlanRetention\x12$.skerry.node.v1.PlanRetentionRequest\x1a%.skerry.node.v1.PlanRetentionResponse\"\x00\x12j\n" +
+	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00B1Z/github.com/skerrydb/skerry/proto/node/v1;nodev1b\x06proto3"
 
 var (
 	file_node_v1_node_proto_rawDescOnce sync.Once
@@ -1272,67 +2512,108 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_node_v1_node_proto_rawDescData
 }
 
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_node_v1_node_proto_goTypes = []any{
-	(*AddBlockRequest)(nil),     // 0: skerry.node.v1.AddBlockRequest
-	(*AddBlockResponse)(nil),    // 1: skerry.node.v1.AddBlockResponse
-	(*GetBlocksRequest)(nil),    // 2: skerry.node.v1.GetBlocksRequest
-	(*GetBlocksResponse)(nil),   // 3: skerry.node.v1.GetBlocksResponse
-	(*QueryRequest)(nil),        // 4: skerry.node.v1.QueryRequest
-	(*EncodedBlock)(nil),        // 5: skerry.node.v1.EncodedBlock
-	(*QueryBlocksResponse)(nil), // 6: skerry.node.v1.QueryBlocksResponse
-	(*QueryLabelsResponse)(nil), // 7: skerry.node.v1.QueryLabelsResponse
-	(*QueryCost)(nil),           // 8: skerry.node.v1.QueryCost
-	(*ListTenantsRequest)(nil),  // 9: skerry.node.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil), // 10: skerry.node.v1.ListTenantsResponse
-	(*TenantStatsRequest)(nil),  // 11: skerry.node.v1.TenantStatsRequest
-	(*TenantStatsResponse)(nil), // 12: skerry.node.v1.TenantStatsResponse
-	(*RangeMapRequest)(nil),     // 13: skerry.node.v1.RangeMapRequest
-	(*RangeMapResponse)(nil),    // 14: skerry.node.v1.RangeMapResponse
-	(*GroupStatusRequest)(nil),  // 15: skerry.node.v1.GroupStatusRequest
-	(*GroupStatusResponse)(nil), // 16: skerry.node.v1.GroupStatusResponse
-	(*GroupReplica)(nil),        // 17: skerry.node.v1.GroupReplica
-	(*v1.RangeRef)(nil),         // 18: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),          // 19: types.v1.Labels
-	(*v12.TenantStats)(nil),     // 20: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),         // 21: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),            // 22: skerry.cluster.v1.Range
+	(ControlCompactionRequest_Action)(0),   // 0: skerry.node.v1.ControlCompactionRequest.Action
+	(*AddBlockRequest)(nil),                // 1: skerry.node.v1.AddBlockRequest
+	(*AddBlockResponse)(nil),               // 2: skerry.node.v1.AddBlockResponse
+	(*GetBlocksRequest)(nil),               // 3: skerry.node.v1.GetBlocksRequest
+	(*GetBlocksResponse)(nil),              // 4: skerry.node.v1.GetBlocksResponse
+	(*QueryRequest)(nil),                   // 5: skerry.node.v1.QueryRequest
+	(*EncodedBlock)(nil),                   // 6: skerry.node.v1.EncodedBlock
+	(*QueryBlocksResponse)(nil),            // 7: skerry.node.v1.QueryBlocksResponse
+	(*QueryLabelsResponse)(nil),            // 8: skerry.node.v1.QueryLabelsResponse
+	(*QueryCost)(nil),                      // 9: skerry.node.v1.QueryCost
+	(*ListTenantsRequest)(nil),             // 10: skerry.node.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),            // 11: skerry.node.v1.ListTenantsResponse
+	(*TenantStatsRequest)(nil),             // 12: skerry.node.v1.TenantStatsRequest
+	(*TenantStatsResponse)(nil),            // 13: skerry.node.v1.TenantStatsResponse
+	(*RangeMapRequest)(nil),                // 14: skerry.node.v1.RangeMapRequest
+	(*RangeMapResponse)(nil),               // 15: skerry.node.v1.RangeMapResponse
+	(*GroupStatusRequest)(nil),             // 16: skerry.node.v1.GroupStatusRequest
+	(*GroupStatusResponse)(nil),            // 17: skerry.node.v1.GroupStatusResponse
+	(*GroupReplica)(nil),                   // 18: skerry.node.v1.GroupReplica
+	(*PollCompactionRequest)(nil),          // 19: skerry.node.v1.PollCompactionRequest
+	(*PollCompactionResponse)(nil),         // 20: skerry.node.v1.PollCompactionResponse
+	(*LevelBacklog)(nil),                   // 21: skerry.node.v1.LevelBacklog
+	(*CompactionStatusRequest)(nil),        // 22: skerry.node.v1.CompactionStatusRequest
+	(*CompactionStatusResponse)(nil),       // 23: skerry.node.v1.CompactionStatusResponse
+	(*QueueKey)(nil),                       // 24: skerry.node.v1.QueueKey
+	(*JobInfo)(nil),                        // 25: skerry.node.v1.JobInfo
+	(*ListTombstonesRequest)(nil),          // 26: skerry.node.v1.ListTombstonesRequest
+	(*ListTombstonesResponse)(nil),         // 27: skerry.node.v1.ListTombstonesResponse
+	(*TombstoneInfo)(nil),                  // 28: skerry.node.v1.TombstoneInfo
+	(*PlanRetentionRequest)(nil),           // 29: skerry.node.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),          // 30: skerry.node.v1.PlanRetentionResponse
+	(*RetentionVerdict)(nil),               // 31: skerry.node.v1.RetentionVerdict
+	(*ControlCompactionRequest)(nil),       // 32: skerry.node.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),      // 33: skerry.node.v1.ControlCompactionResponse
+	(*v1.RangeRef)(nil),                    // 34: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),                     // 35: types.v1.Labels
+	(*v12.TenantStats)(nil),                // 36: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),                    // 37: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),                       // 38: skerry.cluster.v1.Range
+	(*v12.PollCompactionJobsRequest)(nil),  // 39: metastore.v1.PollCompactionJobsRequest
+	(*v12.PollCompactionJobsResponse)(nil), // 40: metastore.v1.PollCompactionJobsResponse
+	(*v12.Tombstones)(nil),                 // 41: metastore.v1.Tombstones
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	18, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	18, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	18, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	5,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
-	8,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
-	19, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
-	8,  // 6: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
-	18, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	18, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	20, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
-	21, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	17, // 11: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	22, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
-	0,  // 13: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	2,  // 14: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	4,  // 15: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	4,  // 16: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	9,  // 17: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	11, // 18: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	13, // 19: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	15, // 20: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	1,  // 21: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	3,  // 22: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	6,  // 23: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	7,  // 24: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	10, // 25: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	12, // 26: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	14, // 27: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	16, // 28: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	34, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	34, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	34, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	6,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
+	9,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
+	35, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	9,  // 6: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
+	34, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	34, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	36, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	37, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	18, // 11: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
+	38, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	39, // 13: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
+	40, // 14: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
+	21, // 15: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
+	21, // 16: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	24, // 17: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
+	25, // 18: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
+	28, // 19: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
+	41, // 20: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
+	31, // 21: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
+	31, // 22: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
+	0,  // 23: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	1,  // 24: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	3,  // 25: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	5,  // 26: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	5,  // 27: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	10, // 28: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	12, // 29: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	14, // 30: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	16, // 31: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	19, // 32: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
+	22, // 33: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
+	26, // 34: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
+	29, // 35: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
+	32, // 36: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
+	2,  // 37: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	4,  // 38: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	7,  // 39: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	8,  // 40: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	11, // 41: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	13, // 42: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	15, // 43: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	17, // 44: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	20, // 45: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
+	23, // 46: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
+	27, // 47: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
+	30, // 48: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
+	33, // 49: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
+	37, // [37:50] is the sub-list for method output_type
+	24, // [24:37] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -1345,13 +2626,14 @@ func file_node_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   18,
+			NumEnums:      1,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_node_v1_node_proto_goTypes,
 		DependencyIndexes: file_node_v1_node_proto_depIdxs,
+		EnumInfos:         file_node_v1_node_proto_enumTypes,
 		MessageInfos:      file_node_v1_node_proto_msgTypes,
 	}.Build()
 	File_node_v1_node_proto = out.File

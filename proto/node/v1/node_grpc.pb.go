@@ -22,14 +22,19 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	NodeService_AddBlock_FullMethodName    = "/skerry.node.v1.NodeService/AddBlock"
-	NodeService_GetBlocks_FullMethodName   = "/skerry.node.v1.NodeService/GetBlocks"
-	NodeService_QueryBlocks_FullMethodName = "/skerry.node.v1.NodeService/QueryBlocks"
-	NodeService_QueryLabels_FullMethodName = "/skerry.node.v1.NodeService/QueryLabels"
-	NodeService_ListTenants_FullMethodName = "/skerry.node.v1.NodeService/ListTenants"
-	NodeService_TenantStats_FullMethodName = "/skerry.node.v1.NodeService/TenantStats"
-	NodeService_RangeMap_FullMethodName    = "/skerry.node.v1.NodeService/RangeMap"
-	NodeService_GroupStatus_FullMethodName = "/skerry.node.v1.NodeService/GroupStatus"
+	NodeService_AddBlock_FullMethodName          = "/skerry.node.v1.NodeService/AddBlock"
+	NodeService_GetBlocks_FullMethodName         = "/skerry.node.v1.NodeService/GetBlocks"
+	NodeService_QueryBlocks_FullMethodName       = "/skerry.node.v1.NodeService/QueryBlocks"
+	NodeService_QueryLabels_FullMethodName       = "/skerry.node.v1.NodeService/QueryLabels"
+	NodeService_ListTenants_FullMethodName       = "/skerry.node.v1.NodeService/ListTenants"
+	NodeService_TenantStats_FullMethodName       = "/skerry.node.v1.NodeService/TenantStats"
+	NodeService_RangeMap_FullMethodName          = "/skerry.node.v1.NodeService/RangeMap"
+	NodeService_GroupStatus_FullMethodName       = "/skerry.node.v1.NodeService/GroupStatus"
+	NodeService_PollCompaction_FullMethodName    = "/skerry.node.v1.NodeService/PollCompaction"
+	NodeService_CompactionStatus_FullMethodName  = "/skerry.node.v1.NodeService/CompactionStatus"
+	NodeService_ListTombstones_FullMethodName    = "/skerry.node.v1.NodeService/ListTombstones"
+	NodeService_PlanRetention_FullMethodName     = "/skerry.node.v1.NodeService/PlanRetention"
+	NodeService_ControlCompaction_FullMethodName = "/skerry.node.v1.NodeService/ControlCompaction"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -52,6 +57,18 @@ type NodeServiceClient interface {
 	RangeMap(ctx context.Context, in *RangeMapRequest, opts ...grpc.CallOption) (*RangeMapResponse, error)
 	// GroupStatus tells about the replicas on the node.
 	GroupStatus(ctx context.Context, in *GroupStatusRequest, opts ...grpc.CallOption) (*GroupStatusResponse, error)
+	// PollCompaction takes a worker's reports about jobs of one group, and gives it
+	// jobs. Only the group's leader answers.
+	PollCompaction(ctx context.Context, in *PollCompactionRequest, opts ...grpc.CallOption) (*PollCompactionResponse, error)
+	// CompactionStatus tells what waits for compaction, and why.
+	CompactionStatus(ctx context.Context, in *CompactionStatusRequest, opts ...grpc.CallOption) (*CompactionStatusResponse, error)
+	// ListTombstones lists objects that are to be deleted.
+	ListTombstones(ctx context.Context, in *ListTombstonesRequest, opts ...grpc.CallOption) (*ListTombstonesResponse, error)
+	// PlanRetention tells what the next sweep of a group would remove, and why the
+	// rest stays. Nothing is changed.
+	PlanRetention(ctx context.Context, in *PlanRetentionRequest, opts ...grpc.CallOption) (*PlanRetentionResponse, error)
+	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
+	ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -142,6 +159,56 @@ func (c *nodeServiceClient) GroupStatus(ctx context.Context, in *GroupStatusRequ
 	return out, nil
 }
 
+func (c *nodeServiceClient) PollCompaction(ctx context.Context, in *PollCompactionRequest, opts ...grpc.CallOption) (*PollCompactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PollCompactionResponse)
+	err := c.cc.Invoke(ctx, NodeService_PollCompaction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) CompactionStatus(ctx context.Context, in *CompactionStatusRequest, opts ...grpc.CallOption) (*CompactionStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompactionStatusResponse)
+	err := c.cc.Invoke(ctx, NodeService_CompactionStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ListTombstones(ctx context.Context, in *ListTombstonesRequest, opts ...grpc.CallOption) (*ListTombstonesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTombstonesResponse)
+	err := c.cc.Invoke(ctx, NodeService_ListTombstones_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) PlanRetention(ctx context.Context, in *PlanRetentionRequest, opts ...grpc.CallOption) (*PlanRetentionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanRetentionResponse)
+	err := c.cc.Invoke(ctx, NodeService_PlanRetention_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ControlCompactionResponse)
+	err := c.cc.Invoke(ctx, NodeService_ControlCompaction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations should embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -162,6 +229,18 @@ type NodeServiceServer interface {
 	RangeMap(context.Context, *RangeMapRequest) (*RangeMapResponse, error)
 	// GroupStatus tells about the replicas on the node.
 	GroupStatus(context.Context, *GroupStatusRequest) (*GroupStatusResponse, error)
+	// PollCompaction takes a worker's reports about jobs of one group, and gives it
+	// jobs. Only the group's leader answers.
+	PollCompaction(context.Context, *PollCompactionRequest) (*PollCompactionResponse, error)
+	// CompactionStatus tells what waits for compaction, and why.
+	CompactionStatus(context.Context, *CompactionStatusRequest) (*CompactionStatusResponse, error)
+	// ListTombstones lists objects that are to be deleted.
+	ListTombstones(context.Context, *ListTombstonesRequest) (*ListTombstonesResponse, error)
+	// PlanRetention tells what the next sweep of a group would remove, and why the
+	// rest stays. Nothing is changed.
+	PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error)
+	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
+	ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error)
 }
 
 // UnimplementedNodeServiceServer should be embedded to have
@@ -194,6 +273,21 @@ func (UnimplementedNodeServiceServer) RangeMap(context.Context, *RangeMapRequest
 }
 func (UnimplementedNodeServiceServer) GroupStatus(context.Context, *GroupStatusRequest) (*GroupStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GroupStatus not implemented")
+}
+func (UnimplementedNodeServiceServer) PollCompaction(context.Context, *PollCompactionRequest) (*PollCompactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PollCompaction not implemented")
+}
+func (UnimplementedNodeServiceServer) CompactionStatus(context.Context, *CompactionStatusRequest) (*CompactionStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompactionStatus not implemented")
+}
+func (UnimplementedNodeServiceServer) ListTombstones(context.Context, *ListTombstonesRequest) (*ListTombstonesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTombstones not implemented")
+}
+func (UnimplementedNodeServiceServer) PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanRetention not implemented")
+}
+func (UnimplementedNodeServiceServer) ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ControlCompaction not implemented")
 }
 func (UnimplementedNodeServiceServer) testEmbeddedByValue() {}
 
@@ -359,6 +453,96 @@ func _NodeService_GroupStatus_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_PollCompaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PollCompactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).PollCompaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_PollCompaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).PollCompaction(ctx, req.(*PollCompactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_CompactionStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompactionStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).CompactionStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_CompactionStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).CompactionStatus(ctx, req.(*CompactionStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_ListTombstones_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTombstonesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ListTombstones(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ListTombstones_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ListTombstones(ctx, req.(*ListTombstonesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_PlanRetention_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanRetentionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).PlanRetention(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_PlanRetention_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).PlanRetention(ctx, req.(*PlanRetentionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_ControlCompaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ControlCompactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ControlCompaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ControlCompaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ControlCompaction(ctx, req.(*ControlCompactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -397,6 +581,26 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GroupStatus",
 			Handler:    _NodeService_GroupStatus_Handler,
+		},
+		{
+			MethodName: "PollCompaction",
+			Handler:    _NodeService_PollCompaction_Handler,
+		},
+		{
+			MethodName: "CompactionStatus",
+			Handler:    _NodeService_CompactionStatus_Handler,
+		},
+		{
+			MethodName: "ListTombstones",
+			Handler:    _NodeService_ListTombstones_Handler,
+		},
+		{
+			MethodName: "PlanRetention",
+			Handler:    _NodeService_PlanRetention_Handler,
+		},
+		{
+			MethodName: "ControlCompaction",
+			Handler:    _NodeService_ControlCompaction_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -41,6 +41,8 @@ const (
 	Kind_KIND_DECIDE_COMPACTION Kind = 4
 	// RetentionDecision: index shards whose data is past its period.
 	Kind_KIND_DECIDE_RETENTION Kind = 5
+	// ControlCompaction: what an operator says about compaction.
+	Kind_KIND_CONTROL_COMPACTION Kind = 6
 	// BootstrapDirectory: gives a new cluster its first map.
 	Kind_KIND_BOOTSTRAP_DIRECTORY Kind = 16
 )
@@ -54,6 +56,7 @@ var (
 		3:  "KIND_ADD_BLOCK",
 		4:  "KIND_DECIDE_COMPACTION",
 		5:  "KIND_DECIDE_RETENTION",
+		6:  "KIND_CONTROL_COMPACTION",
 		16: "KIND_BOOTSTRAP_DIRECTORY",
 	}
 	Kind_value = map[string]int32{
@@ -63,6 +66,7 @@ var (
 		"KIND_ADD_BLOCK":           3,
 		"KIND_DECIDE_COMPACTION":   4,
 		"KIND_DECIDE_RETENTION":    5,
+		"KIND_CONTROL_COMPACTION":  6,
 		"KIND_BOOTSTRAP_DIRECTORY": 16,
 	}
 )
@@ -92,6 +96,63 @@ func (x Kind) Number() protoreflect.EnumNumber {
 // Deprecated: Use Kind.Descriptor instead.
 func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{0}
+}
+
+type ControlCompaction_Action int32
+
+const (
+	ControlCompaction_ACTION_UNSPECIFIED ControlCompaction_Action = 0
+	ControlCompaction_ACTION_PAUSE       ControlCompaction_Action = 1
+	ControlCompaction_ACTION_RESUME      ControlCompaction_Action = 2
+	// The job has no failures and no owner any more.
+	ControlCompaction_ACTION_RETRY_JOB ControlCompaction_Action = 3
+	// The job is removed; its sources and tombstones wait again.
+	ControlCompaction_ACTION_CANCEL_JOB ControlCompaction_Action = 4
+)
+
+// Enum value maps for ControlCompaction_Action.
+var (
+	ControlCompaction_Action_name = map[int32]string{
+		0: "ACTION_UNSPECIFIED",
+		1: "ACTION_PAUSE",
+		2: "ACTION_RESUME",
+		3: "ACTION_RETRY_JOB",
+		4: "ACTION_CANCEL_JOB",
+	}
+	ControlCompaction_Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED": 0,
+		"ACTION_PAUSE":       1,
+		"ACTION_RESUME":      2,
+		"ACTION_RETRY_JOB":   3,
+		"ACTION_CANCEL_JOB":  4,
+	}
+)
+
+func (x ControlCompaction_Action) Enum() *ControlCompaction_Action {
+	p := new(ControlCompaction_Action)
+	*p = x
+	return p
+}
+
+func (x ControlCompaction_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ControlCompaction_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_raftlog_v1_command_proto_enumTypes[1].Descriptor()
+}
+
+func (ControlCompaction_Action) Type() protoreflect.EnumType {
+	return &file_raftlog_v1_command_proto_enumTypes[1]
+}
+
+func (x ControlCompaction_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ControlCompaction_Action.Descriptor instead.
+func (ControlCompaction_Action) EnumDescriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17, 0}
 }
 
 type Result_Status int32
@@ -145,11 +206,11 @@ func (x Result_Status) String() string {
 }
 
 func (Result_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_raftlog_v1_command_proto_enumTypes[1].Descriptor()
+	return file_raftlog_v1_command_proto_enumTypes[2].Descriptor()
 }
 
 func (Result_Status) Type() protoreflect.EnumType {
-	return &file_raftlog_v1_command_proto_enumTypes[1]
+	return &file_raftlog_v1_command_proto_enumTypes[2]
 }
 
 func (x Result_Status) Number() protoreflect.EnumNumber {
@@ -158,7 +219,7 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21, 0}
 }
 
 // Entry is the payload of one Raft entry: one or more commands that were
@@ -1372,6 +1433,59 @@ func (x *RetentionDecision) GetShards() []*ExpiredShard {
 	return nil
 }
 
+// ControlCompaction pauses or resumes the group's compaction, or changes a job.
+type ControlCompaction struct {
+	state         protoimpl.MessageState   `protogen:"open.v1"`
+	Action        ControlCompaction_Action `protobuf:"varint,1,opt,name=action,proto3,enum=skerry.raftlog.v1.ControlCompaction_Action" json:"action,omitempty"`
+	Job           string                   `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlCompaction) Reset() {
+	*x = ControlCompaction{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlCompaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlCompaction) ProtoMessage() {}
+
+func (x *ControlCompaction) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlCompaction.ProtoReflect.Descriptor instead.
+func (*ControlCompaction) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ControlCompaction) GetAction() ControlCompaction_Action {
+	if x != nil {
+		return x.Action
+	}
+	return ControlCompaction_ACTION_UNSPECIFIED
+}
+
+func (x *ControlCompaction) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
 type ExpiredShard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Start of the partition, Unix seconds.
@@ -1389,7 +1503,7 @@ type ExpiredShard struct {
 
 func (x *ExpiredShard) Reset() {
 	*x = ExpiredShard{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1515,7 @@ func (x *ExpiredShard) String() string {
 func (*ExpiredShard) ProtoMessage() {}
 
 func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1528,7 @@ func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredShard.ProtoReflect.Descriptor instead.
 func (*ExpiredShard) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExpiredShard) GetPartition() uint64 {
@@ -1467,7 +1581,7 @@ type RetentionOutcome struct {
 
 func (x *RetentionOutcome) Reset() {
 	*x = RetentionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1593,7 @@ func (x *RetentionOutcome) String() string {
 func (*RetentionOutcome) ProtoMessage() {}
 
 func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1606,7 @@ func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionOutcome.ProtoReflect.Descriptor instead.
 func (*RetentionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetentionOutcome) GetBlocks() uint64 {
@@ -1533,7 +1647,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1659,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1672,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Results) GetResults() []*Result {
@@ -1585,7 +1699,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1711,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1724,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -1749,7 +1863,16 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06blocks\x18\x02 \x03(\tR\x06blocks\"o\n" +
 	"\x11RetentionDecision\x12!\n" +
 	"\fleader_epoch\x18\x01 \x01(\x04R\vleaderEpoch\x127\n" +
-	"\x06shards\x18\x02 \x03(\v2\x1f.skerry.raftlog.v1.ExpiredShardR\x06shards\"\x94\x01\n" +
+	"\x06shards\x18\x02 \x03(\v2\x1f.skerry.raftlog.v1.ExpiredShardR\x06shards\"\xde\x01\n" +
+	"\x11ControlCompaction\x12C\n" +
+	"\x06action\x18\x01 \x01(\x0e2+.skerry.raftlog.v1.ControlCompaction.ActionR\x06action\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\"r\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fACTION_PAUSE\x10\x01\x12\x11\n" +
+	"\rACTION_RESUME\x10\x02\x12\x14\n" +
+	"\x10ACTION_RETRY_JOB\x10\x03\x12\x15\n" +
+	"\x11ACTION_CANCEL_JOB\x10\x04\"\x94\x01\n" +
 	"\fExpiredShard\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x04R\tpartition\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
@@ -1776,14 +1899,15 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x0eSTATUS_INVALID\x10\x03\x12\x10\n" +
 	"\fSTATUS_ROUTE\x10\x04\x12\x17\n" +
 	"\x13STATUS_STALE_LEADER\x10\x05\x12\x13\n" +
-	"\x0fSTATUS_CONFLICT\x10\x06*\xb5\x01\n" +
+	"\x0fSTATUS_CONFLICT\x10\x06*\xd2\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_INIT_GROUP\x10\x01\x12\x19\n" +
 	"\x15KIND_CLAIM_LEADERSHIP\x10\x02\x12\x12\n" +
 	"\x0eKIND_ADD_BLOCK\x10\x03\x12\x1a\n" +
 	"\x16KIND_DECIDE_COMPACTION\x10\x04\x12\x19\n" +
-	"\x15KIND_DECIDE_RETENTION\x10\x05\x12\x1c\n" +
+	"\x15KIND_DECIDE_RETENTION\x10\x05\x12\x1b\n" +
+	"\x17KIND_CONTROL_COMPACTION\x10\x06\x12\x1c\n" +
 	"\x18KIND_BOOTSTRAP_DIRECTORY\x10\x10B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
@@ -1798,67 +1922,70 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_raftlog_v1_command_proto_goTypes = []any{
-	(Kind)(0),                  // 0: skerry.raftlog.v1.Kind
-	(Result_Status)(0),         // 1: skerry.raftlog.v1.Result.Status
-	(*Entry)(nil),              // 2: skerry.raftlog.v1.Entry
-	(*Command)(nil),            // 3: skerry.raftlog.v1.Command
-	(*InitGroup)(nil),          // 4: skerry.raftlog.v1.InitGroup
-	(*ClaimLeadership)(nil),    // 5: skerry.raftlog.v1.ClaimLeadership
-	(*BootstrapDirectory)(nil), // 6: skerry.raftlog.v1.BootstrapDirectory
-	(*CompactionDecision)(nil), // 7: skerry.raftlog.v1.CompactionDecision
-	(*JobRef)(nil),             // 8: skerry.raftlog.v1.JobRef
-	(*JobLease)(nil),           // 9: skerry.raftlog.v1.JobLease
-	(*JobCompletion)(nil),      // 10: skerry.raftlog.v1.JobCompletion
-	(*JobFailure)(nil),         // 11: skerry.raftlog.v1.JobFailure
-	(*JobRelease)(nil),         // 12: skerry.raftlog.v1.JobRelease
-	(*BlockBatch)(nil),         // 13: skerry.raftlog.v1.BlockBatch
-	(*CompactionJob)(nil),      // 14: skerry.raftlog.v1.CompactionJob
-	(*JobState)(nil),           // 15: skerry.raftlog.v1.JobState
-	(*Tombstone)(nil),          // 16: skerry.raftlog.v1.Tombstone
-	(*Transfer)(nil),           // 17: skerry.raftlog.v1.Transfer
-	(*RetentionDecision)(nil),  // 18: skerry.raftlog.v1.RetentionDecision
-	(*ExpiredShard)(nil),       // 19: skerry.raftlog.v1.ExpiredShard
-	(*RetentionOutcome)(nil),   // 20: skerry.raftlog.v1.RetentionOutcome
-	(*Results)(nil),            // 21: skerry.raftlog.v1.Results
-	(*Result)(nil),             // 22: skerry.raftlog.v1.Result
-	(*v1.RangeRef)(nil),        // 23: skerry.cluster.v1.RangeRef
-	(*v1.Range)(nil),           // 24: skerry.cluster.v1.Range
-	(*v1.RangeMap)(nil),        // 25: skerry.cluster.v1.RangeMap
-	(*v11.BlockMeta)(nil),      // 26: metastore.v1.BlockMeta
-	(*v1.RouteError)(nil),      // 27: skerry.cluster.v1.RouteError
+	(Kind)(0),                     // 0: skerry.raftlog.v1.Kind
+	(ControlCompaction_Action)(0), // 1: skerry.raftlog.v1.ControlCompaction.Action
+	(Result_Status)(0),            // 2: skerry.raftlog.v1.Result.Status
+	(*Entry)(nil),                 // 3: skerry.raftlog.v1.Entry
+	(*Command)(nil),               // 4: skerry.raftlog.v1.Command
+	(*InitGroup)(nil),             // 5: skerry.raftlog.v1.InitGroup
+	(*ClaimLeadership)(nil),       // 6: skerry.raftlog.v1.ClaimLeadership
+	(*BootstrapDirectory)(nil),    // 7: skerry.raftlog.v1.BootstrapDirectory
+	(*CompactionDecision)(nil),    // 8: skerry.raftlog.v1.CompactionDecision
+	(*JobRef)(nil),                // 9: skerry.raftlog.v1.JobRef
+	(*JobLease)(nil),              // 10: skerry.raftlog.v1.JobLease
+	(*JobCompletion)(nil),         // 11: skerry.raftlog.v1.JobCompletion
+	(*JobFailure)(nil),            // 12: skerry.raftlog.v1.JobFailure
+	(*JobRelease)(nil),            // 13: skerry.raftlog.v1.JobRelease
+	(*BlockBatch)(nil),            // 14: skerry.raftlog.v1.BlockBatch
+	(*CompactionJob)(nil),         // 15: skerry.raftlog.v1.CompactionJob
+	(*JobState)(nil),              // 16: skerry.raftlog.v1.JobState
+	(*Tombstone)(nil),             // 17: skerry.raftlog.v1.Tombstone
+	(*Transfer)(nil),              // 18: skerry.raftlog.v1.Transfer
+	(*RetentionDecision)(nil),     // 19: skerry.raftlog.v1.RetentionDecision
+	(*ControlCompaction)(nil),     // 20: skerry.raftlog.v1.ControlCompaction
+	(*ExpiredShard)(nil),          // 21: skerry.raftlog.v1.ExpiredShard
+	(*RetentionOutcome)(nil),      // 22: skerry.raftlog.v1.RetentionOutcome
+	(*Results)(nil),               // 23: skerry.raftlog.v1.Results
+	(*Result)(nil),                // 24: skerry.raftlog.v1.Result
+	(*v1.RangeRef)(nil),           // 25: skerry.cluster.v1.RangeRef
+	(*v1.Range)(nil),              // 26: skerry.cluster.v1.Range
+	(*v1.RangeMap)(nil),           // 27: skerry.cluster.v1.RangeMap
+	(*v11.BlockMeta)(nil),         // 28: metastore.v1.BlockMeta
+	(*v1.RouteError)(nil),         // 29: skerry.cluster.v1.RouteError
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
-	3,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
+	4,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
 	0,  // 1: skerry.raftlog.v1.Command.kind:type_name -> skerry.raftlog.v1.Kind
-	23, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
-	24, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
-	25, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
-	9,  // 5: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
-	10, // 6: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
-	11, // 7: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
-	12, // 8: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
-	9,  // 9: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
-	14, // 10: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
-	8,  // 11: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
-	8,  // 12: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
-	26, // 13: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
-	13, // 14: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
-	8,  // 15: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
-	8,  // 16: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
-	13, // 17: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
-	14, // 18: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
-	19, // 19: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
-	22, // 20: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
-	1,  // 21: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
-	27, // 22: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	25, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
+	26, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
+	27, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
+	10, // 5: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
+	11, // 6: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
+	12, // 7: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
+	13, // 8: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
+	10, // 9: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
+	15, // 10: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
+	9,  // 11: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
+	9,  // 12: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
+	28, // 13: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
+	14, // 14: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
+	9,  // 15: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
+	9,  // 16: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
+	14, // 17: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
+	15, // 18: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
+	21, // 19: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
+	1,  // 20: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
+	24, // 21: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
+	2,  // 22: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
+	29, // 23: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -1871,8 +1998,8 @@ func file_raftlog_v1_command_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   21,
+			NumEnums:      3,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,10 +1,8 @@
-package compaction
+package metastorev1
 
 import (
 	"strings"
 	"testing"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // R-PLN-7: the vectors of job names.
@@ -27,38 +25,29 @@ func TestJobName(t *testing.T) {
 		if name != c.want {
 			t.Errorf("name %s, want %s", name, c.want)
 		}
-		tenant, shard, level, err := ParseName(name)
+		tenant, shard, level, err := ParseJobName(name)
 		if tenant != c.tenant || shard != c.shard || level != c.level || err != nil {
 			t.Errorf("%s parsed as %q, %d, %d, %v", name, tenant, shard, level, err)
 		}
 	}
 	for _, name := range []string{"", "x", "x-L1", "x-S1-L1", "x-Ta-S1-L", "x-Ta-S-L1", "x-Ta-S1-L99999999999", "x-Ta%-S1-L1", "x-Ta%zz-S1-L1", "x-Ta%61-S1-L1", "x-Ta/b-S1-L1"} {
-		if _, _, _, err := ParseName(name); err == nil {
+		if _, _, _, err := ParseJobName(name); err == nil {
 			t.Errorf("%q was parsed", name)
 		}
 	}
 }
 
-func TestHash(t *testing.T) {
-	text := strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz\xff", 9)
-	for length := range len(text) {
-		if got, want := hash(text[:length]), xxhash.Sum64String(text[:length]); got != want {
-			t.Fatalf("hash of %d bytes is %x, want %x", length, got, want)
-		}
-	}
-}
-
-func FuzzParseName(f *testing.F) {
+func FuzzParseJobName(f *testing.F) {
 	f.Add("8002ef2e40f85368-Ta-S1-L2-S1-L2", "a/b", uint32(1), uint32(2))
 	f.Fuzz(func(t *testing.T, name, tenant string, shard, level uint32) {
 		made := JobName([]string{"x"}, tenant, shard, level)
-		if gotTenant, gotShard, gotLevel, err := ParseName(made); err != nil || gotTenant != tenant || gotShard != shard || gotLevel != level {
+		if gotTenant, gotShard, gotLevel, err := ParseJobName(made); err != nil || gotTenant != tenant || gotShard != shard || gotLevel != level {
 			t.Errorf("%q parsed as %q, %d, %d, %v", made, gotTenant, gotShard, gotLevel, err)
 		}
 		if strings.ContainsAny(made, "/\\\x00 ") {
 			t.Errorf("%q is no name of a directory", made)
 		}
 		// Whatever else is given: no panic.
-		_, _, _, _ = ParseName(name)
+		_, _, _, _ = ParseJobName(name)
 	})
 }

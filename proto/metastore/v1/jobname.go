@@ -1,21 +1,23 @@
-package compaction
+package metastorev1
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/cespare/xxhash/v2"
 )
 
-// JobName names a job after what it compacts: the hash of the source ids, in
-// order, then tenant, shard and level. It is safe as a directory name: bytes of the
+// JobName names a compaction job after what it compacts: the XXH64 of the source
+// ids, in order, then tenant, shard and level. It is safe as a directory name: bytes of the
 // tenant outside of what tenant ids allow are escaped as %XX.
 func JobName(sources []string, tenant string, shard, level uint32) string {
-	return fmt.Sprintf("%x-T%s-S%d-L%d", hash(strings.Join(sources, "")), escape(tenant), shard, level)
+	return fmt.Sprintf("%x-T%s-S%d-L%d", xxhash.Sum64String(strings.Join(sources, "")), escape(tenant), shard, level)
 }
 
-// ParseName finds tenant, shard and level in a job's name, hence the point that
+// ParseJobName finds tenant, shard and level in a job's name, hence the point that
 // owns it.
-func ParseName(name string) (tenant string, shard, level uint32, err error) {
+func ParseJobName(name string) (tenant string, shard, level uint32, err error) {
 	bad := func(what string) error { return fmt.Errorf("job name %.128q: %s", name, what) }
 	atLevel := strings.LastIndex(name, "-L")
 	if atLevel < 0 {
