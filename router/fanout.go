@@ -59,10 +59,11 @@ type fanout struct {
 
 // run asks the owner of every point of the spans, each exactly once with
 // success, or returns a public error (see edge). The budget bounds all of it.
-func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spans []span, ask ask) error {
+// The tally counts the calls; it may be nil.
+func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spans []span, tally *tally, ask ask) error {
 	inner, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	j := &job{fanout: f, name: name, ask: ask, slots: make(chan struct{}, f.limit)}
+	j := &job{fanout: f, name: name, ask: ask, tally: tally, slots: make(chan struct{}, f.limit)}
 	if err := j.serve(inner, spans, backoff{}); err != nil {
 		return f.edge(ctx, inner, name, err)
 	}
@@ -74,6 +75,7 @@ type job struct {
 	*fanout
 	name  string
 	ask   ask
+	tally *tally
 	slots chan struct{} // held during a call
 }
 
@@ -95,6 +97,7 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 		turn, err := j.attempt(ctx, m, p)
 		v := judge(err)
 		j.metrics.attempts.WithLabelValues(j.name, v.outcome).Inc()
+		j.tally.judged(v.action)
 		switch v.action {
 		case accept:
 			return nil
@@ -209,6 +212,8 @@ func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part) (turn uint3
 	if err != nil {
 		return turn, status.Errorf(codes.Unavailable, "node %s: %v", nodeID, err)
 	}
+	start := time.Now()
+	defer func() { j.tally.called(p.group, nodeID, time.Since(start)) }()
 	return turn, j.ask(ctx, client, p)
 }
 

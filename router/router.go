@@ -107,7 +107,7 @@ func (r *Router) Close() {
 
 // run is fanout.run for the services.
 func (r *Router) run(ctx context.Context, name string, budget time.Duration, spans []span, ask ask) error {
-	return r.fanout.run(ctx, name, budget, spans, ask)
+	return r.fanout.run(ctx, name, budget, spans, nil, ask)
 }
 
 // sparse keeps repeated lines rare: an outage fails every request alike.
