@@ -21,8 +21,6 @@ import (
 const (
 	// An entry that is not applied after this time has an unknown outcome.
 	proposalTimeout = 5 * time.Second
-	// A read ends after this time, whatever its caller allows.
-	readTimeout = 20 * time.Second
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
@@ -40,8 +38,11 @@ type Group struct {
 	host      *dragonboat.NodeHost
 	session   *client.Session
 	batcher   *batcher
+	reads     *barrier
 	leader    *leadership
 	metrics   *groupMetrics
+	// Bounds a read index round.
+	roundTimeout time.Duration
 }
 
 // startGroup starts (or restarts) the node's replica.
@@ -57,8 +58,9 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 	g := &Group{
 		id: record.GetGroupId(), replicaID: replicaID, host: n.host,
 		session: n.host.GetNoOPSession(record.GetGroupId()),
-		metrics: n.metrics.group(record.GetGroupId()),
+		metrics: n.metrics.group(record.GetGroupId()), roundTimeout: readIndexTimeout(n.options.RTT),
 	}
+	g.reads = &barrier{ask: g.readIndex}
 	applied, err := n.admit(g, db)
 	if err != nil {
 		return nil, err
@@ -156,12 +158,29 @@ func (g *Group) sendEntry(entry *raftlogv1.Entry) (*raftlogv1.Results, error) {
 }
 
 // Read answers a query of package statemachine from a state that holds
-// everything that was acknowledged before the call. The context must have a
-// deadline.
+// everything that was acknowledged before the call, on whatever replica.
 func (g *Group) Read(ctx context.Context, query statemachine.Query) (any, error) {
+	ready, err := g.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return g.lookup(ctx, ready, query)
+}
+
+// await returns when the local replica holds everything that was acknowledged
+// before the call. Reads at the same time share the work.
+func (g *Group) await(ctx context.Context) (*dragonboat.RequestState, error) {
 	start := time.Now()
-	answer, err := g.host.SyncRead(ctx, g.id, query)
-	g.metrics.read(time.Since(start))
+	ready, err := g.reads.wait(ctx)
+	g.metrics.waited(time.Since(start))
+	return ready, err
+}
+
+// lookup reads the local replica in the caller's goroutine.
+func (g *Group) lookup(ctx context.Context, ready *dragonboat.RequestState, query statemachine.Query) (any, error) {
+	start := time.Now()
+	answer, err := g.host.ReadLocalNode(ready, query)
+	g.metrics.lookup(time.Since(start))
 	if err != nil && ctx.Err() != nil && !errors.Is(err, statemachine.ErrTooLarge) {
 		return nil, ctx.Err()
 	}
@@ -178,7 +197,9 @@ func (g *Group) ReadStale(query statemachine.Query) (any, error) {
 func (g *Group) stop(log *zap.Logger) {
 	g.leader.stop()
 	g.batcher.close()
+	g.reads.close()
 	if err := g.host.StopReplica(g.id, g.replicaID); err != nil && !errors.Is(err, dragonboat.ErrShardNotFound) {
 		log.Warn("stopping a replica failed", zap.Uint64("group", g.id), zap.Error(err))
 	}
+	g.reads.settle()
 }
