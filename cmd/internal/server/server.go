@@ -123,6 +123,8 @@ func (s *server) startNode(ctx context.Context) error {
 		DataDir: s.settings.DataDir, RaftAddress: s.settings.RaftAddress, APIAddress: s.grpcListener.Addr().String(),
 		Groups: s.settings.Groups, StreamGroups: s.settings.StreamGroupCount(),
 		RTT: s.settings.RaftRTT, CacheBytes: s.settings.CacheBytes, MemTableBytes: s.settings.MemtableBytes,
+		MaxReads: s.settings.ReadsMax, MaxQueuedReads: 16 * s.settings.ReadsMax,
+		MaxAnswersBytes: s.settings.AnswersBytesMax, QueryTimeout: s.settings.QueryTimeout,
 	}, s.log, s.metrics)
 	return err
 }
@@ -132,6 +134,10 @@ func (s *server) startRouter(ctx context.Context) error {
 	options := router.Options{
 		ID: s.node.ID(), AdvertiseAddress: s.grpcListener.Addr().String(), Version: info.Version, Revision: info.Revision,
 		MaxWrites: s.settings.InflightRequestsMax, MaxReads: s.settings.InflightRequestsMax,
+		SlowQuery: s.settings.SlowQuery,
+	}
+	if options.SlowQuery == 0 {
+		options.SlowQuery = -1 // never
 	}
 	serverOptions, err := router.ServerOptions(options, s.log.Named("grpc"), s.metrics)
 	if err != nil {
