@@ -112,18 +112,34 @@ func readIndexTimeout(rtt time.Duration) time.Duration { return max(time.Second,
 // readIndex runs a read index round for a number of reads.
 func (g *Group) readIndex(reads int) (*dragonboat.RequestState, error) {
 	g.metrics.round(reads)
-	request, err := g.host.ReadIndex(g.id, g.roundTimeout)
-	if err != nil {
-		return nil, fmt.Errorf("group %d: %w", g.id, fromRaft(err))
+	for deadline := time.Now().Add(g.roundTimeout); ; {
+		left := time.Until(deadline)
+		if left < g.roundTimeout/20 { // a tick at least
+			return nil, fmt.Errorf("group %d: leaders change too fast to confirm the read: %w", g.id, ErrNotReady)
+		}
+		another := g.leader.another()
+		request, err := g.host.ReadIndex(g.id, left)
+		if err != nil {
+			return nil, fmt.Errorf("group %d: %w", g.id, fromRaft(err))
+		}
+		select {
+		case outcome := <-request.ResultC():
+			return request, g.roundError(outcome)
+		case <-another:
+			// What the old leader was asked may be lost. Asking again is as good.
+		}
 	}
-	switch outcome := <-request.ResultC(); {
+}
+
+func (g *Group) roundError(outcome dragonboat.RequestResult) error {
+	switch {
 	case outcome.Completed():
-		return request, nil
+		return nil
 	case outcome.Dropped():
-		return nil, fmt.Errorf("group %d has no leader: %w", g.id, ErrNotReady)
+		return fmt.Errorf("group %d has no leader: %w", g.id, ErrNotReady)
 	case outcome.Timeout():
-		return nil, fmt.Errorf("group %d: no leader confirmed the read within %s: %w", g.id, g.roundTimeout, ErrNotReady)
+		return fmt.Errorf("group %d: no leader confirmed the read within %s: %w", g.id, g.roundTimeout, ErrNotReady)
 	default:
-		return nil, fmt.Errorf("group %d is stopping: %w", g.id, ErrNotReady)
+		return fmt.Errorf("group %d is stopping: %w", g.id, ErrNotReady)
 	}
 }

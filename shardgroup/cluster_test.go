@@ -3,7 +3,6 @@ package shardgroup_test
 import (
 	"context"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -102,22 +101,24 @@ func (c *cluster) node(i int) *shardgroup.Node {
 // leader returns the node that leads a group, and one that follows.
 func (c *cluster) leader(t testing.TB, group uint64) (leader, follower int) {
 	t.Helper()
-	for t.Context().Err() == nil {
+	await(t, "a leader", func() bool {
 		for i := range c.nodes {
 			if node := c.node(i); node != nil && node.LeaderEpoch(group) > 0 {
-				return i, (i + 1) % len(c.nodes)
+				leader, follower = i, (i+1)%len(c.nodes)
+				return true
 			}
 		}
-		runtime.Gosched()
-	}
-	t.Fatal("no leader")
-	return 0, 0
+		return false
+	})
+	return leader, follower
 }
 
-// await yields until a condition holds that other goroutines bring about.
+// await waits until a condition holds that others bring about.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !condition(); runtime.Gosched() {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !condition(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long: %s", what)
 		}
@@ -127,15 +128,15 @@ func await(t testing.TB, what string, condition func() bool) {
 // retried repeats a call while the node says that this may help.
 func retried[A any](t testing.TB, call func() (A, error)) A {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
-		answer, err := call()
-		if err == nil {
-			return answer
-		}
-		if status.Code(err) != codes.Unavailable || time.Now().After(deadline) {
+	var answer A
+	await(t, "an answer", func() bool {
+		var err error
+		if answer, err = call(); err != nil && status.Code(err) != codes.Unavailable {
 			t.Fatal(err)
 		}
-	}
+		return err == nil
+	})
+	return answer
 }
 
 func TestThreeNodes(t *testing.T) {

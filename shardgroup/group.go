@@ -21,6 +21,8 @@ import (
 const (
 	// An entry that is not applied after this time has an unknown outcome.
 	proposalTimeout = 5 * time.Second
+	// Elections start after that many times Options.RTT without a leader.
+	electionRTT = 10
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
@@ -43,6 +45,8 @@ type Group struct {
 	metrics   *groupMetrics
 	// Bounds a read index round.
 	roundTimeout time.Duration
+	// What an entry may take once there is another leader than it was sent to.
+	lostAfter time.Duration
 }
 
 // startGroup starts (or restarts) the node's replica.
@@ -59,6 +63,7 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 		id: record.GetGroupId(), replicaID: replicaID, host: n.host,
 		session: n.host.GetNoOPSession(record.GetGroupId()),
 		metrics: n.metrics.group(record.GetGroupId()), roundTimeout: readIndexTimeout(n.options.RTT),
+		lostAfter: max(100*time.Millisecond, electionRTT*n.options.RTT),
 	}
 	g.reads = &barrier{ask: g.readIndex}
 	applied, err := n.admit(g, db)
@@ -113,7 +118,7 @@ func (n *Node) raftConfig(g *Group) config.Config {
 		// A leader that cannot reach a majority steps down; a candidate asks
 		// before it disturbs a working group.
 		CheckQuorum: true, PreVote: true,
-		ElectionRTT: 10, HeartbeatRTT: 1,
+		ElectionRTT: electionRTT, HeartbeatRTT: 1,
 		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     maxInMemoryLog,
@@ -135,12 +140,24 @@ func (g *Group) sendEntry(entry *raftlogv1.Entry) (*raftlogv1.Results, error) {
 		return nil, err
 	}
 	start := time.Now()
+	another := g.leader.another()
 	request, err := g.host.Propose(g.session, encoded, proposalTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("group %d: %w", g.id, fromRaft(err))
 	}
 	defer request.Release()
-	outcome := <-request.ResultC()
+	var outcome dragonboat.RequestResult
+	select {
+	case outcome = <-request.ResultC():
+	case <-another:
+		// The entry was lost on its way to the old leader, or the new one has it
+		// and applies it soon. Nothing tells; the queue must not wait for ever.
+		select {
+		case outcome = <-request.ResultC():
+		case <-time.After(g.lostAfter):
+			return nil, fmt.Errorf("group %d has a new leader: %w", g.id, ErrAmbiguous)
+		}
+	}
 	switch {
 	case outcome.Completed():
 		g.metrics.applied(time.Since(start))
