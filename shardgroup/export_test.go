@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/lni/dragonboat/v4"
 
@@ -36,7 +37,7 @@ func (n *Node) HoldRounds(groupID uint64) (release func(), stop func()) {
 		<-gate
 		return ask(reads)
 	}
-	return func() { gate <- struct{}{} }, func() { close(gate) }
+	return func() { gate <- struct{}{} }, sync.OnceFunc(func() { close(gate) })
 }
 
 // WaitingReads returns how many reads have joined a round that has not begun.
@@ -72,3 +73,9 @@ func (n *Node) ReadDirectly(ctx context.Context, groupID uint64, query statemach
 func (n *Node) Read(ctx context.Context, groupID uint64, query statemachine.Query) (any, error) {
 	return n.group(groupID).Read(ctx, query)
 }
+
+// ReadsInProgress returns how many reads of data have been let in.
+func (n *Node) ReadsInProgress() int { return len(n.limits.entered) }
+
+// ReadsWorking returns how many of them read the store.
+func (n *Node) ReadsWorking() int { return len(n.limits.reading) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -173,6 +174,9 @@ func (s service) TenantStats(ctx context.Context, request *nodev1.TenantStatsReq
 	return &nodev1.TenantStatsResponse{Stats: stats}, err
 }
 
+// mapTimeout bounds a read of the map: it is short.
+const mapTimeout = 5 * time.Second
+
 // RangeMap reads the directory. The map of now is never older than one that
 // the caller has seen; min_version only guards against a directory that was
 // rewound. The limits of reads do not count: a busy node still shows the way.
@@ -181,7 +185,7 @@ func (s service) RangeMap(ctx context.Context, request *nodev1.RangeMapRequest) 
 	if err != nil {
 		return nil, toStatus(err, clusterv1.DirectoryGroup)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.node.options.QueryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, mapTimeout)
 	defer cancel()
 	answer, err := g.Read(ctx, statemachine.ReadMap{})
 	if err != nil {
