@@ -33,6 +33,7 @@ type fakeCluster struct {
 	stats     map[uint64]*metastorev1.TenantStats
 	labels    map[uint64][]*typesv1.Labels
 	costs     map[uint64]*nodev1.QueryCost
+	status    []*nodev1.GroupReplica // what GroupStatus answers, if set
 	noHints   bool
 	log       []entry
 	// Called before every call, without the lock; an error is the answer.
@@ -309,6 +310,11 @@ func (n *fakeNode) RangeMap(_ context.Context, in *nodev1.RangeMapRequest) (*nod
 func (n *fakeNode) GroupStatus(_ context.Context, in *nodev1.GroupStatusRequest) (*nodev1.GroupStatusResponse, error) {
 	if err := n.check("GroupStatus", 0, in); err != nil {
 		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	if n.cluster.status != nil {
+		return &nodev1.GroupStatusResponse{NodeId: n.id, Replicas: n.cluster.status}, nil
 	}
 	return &nodev1.GroupStatusResponse{NodeId: n.id, Replicas: []*nodev1.GroupReplica{{GroupId: 2, Blocks: 7}}}, nil
 }

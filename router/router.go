@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -50,7 +49,7 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	r := &Router{
 		options: options, source: source, health: newHealthService(),
 		fanout: &fanout{
-			source: source, nodes: nodes, replicas: replicas{offset: rand.Uint32()},
+			source: source, nodes: nodes, leaders: newLeaders(source, nodes),
 			limit: options.FanOut, log: log, metrics: metrics,
 		},
 	}
