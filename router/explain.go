@@ -35,6 +35,7 @@ func (r *Router) query(ctx context.Context, name string, s *selection, ask askQu
 			cost, err := ask(ctx, node, p)
 			if err == nil {
 				t.answered(p.group, cost)
+				r.fanout.tracing.cost(ctx, cost)
 			}
 			return err
 		})
@@ -45,6 +46,7 @@ func (r *Router) query(ctx context.Context, name string, s *selection, ask askQu
 // report publishes the cost of a query that ended, with whatever outcome.
 func (r *Router) report(ctx context.Context, name string, s *selection, e *adminv1.QueryExplanation, err error) {
 	r.fanout.metrics.queried(name, e)
+	r.fanout.tracing.explained(ctx, e)
 	if values := metadata.ValueFromIncomingContext(ctx, ExplainHeader); len(values) == 1 && values[0] == "1" {
 		if encoded, fault := e.MarshalVT(); fault == nil {
 			// Fails only outside of gRPC, where nobody reads trailers.

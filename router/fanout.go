@@ -56,6 +56,7 @@ type fanout struct {
 	nodes    Nodes
 	replicas replicas
 	leaders  *leaders
+	tracing  tracing
 	limit    int
 	log      *zap.Logger
 	metrics  *metrics
@@ -235,7 +236,11 @@ func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part, again strin
 	calls.Add(1)
 	defer calls.Add(-1)
 	start := time.Now()
-	defer func() { j.tally.called(p.group, node, time.Since(start)) }()
+	ctx, span := j.tracing.call(ctx, j.name, p.group, node)
+	defer func() {
+		j.tally.called(p.group, node, time.Since(start))
+		j.tracing.endCall(span, err)
+	}()
 	return node, j.ask(ctx, client, p)
 }
 

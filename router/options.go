@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // MaxMessageBytes bounds a message in either direction, as Pyroscope's clients
@@ -33,6 +35,10 @@ type Options struct {
 	// SlowQuery is the time from which on a query is logged with its cost; lines
 	// are few, however many queries are slow. Default 2 s; negative for never.
 	SlowQuery time.Duration
+
+	// Tracing gets a span of each request and of each call to a node. Default
+	// none.
+	Tracing trace.TracerProvider
 
 	// FanOut is the number of node calls one request runs at a time.
 	// Default 32.

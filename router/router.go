@@ -49,7 +49,7 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	r := &Router{
 		options: options, source: source, health: newHealthService(),
 		fanout: &fanout{
-			source: source, nodes: nodes, leaders: newLeaders(source, nodes),
+			source: source, nodes: nodes, leaders: newLeaders(source, nodes), tracing: newTracing(options.Tracing),
 			limit: options.FanOut, log: log, metrics: metrics,
 		},
 	}
