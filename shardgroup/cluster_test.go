@@ -139,9 +139,22 @@ func retried[A any](t testing.TB, call func() (A, error)) A {
 	return answer
 }
 
+// rangeMapSoon is rangeMap of a node that may be electing a leader.
+func rangeMapSoon(t testing.TB, node *shardgroup.Node) *clusterv1.Map {
+	t.Helper()
+	response := retried(t, func() (*nodev1.RangeMapResponse, error) {
+		return node.Service().RangeMap(t.Context(), &nodev1.RangeMapRequest{})
+	})
+	m, err := clusterv1.NewMap(response.GetMap())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func TestThreeNodes(t *testing.T) {
 	c := found(t, 3, 2, 10*time.Millisecond)
-	m := rangeMap(t, c.node(0))
+	m := rangeMapSoon(t, c.node(0))
 	if len(m.Proto().GetNodes()) != 3 || len(m.Group(2).GetReplicas()) != 3 {
 		t.Fatalf("the map is %v", m.Proto())
 	}
@@ -172,7 +185,7 @@ func TestThreeNodes(t *testing.T) {
 // Reads on a follower share read index rounds, and see what was acknowledged
 // while an earlier round was under way.
 func TestReadsShareRounds(t *testing.T) {
-	c := found(t, 3, 1, 10*time.Millisecond)
+	c := found(t, 3, 1, 50*time.Millisecond)
 	m := rangeMap(t, c.node(0))
 	const group = clusterv1.DirectoryGroup + 1
 	leader, follower := c.leader(t, group)
@@ -212,7 +225,7 @@ func getBlock(t testing.TB, node *shardgroup.Node, add *nodev1.AddBlockRequest) 
 		GroupId: add.GetGroupId(), Range: add.GetRange(), Tenant: block.TenantName(), Shard: block.GetShard(), Ids: []string{block.GetId()},
 	})
 	if err != nil {
-		t.Error(err)
+		t.Errorf("an election during the test? %v", err)
 	}
 	return len(answer.GetBlocks())
 }

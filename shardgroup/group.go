@@ -43,6 +43,7 @@ type Group struct {
 	reads     *barrier
 	leader    *leadership
 	metrics   *groupMetrics
+	tracing   tracing
 	// Bounds a read index round.
 	roundTimeout time.Duration
 	// What an entry may take once there is another leader than it was sent to.
@@ -63,6 +64,7 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 		id: record.GetGroupId(), replicaID: replicaID, host: n.host,
 		session: n.host.GetNoOPSession(record.GetGroupId()),
 		metrics: n.metrics.group(record.GetGroupId()), roundTimeout: readIndexTimeout(n.options.RTT),
+		tracing:   newTracing(n.options.Tracing, record.GetGroupId()),
 		lostAfter: max(100*time.Millisecond, electionRTT*n.options.RTT),
 	}
 	g.reads = &barrier{ask: g.readIndex}
@@ -70,7 +72,7 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics)
+	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics, g.tracing)
 	g.leader = &leadership{
 		replicaID: replicaID, claimTerm: g.claim(n.identity.NodeID), metrics: g.metrics,
 		log: n.log.With(zap.Uint64("group", g.id)),
@@ -130,7 +132,10 @@ func (n *Node) raftConfig(g *Group) config.Config {
 // Errors: ErrOverloaded, ErrNotReady and ErrBadRequest (no effect), ErrAmbiguous
 // (unknown), the context's error (unknown).
 func (g *Group) Propose(ctx context.Context, command *raftlogv1.Command) (*raftlogv1.Result, error) {
-	return g.batcher.propose(ctx, command)
+	ctx, span := g.tracing.start(ctx, "raft propose")
+	result, err := g.batcher.propose(ctx, command)
+	g.tracing.end(span, err)
+	return result, err
 }
 
 // sendEntry proposes one entry and waits for its results.
@@ -188,7 +193,9 @@ func (g *Group) Read(ctx context.Context, query statemachine.Query) (any, error)
 // before the call. Reads at the same time share the work.
 func (g *Group) await(ctx context.Context) (*dragonboat.RequestState, error) {
 	start := time.Now()
+	ctx, span := g.tracing.start(ctx, "raft read index")
 	ready, err := g.reads.wait(ctx)
+	g.tracing.end(span, err)
 	g.metrics.waited(time.Since(start))
 	return ready, err
 }
@@ -196,7 +203,9 @@ func (g *Group) await(ctx context.Context) (*dragonboat.RequestState, error) {
 // lookup reads the local replica in the caller's goroutine.
 func (g *Group) lookup(ctx context.Context, ready *dragonboat.RequestState, query statemachine.Query) (any, error) {
 	start := time.Now()
+	_, span := g.tracing.start(ctx, "state machine read")
 	answer, err := g.host.ReadLocalNode(ready, query)
+	g.tracing.end(span, err)
 	g.metrics.lookup(time.Since(start))
 	if err != nil && ctx.Err() != nil && !errors.Is(err, statemachine.ErrTooLarge) {
 		return nil, ctx.Err()

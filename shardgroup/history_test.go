@@ -105,7 +105,7 @@ const unknown = -1
 // while leadership moves and nodes stop and come back.
 func TestReadsAreLinearizable(t *testing.T) {
 	c := found(t, 3, 1, 10*time.Millisecond)
-	m := rangeMap(t, c.node(0))
+	m := rangeMapSoon(t, c.node(0))
 	h := &history{start: time.Now()}
 	ctx, cancel := context.WithTimeout(t.Context(), *historyTime)
 	defer cancel()

@@ -92,12 +92,12 @@ func wantBlocks(t testing.TB, node *shardgroup.Node, m *clusterv1.Map, blocks []
 	for _, block := range blocks {
 		keyspace, point := clusterv1.BlockPoint(block.TenantName(), block.GetShard())
 		piece := m.Cover(keyspace, point, point+1)[0]
-		response, err := node.Service().GetBlocks(t.Context(), &nodev1.GetBlocksRequest{
-			GroupId: piece.GroupID, Range: piece.Ref, Tenant: block.TenantName(), Shard: block.GetShard(), Ids: []string{block.GetId()},
+		// An election may be under way, where there are several nodes.
+		response := retried(t, func() (*nodev1.GetBlocksResponse, error) {
+			return node.Service().GetBlocks(t.Context(), &nodev1.GetBlocksRequest{
+				GroupId: piece.GroupID, Range: piece.Ref, Tenant: block.TenantName(), Shard: block.GetShard(), Ids: []string{block.GetId()},
+			})
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		got := &metastorev1.BlockMeta{}
 		if len(response.GetBlocks()) != 1 {
 			t.Fatalf("block %s is lost", block.GetId())

@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 )
 
@@ -43,6 +45,8 @@ type Options struct {
 	MaxAnswersBytes int64
 	// Time that one read of data may work in the store. Default 15 s.
 	QueryTimeout time.Duration
+	// Gets spans of reads and proposals. Default none.
+	Tracing trace.TracerProvider
 }
 
 const (

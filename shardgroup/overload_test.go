@@ -196,7 +196,7 @@ func TestCancellationEndsTheWork(t *testing.T) {
 		await(t, "the end of the work", func() bool { return node.ReadsInProgress() == 0 })
 	}
 	// Replicas that wait for their leader.
-	c := found(t, 3, 1, 10*time.Millisecond)
+	c := found(t, 3, 1, 50*time.Millisecond)
 	nodes := map[string]*shardgroup.Node{}
 	for _, node := range c.nodes {
 		nodes[node.ID()] = node
