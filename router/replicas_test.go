@@ -142,3 +142,24 @@ func TestWritesGoToTheLeader(t *testing.T) {
 		}
 	})
 }
+
+// An overload is not reflected as more load: the router asks a few times, ever
+// slower, and the one error that clients repeat comes only when most of their
+// own time is over.
+func TestOverloadIsAbsorbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeCluster(t, 1, 1, 3)
+		r := c.start(t, Options{})
+		c.setBefore(failing("QueryBlocks", 1<<30, status.Error(codes.ResourceExhausted, "too many reads")))
+		start := time.Now()
+		// As Pyroscope's client: 20 s in all, up to 50 attempts.
+		for attempt := 0; attempt < 50 && time.Since(start) < 20*time.Second; attempt++ {
+			_, err := (&queryService{router: r}).QueryMetadata(t.Context(), &metastorev1.QueryMetadataRequest{TenantId: []string{"a"}, Query: "{}"})
+			wantCode(t, err, codes.Unavailable)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if calls := len(c.calls("QueryBlocks")); calls > 45 {
+			t.Errorf("one query became %d calls to an overloaded group", calls)
+		}
+	})
+}
