@@ -49,6 +49,26 @@ func (d direct) GroupStatus(ctx context.Context, in *nodev1.GroupStatusRequest, 
 	return call(ctx, in, d.server.GroupStatus)
 }
 
+func (d direct) PollCompaction(ctx context.Context, in *nodev1.PollCompactionRequest, _ ...grpc.CallOption) (*nodev1.PollCompactionResponse, error) {
+	return call(ctx, in, d.server.PollCompaction)
+}
+
+func (d direct) CompactionStatus(ctx context.Context, in *nodev1.CompactionStatusRequest, _ ...grpc.CallOption) (*nodev1.CompactionStatusResponse, error) {
+	return call(ctx, in, d.server.CompactionStatus)
+}
+
+func (d direct) ListTombstones(ctx context.Context, in *nodev1.ListTombstonesRequest, _ ...grpc.CallOption) (*nodev1.ListTombstonesResponse, error) {
+	return call(ctx, in, d.server.ListTombstones)
+}
+
+func (d direct) PlanRetention(ctx context.Context, in *nodev1.PlanRetentionRequest, _ ...grpc.CallOption) (*nodev1.PlanRetentionResponse, error) {
+	return call(ctx, in, d.server.PlanRetention)
+}
+
+func (d direct) ControlCompaction(ctx context.Context, in *nodev1.ControlCompactionRequest, _ ...grpc.CallOption) (*nodev1.ControlCompactionResponse, error) {
+	return call(ctx, in, d.server.ControlCompaction)
+}
+
 func call[Q, A any](ctx context.Context, in Q, method func(context.Context, Q) (A, error)) (A, error) {
 	out, err := method(ctx, in)
 	if err == nil {

@@ -32,6 +32,8 @@ type fakeCluster struct {
 	tenants   map[uint64][]string
 	stats     map[uint64]*metastorev1.TenantStats
 	labels    map[uint64][]*typesv1.Labels
+	costs     map[uint64]*nodev1.QueryCost
+	status    []*nodev1.GroupReplica // what GroupStatus answers, if set
 	noHints   bool
 	log       []entry
 	// Called before every call, without the lock; an error is the answer.
@@ -51,6 +53,7 @@ func newFakeCluster(t testing.TB, groups, streams, nodes int) *fakeCluster {
 	return &fakeCluster{
 		truth: mapOf(t, groups, streams, nodes), blocks: map[string]*metastorev1.BlockMeta{},
 		tenants: map[uint64][]string{}, stats: map[uint64]*metastorev1.TenantStats{}, labels: map[uint64][]*typesv1.Labels{},
+		costs: map[uint64]*nodev1.QueryCost{},
 	}
 }
 
@@ -252,7 +255,7 @@ func (n *fakeNode) QueryBlocks(_ context.Context, in *nodev1.QueryRequest) (*nod
 	}
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
-	out := &nodev1.QueryBlocksResponse{}
+	out := &nodev1.QueryBlocksResponse{Cost: n.cluster.costs[in.GetGroupId()]}
 	for _, key := range n.cluster.order {
 		block := n.cluster.blocks[key]
 		keyspace, point := clusterv1.BlockPoint(block.TenantName(), block.GetShard())
@@ -274,7 +277,7 @@ func (n *fakeNode) QueryLabels(_ context.Context, in *nodev1.QueryRequest) (*nod
 	if err := n.check("QueryLabels", in.GetGroupId(), in, in.GetRanges()...); err != nil {
 		return nil, err
 	}
-	return &nodev1.QueryLabelsResponse{Labels: n.cluster.labels[in.GetGroupId()]}, nil
+	return &nodev1.QueryLabelsResponse{Labels: n.cluster.labels[in.GetGroupId()], Cost: n.cluster.costs[in.GetGroupId()]}, nil
 }
 
 func (n *fakeNode) ListTenants(_ context.Context, in *nodev1.ListTenantsRequest) (*nodev1.ListTenantsResponse, error) {
@@ -307,6 +310,11 @@ func (n *fakeNode) RangeMap(_ context.Context, in *nodev1.RangeMapRequest) (*nod
 func (n *fakeNode) GroupStatus(_ context.Context, in *nodev1.GroupStatusRequest) (*nodev1.GroupStatusResponse, error) {
 	if err := n.check("GroupStatus", 0, in); err != nil {
 		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	if n.cluster.status != nil {
+		return &nodev1.GroupStatusResponse{NodeId: n.id, Replicas: n.cluster.status}, nil
 	}
 	return &nodev1.GroupStatusResponse{NodeId: n.id, Replicas: []*nodev1.GroupReplica{{GroupId: 2, Blocks: 7}}}, nil
 }

@@ -20,6 +20,9 @@ import (
 // groups that contradict each other must not keep a router spinning.
 const immediateReroutes = 3
 
+// addBlockCall names the one call that writes: leaders take it best.
+const addBlockCall = "AddBlock"
+
 // span is a part of the hash space that a request touches.
 type span struct {
 	keyspace clusterv1.Keyspace
@@ -52,6 +55,8 @@ type fanout struct {
 	source   *MapSource
 	nodes    Nodes
 	replicas replicas
+	leaders  *leaders
+	tracing  tracing
 	limit    int
 	log      *zap.Logger
 	metrics  *metrics
@@ -59,10 +64,11 @@ type fanout struct {
 
 // run asks the owner of every point of the spans, each exactly once with
 // success, or returns a public error (see edge). The budget bounds all of it.
-func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spans []span, ask ask) error {
+// The tally counts the calls; it may be nil.
+func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spans []span, tally *tally, ask ask) error {
 	inner, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	j := &job{fanout: f, name: name, ask: ask, slots: make(chan struct{}, f.limit)}
+	j := &job{fanout: f, name: name, ask: ask, tally: tally, slots: make(chan struct{}, f.limit)}
 	if err := j.serve(inner, spans, backoff{}); err != nil {
 		return f.edge(ctx, inner, name, err)
 	}
@@ -74,6 +80,7 @@ type job struct {
 	*fanout
 	name  string
 	ask   ask
+	tally *tally
 	slots chan struct{} // held during a call
 }
 
@@ -82,6 +89,8 @@ type job struct {
 // correction by one group never asks another one again.
 func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 	failures, reroutes := 0, 0
+	var tried []string // replicas of the part's group that failed, this turn
+	var again string   // the replica to ask once more
 	for {
 		m, err := j.source.Await(ctx)
 		if err != nil {
@@ -92,25 +101,31 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 			return j.divide(ctx, parts, pauses)
 		}
 		p := parts[0]
-		turn, err := j.attempt(ctx, m, p)
+		node, err := j.attempt(ctx, m, p, again, tried)
+		again = ""
 		v := judge(err)
 		j.metrics.attempts.WithLabelValues(j.name, v.outcome).Inc()
+		j.tally.judged(v.action)
 		switch v.action {
 		case accept:
 			return nil
 		case surface:
 			if asStatus(err).Code() == codes.DeadlineExceeded {
 				// The replica may hang: let the next request try another.
-				j.replicas.next(p.group, turn)
+				j.replicas.rest(p.group, node)
 			}
 			return err
 		case repeat:
+			again = node
 			err = j.pause(ctx, p, err, pauses.retry)
 		case relieve:
 			err = j.pause(ctx, p, err, pauses.overload)
 		case elsewhere:
-			j.replicas.next(p.group, turn)
+			j.replicas.rest(p.group, node)
+			j.leaders.forget(p.group, node)
+			tried = append(tried, node)
 			if failures++; failures%max(1, len(m.Group(p.group).GetReplicas())) == 0 {
+				tried = nil
 				// No replica answers: they may have moved. Do not wait for
 				// the map: more likely the group elects a leader.
 				j.source.join()
@@ -118,6 +133,7 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 			err = j.pause(ctx, p, err, pauses.retry)
 		case reroute:
 			reroutes++
+			tried = nil
 			j.source.Learn(v.hints)
 			if j.moved(spans, p) {
 				if reroutes <= immediateReroutes {
@@ -194,22 +210,38 @@ func (f *fanout) recover(name string, err *error) {
 	}
 }
 
-func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part) (turn uint32, err error) {
+// attempt sends the part's call to one replica and returns which it was.
+func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part, again string, tried []string) (node string, err error) {
 	select {
 	case j.slots <- struct{}{}:
 		defer func() { <-j.slots }()
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return "", ctx.Err()
 	}
-	nodeID, turn, ok := j.replicas.pick(m.Group(p.group))
+	group := m.Group(p.group)
+	node, ok := j.replicas.pick(group, again, tried)
 	if !ok {
-		return turn, status.Error(codes.Unavailable, "no replica is known")
+		return "", status.Error(codes.Unavailable, "no replica is known")
 	}
-	client, err := j.nodes.NodeClient(nodeID)
+	if j.name == addBlockCall && again == "" {
+		if leading := j.leaders.of(m, group, node); leading != "" && !slices.Contains(tried, leading) {
+			node = leading
+		}
+	}
+	client, err := j.nodes.NodeClient(node)
 	if err != nil {
-		return turn, status.Errorf(codes.Unavailable, "node %s: %v", nodeID, err)
+		return node, status.Errorf(codes.Unavailable, "node %s: %v", node, err)
 	}
-	return turn, j.ask(ctx, client, p)
+	calls := j.replicas.underWay(node)
+	calls.Add(1)
+	defer calls.Add(-1)
+	start := time.Now()
+	ctx, span := j.tracing.call(ctx, j.name, p.group, node)
+	defer func() {
+		j.tally.called(p.group, node, time.Since(start))
+		j.tracing.endCall(span, err)
+	}()
+	return node, j.ask(ctx, client, p)
 }
 
 // cover divides spans by owner, in order of the group ids.

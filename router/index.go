@@ -41,7 +41,7 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 		return nil, status.Errorf(codes.Internal, "make a request id: %v", err)
 	}
 	spans := []span{pointSpan(block.TenantName(), block.GetShard())}
-	err = s.router.run(ctx, "AddBlock", s.router.options.AddBlockBudget, spans,
+	err = s.router.run(ctx, addBlockCall, s.router.options.AddBlockBudget, spans,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
 			_, err := node.AddBlock(ctx, &nodev1.AddBlockRequest{
 				GroupId: p.group, Range: p.refs[0], RequestId: requestID, Block: encoded,

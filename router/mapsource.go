@@ -240,6 +240,17 @@ func (s *MapSource) begin(interval time.Duration) {
 	go s.poll(interval)
 }
 
+// background runs work that ends with the router; false if that has closed.
+func (s *MapSource) background(work func(context.Context)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.work.Go(func() { work(s.life) })
+	return true
+}
+
 // close ends reads under way and waits for them.
 func (s *MapSource) close() {
 	s.mu.Lock()

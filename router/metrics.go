@@ -4,6 +4,9 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
 // metrics are one router's.
@@ -16,6 +19,12 @@ type metrics struct {
 	mapVersion prometheus.Gauge
 	// Public requests, by route, that no interceptor sees.
 	undecodable *prometheus.CounterVec
+
+	// What queries cost, by call; cost in the order of nodev1.CostItems.
+	cost     []*prometheus.CounterVec
+	reroutes *prometheus.CounterVec
+	groups   *prometheus.HistogramVec
+	tested   *prometheus.HistogramVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -48,8 +57,37 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "skerry_router_undecodable_requests_total",
 			Help: "Requests refused because they could not be decoded, or only into too much memory.",
 		}, []string{"route"}),
+		reroutes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_query_reroutes_total",
+			Help: "Parts of queries that a group sent elsewhere.",
+		}, []string{"call"}),
+		groups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "skerry_router_query_groups", Help: "Groups that one query asked.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}, []string{"call"}),
+		tested: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "skerry_router_query_tested_blocks", Help: "Blocks that one query tested.",
+			Buckets: prometheus.ExponentialBuckets(1, 8, 9),
+		}, []string{"call"}),
 	}
-	return m, register(registerer, m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.undecodable)
+	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.undecodable, m.reroutes, m.groups, m.tested}
+	for _, item := range nodev1.CostItems() {
+		counter := prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_query_" + item.Name + "_total", Help: "Cost of queries. " + item.Help,
+		}, []string{"call"})
+		m.cost, all = append(m.cost, counter), append(all, counter)
+	}
+	return m, register(registerer, all...)
+}
+
+// queried counts what a query cost.
+func (m *metrics) queried(call string, e *adminv1.QueryExplanation) {
+	for i, item := range nodev1.CostItems() {
+		m.cost[i].WithLabelValues(call).Add(float64(*item.Of(e.GetCost())))
+	}
+	m.reroutes.WithLabelValues(call).Add(float64(e.GetReroutes()))
+	m.groups.WithLabelValues(call).Observe(float64(e.GetGroupsAsked()))
+	m.tested.WithLabelValues(call).Observe(float64(e.GetCost().GetBlocksTested()))
 }
 
 // register does nothing without a registerer.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // MaxMessageBytes bounds a message in either direction, as Pyroscope's clients
@@ -29,6 +31,14 @@ type Options struct {
 	// QueryBudget bounds queries and tenant calls; query-frontends give up
 	// after 20 s. Default 18 s.
 	QueryBudget time.Duration
+
+	// SlowQuery is the time from which on a query is logged with its cost; lines
+	// are few, however many queries are slow. Default 2 s; negative for never.
+	SlowQuery time.Duration
+
+	// Tracing gets a span of each request and of each call to a node. Default
+	// none.
+	Tracing trace.TracerProvider
 
 	// FanOut is the number of node calls one request runs at a time.
 	// Default 32.
@@ -118,6 +128,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.AddBlockBudget, 1800*time.Millisecond)
 	orDefault(&o.GetBlocksBudget, 4500*time.Millisecond)
 	orDefault(&o.QueryBudget, 18*time.Second)
+	orDefault(&o.SlowQuery, 2*time.Second)
 	orDefault(&o.FanOut, 32)
 	orDefault(&o.RefreshInterval, 30*time.Second)
 	orDefault(&o.RefreshTimeout, time.Second)

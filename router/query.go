@@ -29,20 +29,20 @@ func (s *queryService) QueryMetadata(ctx context.Context, request *metastorev1.Q
 		lists [][]*nodev1.EncodedBlock
 		size  = newAnswerSize(s.router.options.MaxAnswerBytes)
 	)
-	err = s.router.run(ctx, "QueryMetadata", s.router.options.QueryBudget, selection.spans,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+	err = s.router.query(ctx, "QueryMetadata", selection,
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, error) {
 			answer, err := node.QueryBlocks(ctx, selection.ask(p, size.left()))
 			if err != nil {
-				return err
+				return nil, err
 			}
 			list := answer.GetBlocks()
 			if !slices.IsSortedFunc(list, compareBlocks) {
-				return status.Errorf(codes.Internal, "group %d answered out of order", p.group)
+				return nil, status.Errorf(codes.Internal, "group %d answered out of order", p.group)
 			}
 			mu.Lock()
 			lists = append(lists, list)
 			mu.Unlock()
-			return size.add(encodedSizes(list))
+			return answer.GetCost(), size.add(encodedSizes(list))
 		})
 	if err != nil {
 		return nil, err
@@ -72,16 +72,16 @@ func (s *queryService) QueryMetadataLabels(ctx context.Context, request *metasto
 		labels []*typesv1.Labels
 		size   = newAnswerSize(s.router.options.MaxAnswerBytes)
 	)
-	err = s.router.run(ctx, "QueryMetadataLabels", s.router.options.QueryBudget, selection.spans,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+	err = s.router.query(ctx, "QueryMetadataLabels", selection,
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, error) {
 			answer, err := node.QueryLabels(ctx, selection.ask(p, size.left()))
 			if err != nil {
-				return err
+				return nil, err
 			}
 			mu.Lock()
 			labels = append(labels, answer.GetLabels()...)
 			mu.Unlock()
-			return size.add(answer.SizeVT())
+			return answer.GetCost(), size.add(answer.SizeVT())
 		})
 	if err != nil {
 		return nil, err

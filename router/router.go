@@ -3,7 +3,6 @@ package router
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -50,7 +49,7 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	r := &Router{
 		options: options, source: source, health: newHealthService(),
 		fanout: &fanout{
-			source: source, nodes: nodes, replicas: replicas{offset: rand.Uint32()},
+			source: source, nodes: nodes, leaders: newLeaders(source, nodes), tracing: newTracing(options.Tracing),
 			limit: options.FanOut, log: log, metrics: metrics,
 		},
 	}
@@ -107,7 +106,7 @@ func (r *Router) Close() {
 
 // run is fanout.run for the services.
 func (r *Router) run(ctx context.Context, name string, budget time.Duration, spans []span, ask ask) error {
-	return r.fanout.run(ctx, name, budget, spans, ask)
+	return r.fanout.run(ctx, name, budget, spans, nil, ask)
 }
 
 // sparse keeps repeated lines rare: an outage fails every request alike.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	_ "google.golang.org/grpc/encoding/gzip" // clients may compress
@@ -27,7 +29,7 @@ func ServerOptions(options Options, log *zap.Logger, registerer prometheus.Regis
 	if err != nil {
 		return nil, err
 	}
-	return []grpc.ServerOption{
+	serverOptions := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(requestCodec{}),
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxSendMsgSize(MaxMessageBytes),
@@ -44,14 +46,19 @@ func ServerOptions(options Options, log *zap.Logger, registerer prometheus.Regis
 		}),
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
-	}, nil
+	}
+	if options.Tracing != nil {
+		serverOptions = append(serverOptions, grpc.StatsHandler(otelgrpc.NewServerHandler(handlerOptions(options.Tracing)...)))
+	}
+	return serverOptions, nil
 }
 
 // DialOptions returns what a connection to a node needs, except credentials.
 // Answers of nodes may be a little larger than public ones: each block comes
-// with its sort key.
-func DialOptions() []grpc.DialOption {
-	return []grpc.DialOption{
+// with its sort key. With tracing, which may be nil, nodes hear of the traces
+// that their calls belong to.
+func DialOptions(tracing trace.TracerProvider) []grpc.DialOption {
+	options := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wirecodec.Codec{}),
 			grpc.MaxCallRecvMsgSize(2*MaxMessageBytes),
@@ -59,4 +66,8 @@ func DialOptions() []grpc.DialOption {
 		),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 	}
+	if tracing != nil {
+		options = append(options, grpc.WithStatsHandler(otelgrpc.NewClientHandler(handlerOptions(tracing)...)))
+	}
+	return options
 }

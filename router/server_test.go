@@ -272,7 +272,7 @@ func TestNodesBehindConnections(t *testing.T) {
 		}
 		servers[id] = grpc.NewServer(options...)
 		nodev1.RegisterNodeServiceServer(servers[id], &fakeNode{cluster: c, id: id})
-		nodes[id] = nodev1.NewNodeServiceClient(dial(t, listen(t, servers[id]), DialOptions()...))
+		nodes[id] = nodev1.NewNodeServiceClient(dial(t, listen(t, servers[id]), DialOptions(nil)...))
 	}
 	r, err := New(Options{}, nodes, StaticSeeds(nodes["n1"]), nil, nil)
 	if err != nil {

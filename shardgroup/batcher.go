@@ -34,6 +34,7 @@ type batcher struct {
 	send    sendEntry
 	now     func() time.Time
 	metrics *groupMetrics
+	tracing tracing
 
 	mu       sync.Mutex
 	waiting  []*proposal
@@ -55,8 +56,8 @@ type outcome struct {
 	err    error
 }
 
-func newBatcher(send sendEntry, now func() time.Time, metrics *groupMetrics) *batcher {
-	b := &batcher{send: send, now: now, metrics: metrics}
+func newBatcher(send sendEntry, now func() time.Time, metrics *groupMetrics, tracing tracing) *batcher {
+	b := &batcher{send: send, now: now, metrics: metrics, tracing: tracing}
 	b.idle.L = &b.mu
 	return b
 }
@@ -146,6 +147,7 @@ func (b *batcher) sendBatch(batch []*proposal) {
 	}
 	for i, p := range batch {
 		entry.Commands[i] = p.command
+		b.tracing.event(p.ctx, "entry sent", len(batch))
 	}
 	b.metrics.batch(len(batch))
 	results, err := b.send(entry)
@@ -157,6 +159,7 @@ func (b *batcher) sendBatch(batch []*proposal) {
 			p.done <- outcome{err: err}
 			continue
 		}
+		b.tracing.event(p.ctx, "entry applied", len(batch))
 		p.done <- outcome{result: results.Results[i]}
 	}
 }

@@ -48,7 +48,7 @@ func (l *heldLog) sizes() []int {
 
 func newTestBatcher() (*batcher, *heldLog) {
 	log := &heldLog{release: make(chan error)}
-	return newBatcher(log.send, time.Now, newMetrics(prometheus.NewRegistry()).group(1)), log
+	return newBatcher(log.send, time.Now, newMetrics(prometheus.NewRegistry()).group(1), tracing{}), log
 }
 
 func payload(size int, i int) *raftlogv1.Command {

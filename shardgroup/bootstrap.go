@@ -17,10 +17,11 @@ import (
 // on this node. Each step is repeatable: a crash anywhere is followed by the
 // same steps.
 func (n *Node) startGroups(ctx context.Context) error {
-	layout, err := n.initialLayout()
+	layout, known, err := n.layout()
 	if err != nil {
 		return err
 	}
+	n.learnAddresses(layout)
 	directory, err := n.startGroup(layout.GetGroups()[0])
 	if err != nil {
 		return err
@@ -29,9 +30,16 @@ func (n *Node) startGroups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !known {
+		// The next start finds the other nodes in the copy on disk.
+		if err := n.engine.Sync(); err != nil {
+			return err
+		}
+	}
+	n.learnAddresses(m.Proto())
 	var started []*Group
 	for _, record := range m.Proto().GetGroups() {
-		if record.GetGroupId() == clusterv1.DirectoryGroup {
+		if own, _ := n.membership(record); own == 0 || record.GetGroupId() == clusterv1.DirectoryGroup {
 			continue
 		}
 		g, err := n.startGroup(record)
@@ -49,10 +57,29 @@ func (n *Node) startGroups(ctx context.Context) error {
 	return nil
 }
 
-// initialLayout is the map that this data directory gets if it is new. Its
-// first group is the directory, which has the same replica in every layout.
-func (n *Node) initialLayout() (*clusterv1.RangeMap, error) {
-	return clusterv1.NewRangeMap(clusterv1.InitialLayout{
+// layout is the map to begin with: the node's own copy of the directory,
+// however old, which is known; else that of a new cluster. It tells where the
+// directory's replicas are: nothing can be asked before.
+func (n *Node) layout() (m *clusterv1.RangeMap, known bool, err error) {
+	db, err := n.engine.DB(clusterv1.DirectoryGroup)
+	if err != nil {
+		return nil, false, err
+	}
+	answer, err := statemachine.NewDirectory(db, n.cache).Lookup(statemachine.ReadMap{})
+	if err != nil {
+		return nil, false, fmt.Errorf("directory: %w", err)
+	}
+	if m = answer.(*clusterv1.RangeMap); m != nil {
+		return m, true, n.checkCluster(m)
+	}
+	switch {
+	case n.options.Founding != nil:
+		return n.options.Founding, false, nil
+	case n.identity.Founders > 0:
+		return nil, false, fmt.Errorf("%w %s: founding its cluster of %d nodes was not completed: repeat it as it was begun, or start with an empty directory",
+			ErrDataDir, n.options.DataDir, n.identity.Founders)
+	}
+	m, err = clusterv1.NewRangeMap(clusterv1.InitialLayout{
 		ClusterID: n.identity.ClusterID,
 		Node: &clusterv1.Node{
 			NodeId: n.identity.NodeID, RaftAddress: n.options.RaftAddress, ApiAddress: n.options.APIAddress,
@@ -60,6 +87,26 @@ func (n *Node) initialLayout() (*clusterv1.RangeMap, error) {
 		},
 		Groups: n.options.Groups, StreamGroups: n.options.StreamGroups, CreatedAt: time.Now().UnixNano(),
 	})
+	return m, false, err
+}
+
+// learnAddresses takes the other nodes' addresses from a map. Its own address
+// is the node's setting.
+func (n *Node) learnAddresses(m *clusterv1.RangeMap) {
+	for _, node := range m.GetNodes() {
+		n.registry.setAddress(node.GetNodeId(), node.GetRaftAddress())
+	}
+	n.registry.setAddress(n.identity.NodeID, n.options.RaftAddress)
+}
+
+// checkCluster demands that a stored map is of the cluster that the identity
+// names.
+func (n *Node) checkCluster(stored *clusterv1.RangeMap) error {
+	if stored.GetCluster().GetClusterId() == n.identity.ClusterID {
+		return nil
+	}
+	return fmt.Errorf("%w %s: %s names cluster %s, but its contents belong to cluster %s: restore the file that belongs to the contents",
+		ErrDataDir, n.options.DataDir, identityFile, n.identity.ClusterID, stored.GetCluster().GetClusterId())
 }
 
 func (n *Node) loadMap(ctx context.Context, directory *Group, layout *clusterv1.RangeMap) (*clusterv1.Map, error) {
@@ -76,15 +123,14 @@ func (n *Node) loadMap(ctx context.Context, directory *Group, layout *clusterv1.
 			return err
 		}
 		stored = layout
-		n.log.Info("created a new cluster", zap.String("cluster", n.identity.ClusterID), zap.Int("groups", n.options.Groups))
+		n.log.Info("created a new cluster", zap.String("cluster", n.identity.ClusterID), zap.Int("groups", len(layout.GetGroups())-1))
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
-	if stored.GetCluster().GetClusterId() != n.identity.ClusterID {
-		return nil, fmt.Errorf("%w %s: %s names cluster %s, but its contents belong to cluster %s: restore the file that belongs to the contents",
-			ErrDataDir, n.options.DataDir, identityFile, n.identity.ClusterID, stored.GetCluster().GetClusterId())
+	if err := n.checkCluster(stored); err != nil {
+		return nil, err
 	}
 	m, err := clusterv1.NewMap(stored)
 	if err == nil {

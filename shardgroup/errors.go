@@ -25,6 +25,8 @@ var (
 	// ErrAmbiguous means that nobody can tell whether the command takes effect.
 	// Repeating it is safe.
 	ErrAmbiguous = errors.New("the outcome of the command is unknown")
+	// ErrTooSlow means that a read took longer than the node allows.
+	ErrTooSlow = errors.New("the query takes longer")
 	// ErrNotHere means that the node has no replica of the group.
 	ErrNotHere = errors.New("the node has no replica of the group")
 	// ErrBadRequest means that the request itself is wrong.
@@ -51,6 +53,7 @@ var statusTable = []statusRow{
 	{selector.ErrInvalid, codes.InvalidArgument, 0},
 	{statemachine.ErrWrongSpan, codes.InvalidArgument, 0},
 	{statemachine.ErrTooLarge, codes.InvalidArgument, 0},
+	{ErrTooSlow, codes.InvalidArgument, 0},
 	{ErrAmbiguous, codes.Unavailable, clusterv1.RouteError_REASON_AMBIGUOUS},
 	{ErrNotReady, codes.Unavailable, clusterv1.RouteError_REASON_NOT_READY},
 	{ErrNotHere, codes.Aborted, clusterv1.RouteError_REASON_NOT_OWNER},

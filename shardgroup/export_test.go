@@ -1,10 +1,16 @@
 package shardgroup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
+
+	"github.com/lni/dragonboat/v4"
+
+	"github.com/skerrydb/skerry/statemachine"
 )
 
 // CompactLogs makes a snapshot record of each group now, as happens by itself
@@ -21,3 +27,55 @@ func (n *Node) CompactLogs() error {
 	}
 	return errors.Join(errs...)
 }
+
+// HoldRounds makes each read index round of a group wait until it is released.
+// There must be no reads of the group in progress.
+func (n *Node) HoldRounds(groupID uint64) (release func(), stop func()) {
+	g := n.group(groupID)
+	ask, gate := g.reads.ask, make(chan struct{})
+	g.reads.ask = func(reads int) (*dragonboat.RequestState, error) {
+		<-gate
+		return ask(reads)
+	}
+	return func() { gate <- struct{}{} }, sync.OnceFunc(func() { close(gate) })
+}
+
+// WaitingReads returns how many reads have joined a round that has not begun.
+func (n *Node) WaitingReads(groupID uint64) int {
+	b := n.group(groupID).reads
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next == nil {
+		return 0
+	}
+	return b.next.reads
+}
+
+// RoundRuns tells whether a read index round of a group is in progress.
+func (n *Node) RoundRuns(groupID uint64) bool {
+	b := n.group(groupID).reads
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.running && b.next == nil
+}
+
+// TransferLeadership asks a group to make another replica its leader.
+func (n *Node) TransferLeadership(groupID, replicaID uint64) error {
+	return n.host.RequestLeaderTransfer(groupID, replicaID)
+}
+
+// ReadDirectly is Group.Read with a read index round for each read.
+func (n *Node) ReadDirectly(ctx context.Context, groupID uint64, query statemachine.Query) (any, error) {
+	return n.host.SyncRead(ctx, groupID, query)
+}
+
+// Read is Group.Read.
+func (n *Node) Read(ctx context.Context, groupID uint64, query statemachine.Query) (any, error) {
+	return n.group(groupID).Read(ctx, query)
+}
+
+// ReadsInProgress returns how many reads of data have been let in.
+func (n *Node) ReadsInProgress() int { return len(n.limits.entered) }
+
+// ReadsWorking returns how many of them read the store.
+func (n *Node) ReadsWorking() int { return len(n.limits.reading) }

@@ -21,8 +21,8 @@ import (
 const (
 	// An entry that is not applied after this time has an unknown outcome.
 	proposalTimeout = 5 * time.Second
-	// A read ends after this time, whatever its caller allows.
-	readTimeout = 20 * time.Second
+	// Elections start after that many times Options.RTT without a leader.
+	electionRTT = 10
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
@@ -40,8 +40,14 @@ type Group struct {
 	host      *dragonboat.NodeHost
 	session   *client.Session
 	batcher   *batcher
+	reads     *barrier
 	leader    *leadership
 	metrics   *groupMetrics
+	tracing   tracing
+	// Bounds a read index round.
+	roundTimeout time.Duration
+	// What an entry may take once there is another leader than it was sent to.
+	lostAfter time.Duration
 }
 
 // startGroup starts (or restarts) the node's replica.
@@ -57,13 +63,16 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 	g := &Group{
 		id: record.GetGroupId(), replicaID: replicaID, host: n.host,
 		session: n.host.GetNoOPSession(record.GetGroupId()),
-		metrics: n.metrics.group(record.GetGroupId()),
+		metrics: n.metrics.group(record.GetGroupId()), roundTimeout: readIndexTimeout(n.options.RTT),
+		tracing:   newTracing(n.options.Tracing, record.GetGroupId()),
+		lostAfter: max(100*time.Millisecond, electionRTT*n.options.RTT),
 	}
+	g.reads = &barrier{ask: g.readIndex}
 	applied, err := n.admit(g, db)
 	if err != nil {
 		return nil, err
 	}
-	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics)
+	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics, g.tracing)
 	g.leader = &leadership{
 		replicaID: replicaID, claimTerm: g.claim(n.identity.NodeID), metrics: g.metrics,
 		log: n.log.With(zap.Uint64("group", g.id)),
@@ -111,7 +120,7 @@ func (n *Node) raftConfig(g *Group) config.Config {
 		// A leader that cannot reach a majority steps down; a candidate asks
 		// before it disturbs a working group.
 		CheckQuorum: true, PreVote: true,
-		ElectionRTT: 10, HeartbeatRTT: 1,
+		ElectionRTT: electionRTT, HeartbeatRTT: 1,
 		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     maxInMemoryLog,
@@ -123,7 +132,10 @@ func (n *Node) raftConfig(g *Group) config.Config {
 // Errors: ErrOverloaded, ErrNotReady and ErrBadRequest (no effect), ErrAmbiguous
 // (unknown), the context's error (unknown).
 func (g *Group) Propose(ctx context.Context, command *raftlogv1.Command) (*raftlogv1.Result, error) {
-	return g.batcher.propose(ctx, command)
+	ctx, span := g.tracing.start(ctx, "raft propose")
+	result, err := g.batcher.propose(ctx, command)
+	g.tracing.end(span, err)
+	return result, err
 }
 
 // sendEntry proposes one entry and waits for its results.
@@ -133,12 +145,24 @@ func (g *Group) sendEntry(entry *raftlogv1.Entry) (*raftlogv1.Results, error) {
 		return nil, err
 	}
 	start := time.Now()
+	another := g.leader.another()
 	request, err := g.host.Propose(g.session, encoded, proposalTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("group %d: %w", g.id, fromRaft(err))
 	}
 	defer request.Release()
-	outcome := <-request.ResultC()
+	var outcome dragonboat.RequestResult
+	select {
+	case outcome = <-request.ResultC():
+	case <-another:
+		// The entry was lost on its way to the old leader, or the new one has it
+		// and applies it soon. Nothing tells; the queue must not wait for ever.
+		select {
+		case outcome = <-request.ResultC():
+		case <-time.After(g.lostAfter):
+			return nil, fmt.Errorf("group %d has a new leader: %w", g.id, ErrAmbiguous)
+		}
+	}
 	switch {
 	case outcome.Completed():
 		g.metrics.applied(time.Since(start))
@@ -156,12 +180,33 @@ func (g *Group) sendEntry(entry *raftlogv1.Entry) (*raftlogv1.Results, error) {
 }
 
 // Read answers a query of package statemachine from a state that holds
-// everything that was acknowledged before the call. The context must have a
-// deadline.
+// everything that was acknowledged before the call, on whatever replica.
 func (g *Group) Read(ctx context.Context, query statemachine.Query) (any, error) {
+	ready, err := g.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return g.lookup(ctx, ready, query)
+}
+
+// await returns when the local replica holds everything that was acknowledged
+// before the call. Reads at the same time share the work.
+func (g *Group) await(ctx context.Context) (*dragonboat.RequestState, error) {
 	start := time.Now()
-	answer, err := g.host.SyncRead(ctx, g.id, query)
-	g.metrics.read(time.Since(start))
+	ctx, span := g.tracing.start(ctx, "raft read index")
+	ready, err := g.reads.wait(ctx)
+	g.tracing.end(span, err)
+	g.metrics.waited(time.Since(start))
+	return ready, err
+}
+
+// lookup reads the local replica in the caller's goroutine.
+func (g *Group) lookup(ctx context.Context, ready *dragonboat.RequestState, query statemachine.Query) (any, error) {
+	start := time.Now()
+	_, span := g.tracing.start(ctx, "state machine read")
+	answer, err := g.host.ReadLocalNode(ready, query)
+	g.tracing.end(span, err)
+	g.metrics.lookup(time.Since(start))
 	if err != nil && ctx.Err() != nil && !errors.Is(err, statemachine.ErrTooLarge) {
 		return nil, ctx.Err()
 	}
@@ -178,7 +223,9 @@ func (g *Group) ReadStale(query statemachine.Query) (any, error) {
 func (g *Group) stop(log *zap.Logger) {
 	g.leader.stop()
 	g.batcher.close()
+	g.reads.close()
 	if err := g.host.StopReplica(g.id, g.replicaID); err != nil && !errors.Is(err, dragonboat.ErrShardNotFound) {
 		log.Warn("stopping a replica failed", zap.Uint64("group", g.id), zap.Error(err))
 	}
+	g.reads.settle()
 }

@@ -20,12 +20,16 @@ type identity struct {
 	Format    int    `json:"format"`
 	ClusterID string `json:"cluster_id"`
 	NodeID    string `json:"node_id"`
+	// Number of nodes that founded the cluster; 0 if it was this one alone.
+	Founders int `json:"founders,omitempty"`
 }
 
 const (
-	// 1 was the layout of development builds before the first release.
-	identityFormat = 2
-	identityFile   = "identity.json"
+	// The newest format that is known, and that of a cluster that was founded by
+	// one node. Format 1 was that of builds before the first release.
+	identityFormat      = 3
+	identityFormatAlone = 2
+	identityFile        = "identity.json"
 	// Of files that are not complete yet.
 	temporaryPrefix = ".new-"
 )
@@ -34,14 +38,14 @@ const (
 var ErrDataDir = errors.New("cannot use the data directory")
 
 // loadIdentity reads the identity of a data directory. A directory that is
-// missing or empty gets a new one: it becomes a new cluster.
-func loadIdentity(dir string) (identity, error) {
+// missing or empty gets the fresh one: it becomes (part of) a new cluster.
+func loadIdentity(dir string, fresh identity) (identity, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
 	}
 	content, err := os.ReadFile(filepath.Join(dir, identityFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return newIdentity(dir)
+		return newIdentity(dir, fresh)
 	}
 	if err != nil {
 		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
@@ -69,7 +73,7 @@ func loadIdentity(dir string) (identity, error) {
 	return id, nil
 }
 
-func newIdentity(dir string) (identity, error) {
+func newIdentity(dir string, id identity) (identity, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
@@ -85,7 +89,6 @@ func newIdentity(dir string) (identity, error) {
 	if len(entries) > 0 {
 		return identity{}, fmt.Errorf("%w %s: it holds files (%s, …) but no %s, so they are not Skerry's: choose an empty or a new directory", ErrDataDir, dir, entries[0].Name(), identityFile)
 	}
-	id := identity{Format: identityFormat, ClusterID: uuid.NewString(), NodeID: uuid.NewString()}
 	content, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return identity{}, err

@@ -29,6 +29,7 @@ type leadership struct {
 
 	mu     sync.Mutex
 	info   raftio.LeaderInfo
+	heard  chan struct{}      // closed when the next leader is known; nil if nobody asked
 	cancel context.CancelFunc // of the running tenure
 	closed bool
 	done   sync.WaitGroup
@@ -42,6 +43,10 @@ func (l *leadership) observe(info raftio.LeaderInfo) {
 	led := l.leads()
 	sameTerm := info.Term == l.info.Term
 	l.info = info
+	if info.LeaderID != 0 && l.heard != nil {
+		close(l.heard)
+		l.heard = nil
+	}
 	if l.closed || l.leads() == led && sameTerm {
 		return
 	}
@@ -53,6 +58,17 @@ func (l *leadership) observe(info raftio.LeaderInfo) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	l.done.Go(func() { l.tenure(ctx, info.Term) })
+}
+
+// another returns a channel that is closed when a leader of another term is
+// known: what was sent to the one of now may be lost without a word.
+func (l *leadership) another() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.heard == nil {
+		l.heard = make(chan struct{})
+	}
+	return l.heard
 }
 
 func (l *leadership) leads() bool {

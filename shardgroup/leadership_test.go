@@ -126,3 +126,28 @@ func TestLeadershipStops(t *testing.T) {
 		wantEpoch(t, l, 0)
 	})
 }
+
+// What waits for an answer of the leader hears of the next one, not of the loss.
+func TestLeadershipTellsOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := newTestLeadership()
+		closed := func(heard <-chan struct{}) bool {
+			select {
+			case <-heard:
+				return true
+			default:
+				return false
+			}
+		}
+		first := l.another()
+		l.observe(elected(0, 2))
+		if closed(first) {
+			t.Error("told of no leader")
+		}
+		l.observe(elected(7, 2))
+		if !closed(first) || closed(l.another()) {
+			t.Error("a new leader was not told of, or told of to those who came later")
+		}
+		l.stop()
+	})
+}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
 // metrics are a node's. Names with the prefix pyroscope_metastore_ are those
@@ -24,6 +26,15 @@ type metrics struct {
 	waiting       *prometheus.GaugeVec
 	refused       *prometheus.CounterVec
 	groupLeading  *prometheus.GaugeVec
+
+	// In the order of nodev1.CostItems.
+	queryCost   []*prometheus.CounterVec
+	lookupTimes *prometheus.HistogramVec
+	readRounds  *prometheus.CounterVec
+	groupReads  *prometheus.CounterVec
+	// Of the node, whatever the group.
+	readsInProgress prometheus.Gauge
+	readsRefused    *prometheus.CounterVec
 
 	leaderMu  sync.Mutex
 	ledGroups int
@@ -44,7 +55,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Help: "1 for Leader if the node leads any group, for Follower otherwise. One series per process.",
 		}, []string{"state"}),
 		applyCommand:  latency("pyroscope_metastore_raft_apply_command_duration_seconds", "Time from proposing an entry until it is applied."),
-		readIndexWait: latency("pyroscope_metastore_raft_read_index_wait_duration_seconds", "Time of a linearizable read: the read index round and the read itself."),
+		readIndexWait: latency("pyroscope_metastore_raft_read_index_wait_duration_seconds", "Time that a linearizable read waits for its read index round."),
 		fsmApply:      latency("pyroscope_metastore_fsm_apply_command_duration_seconds", "Time to apply the entries of one call of the state machine."),
 		fsmEntries: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "skerry_group_update_entries", Help: "Raft entries applied in one storage transaction.",
@@ -63,8 +74,34 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		groupLeading: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "skerry_group_leader", Help: "1 if the node's replica leads the group.",
 		}, []string{"group"}),
+		lookupTimes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "skerry_group_query_duration_seconds", Help: "Time of reads of the state machine, without waiting.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
+		}, []string{"group"}),
+		readRounds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_group_read_rounds_total", Help: "Read index rounds: confirmations of the leader that reads share.",
+		}, []string{"group"}),
+		readsInProgress: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "skerry_node_reads_in_progress", Help: "Reads of data in progress, those that wait included.",
+		}),
+		readsRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_node_refused_reads_total",
+			Help: "Reads of data refused: too many in progress (queue), their answers too large together (bytes), one too slow (time).",
+		}, []string{"limit"}),
+		groupReads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_group_reads_total", Help: "Linearizable reads that waited for a read index round.",
+		}, []string{"group"}),
 	}
-	m.collectors = []prometheus.Collector{m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.waiting, m.refused, m.groupLeading}
+	m.collectors = []prometheus.Collector{
+		m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.waiting, m.refused, m.groupLeading,
+		m.lookupTimes, m.readRounds, m.groupReads, m.readsInProgress, m.readsRefused,
+	}
+	for _, item := range nodev1.CostItems() {
+		counter := prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_group_query_" + item.Name + "_total", Help: "Cost of queries. " + item.Help,
+		}, []string{"group"})
+		m.queryCost, m.collectors = append(m.queryCost, counter), append(m.collectors, counter)
+	}
 	registerer.MustRegister(m.collectors...)
 	m.leads(false)
 	return m
@@ -88,10 +125,15 @@ func (m *metrics) leads(any bool) {
 
 func (m *metrics) group(id uint64) *groupMetrics {
 	label := strconv.FormatUint(id, 10)
-	return &groupMetrics{
+	g := &groupMetrics{
 		metrics: m, commands: m.batchCommands.WithLabelValues(label), leader: m.groupLeading.WithLabelValues(label),
 		queued: m.waiting.WithLabelValues(label), overloads: m.refused.WithLabelValues(label),
+		lookups: m.lookupTimes.WithLabelValues(label), rounds: m.readRounds.WithLabelValues(label), reads: m.groupReads.WithLabelValues(label),
 	}
+	for _, counter := range m.queryCost {
+		g.cost = append(g.cost, counter.WithLabelValues(label))
+	}
+	return g
 }
 
 // groupMetrics are the node's metrics with the label of one group.
@@ -101,12 +143,34 @@ type groupMetrics struct {
 	queued    prometheus.Gauge
 	overloads prometheus.Counter
 	leader    prometheus.Gauge
+	lookups   prometheus.Observer
+	rounds    prometheus.Counter
+	reads     prometheus.Counter
+	cost      []prometheus.Counter
 	led       bool // under leaderMu
 }
 
 func (g *groupMetrics) batch(commands int)            { g.commands.Observe(float64(commands)) }
 func (g *groupMetrics) applied(elapsed time.Duration) { g.applyCommand.Observe(elapsed.Seconds()) }
-func (g *groupMetrics) read(elapsed time.Duration)    { g.readIndexWait.Observe(elapsed.Seconds()) }
+func (g *groupMetrics) lookup(elapsed time.Duration)  { g.lookups.Observe(elapsed.Seconds()) }
+
+func (g *groupMetrics) waited(elapsed time.Duration) { g.readIndexWait.Observe(elapsed.Seconds()) }
+
+// round counts a read index round and the reads that share it.
+func (g *groupMetrics) round(reads int) {
+	g.rounds.Inc()
+	g.reads.Add(float64(reads))
+}
+
+// queried counts what a query cost.
+func (g *groupMetrics) queried(cost *nodev1.QueryCost) {
+	if cost == nil {
+		return
+	}
+	for i, item := range nodev1.CostItems() {
+		g.cost[i].Add(float64(*item.Of(cost)))
+	}
+}
 
 func (g *groupMetrics) leading(yes bool) {
 	g.leaderMu.Lock()

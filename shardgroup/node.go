@@ -30,6 +30,7 @@ type Node struct {
 	log      *zap.Logger
 	metrics  *metrics
 	registry *registry
+	limits   *limits
 	engine   *kv.Engine
 	// Shared by the groups.
 	cache *statemachine.Cache
@@ -41,8 +42,9 @@ type Node struct {
 }
 
 // Open starts a node on its data directory and returns when all its groups
-// serve. A new data directory becomes a new cluster of one node. The context
-// bounds the start only.
+// serve: a majority of the cluster's nodes must be there. A new data directory
+// becomes a new cluster of one node, or takes part in founding one of several
+// (Options.Founding). The context bounds the start only.
 //
 // Errors wrap ErrDataDir if the directory must not be used.
 func Open(ctx context.Context, options Options, log *zap.Logger, registerer prometheus.Registerer) (*Node, error) {
@@ -50,8 +52,11 @@ func Open(ctx context.Context, options Options, log *zap.Logger, registerer prom
 		return nil, err
 	}
 	options = options.withDefaults()
-	id, err := loadIdentity(options.DataDir)
+	id, err := loadIdentity(options.DataDir, options.founding())
 	if err != nil {
+		return nil, err
+	}
+	if err := options.checkFounded(id); err != nil {
 		return nil, err
 	}
 	n := &Node{
@@ -59,6 +64,7 @@ func Open(ctx context.Context, options Options, log *zap.Logger, registerer prom
 		metrics: newMetrics(registerer), registry: newRegistry(), groups: map[uint64]*Group{},
 		cache: statemachine.NewCache(options.IndexCacheBytes),
 	}
+	n.limits = newLimits(options, n.metrics)
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -80,7 +86,6 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	logRaftTo(n.log)
-	n.registry.setAddress(n.identity.NodeID, n.options.RaftAddress)
 	hostname, err := os.Hostname()
 	if err != nil {
 		return err

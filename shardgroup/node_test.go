@@ -25,7 +25,7 @@ import (
 	"github.com/skerrydb/skerry/shardgroup"
 )
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,7 +62,7 @@ func closeNode(t *testing.T, node *shardgroup.Node) {
 	}
 }
 
-func rangeMap(t *testing.T, node *shardgroup.Node) *clusterv1.Map {
+func rangeMap(t testing.TB, node *shardgroup.Node) *clusterv1.Map {
 	t.Helper()
 	response, err := node.Service().RangeMap(t.Context(), &nodev1.RangeMapRequest{})
 	if err != nil {
@@ -75,7 +75,7 @@ func rangeMap(t *testing.T, node *shardgroup.Node) *clusterv1.Map {
 	return m
 }
 
-func addRequest(t *testing.T, m *clusterv1.Map, block *metastorev1.BlockMeta) *nodev1.AddBlockRequest {
+func addRequest(t testing.TB, m *clusterv1.Map, block *metastorev1.BlockMeta) *nodev1.AddBlockRequest {
 	t.Helper()
 	encoded, err := block.MarshalVT()
 	if err != nil {
@@ -87,17 +87,17 @@ func addRequest(t *testing.T, m *clusterv1.Map, block *metastorev1.BlockMeta) *n
 }
 
 // wantBlocks demands that each block comes back with the same content.
-func wantBlocks(t *testing.T, node *shardgroup.Node, m *clusterv1.Map, blocks []*metastorev1.BlockMeta) {
+func wantBlocks(t testing.TB, node *shardgroup.Node, m *clusterv1.Map, blocks []*metastorev1.BlockMeta) {
 	t.Helper()
 	for _, block := range blocks {
 		keyspace, point := clusterv1.BlockPoint(block.TenantName(), block.GetShard())
 		piece := m.Cover(keyspace, point, point+1)[0]
-		response, err := node.Service().GetBlocks(t.Context(), &nodev1.GetBlocksRequest{
-			GroupId: piece.GroupID, Range: piece.Ref, Tenant: block.TenantName(), Shard: block.GetShard(), Ids: []string{block.GetId()},
+		// An election may be under way, where there are several nodes.
+		response := retried(t, func() (*nodev1.GetBlocksResponse, error) {
+			return node.Service().GetBlocks(t.Context(), &nodev1.GetBlocksRequest{
+				GroupId: piece.GroupID, Range: piece.Ref, Tenant: block.TenantName(), Shard: block.GetShard(), Ids: []string{block.GetId()},
+			})
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		got := &metastorev1.BlockMeta{}
 		if len(response.GetBlocks()) != 1 {
 			t.Fatalf("block %s is lost", block.GetId())
@@ -108,7 +108,16 @@ func wantBlocks(t *testing.T, node *shardgroup.Node, m *clusterv1.Map, blocks []
 	}
 }
 
-func segments(t *testing.T) []*metastorev1.BlockMeta {
+func decode(t testing.TB, encoded []byte) *metastorev1.BlockMeta {
+	t.Helper()
+	block := &metastorev1.BlockMeta{}
+	if err := block.UnmarshalVT(encoded); err != nil {
+		t.Fatal(err)
+	}
+	return block
+}
+
+func segments(t testing.TB) []*metastorev1.BlockMeta {
 	t.Helper()
 	rest, err := os.ReadFile("../proto/testdata/blocks/L0.pb")
 	if err != nil {

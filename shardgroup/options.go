@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 )
 
@@ -23,6 +25,11 @@ type Options struct {
 	// Number of groups that share the streams of a new cluster. Default
 	// clusterv1.DefaultStreamGroups.
 	StreamGroups int
+	// The first map of a new cluster of several nodes, the same on all of them
+	// (see NewFounding), and which of its nodes this is. They must start at the
+	// same time. Later starts do not need it. Default: a cluster of one node.
+	Founding *clusterv1.RangeMap
+	NodeID   string
 	// Raft's unit of time; elections start after about ten of them. Default 50 ms.
 	RTT time.Duration
 	// Bytes of the store's block cache, shared by all groups. 0: the store's default.
@@ -32,6 +39,17 @@ type Options struct {
 	// Bytes of the cache of index shards' strings and label sets, shared by all
 	// groups. Default 64 MiB.
 	IndexCacheBytes int
+	// Reads of data that work in the store at a time. Default 64.
+	MaxReads int
+	// Reads of data that wait for that; more are refused. Default 1,024.
+	MaxQueuedReads int
+	// Bytes of all answers under construction together. Default 512 MiB; must
+	// hold one answer of the largest size, 100 MiB.
+	MaxAnswersBytes int64
+	// Time that one read of data may work in the store. Default 15 s.
+	QueryTimeout time.Duration
+	// Gets spans of reads and proposals. Default none.
+	Tracing trace.TracerProvider
 }
 
 const (
@@ -40,6 +58,11 @@ const (
 	defaultRTT         = 50 * time.Millisecond
 	defaultIndexCache  = 64 << 20
 	maxGroups          = 1024
+
+	defaultMaxReads        = 64
+	defaultMaxQueuedReads  = 1024
+	defaultMaxAnswersBytes = 512 << 20
+	defaultQueryTimeout    = 15 * time.Second
 )
 
 func (o Options) withDefaults() Options {
@@ -57,6 +80,18 @@ func (o Options) withDefaults() Options {
 	}
 	if o.IndexCacheBytes == 0 {
 		o.IndexCacheBytes = defaultIndexCache
+	}
+	if o.MaxReads == 0 {
+		o.MaxReads = defaultMaxReads
+	}
+	if o.MaxQueuedReads == 0 {
+		o.MaxQueuedReads = defaultMaxQueuedReads
+	}
+	if o.MaxAnswersBytes == 0 {
+		o.MaxAnswersBytes = defaultMaxAnswersBytes
+	}
+	if o.QueryTimeout == 0 {
+		o.QueryTimeout = defaultQueryTimeout
 	}
 	return o
 }
@@ -77,11 +112,22 @@ func (o Options) Validate() error {
 	if o.StreamGroups < 1 || o.StreamGroups > o.Groups {
 		errs = append(errs, fmt.Errorf("the number of stream groups is %d, must be 1 to the number of groups (%d)", o.StreamGroups, o.Groups))
 	}
+	if o.Founding != nil {
+		if err := checkFounding(o.Founding, o.NodeID); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if o.RTT < time.Millisecond {
 		errs = append(errs, fmt.Errorf("the Raft round trip time is %s, must be at least 1ms", o.RTT))
 	}
 	if o.CacheBytes < 0 || o.MemTableBytes < 0 || o.IndexCacheBytes < 0 {
 		errs = append(errs, errors.New("cache and memtable sizes cannot be negative"))
+	}
+	if o.MaxReads < 1 || o.MaxQueuedReads < 1 || o.QueryTimeout < 0 {
+		errs = append(errs, errors.New("the limits of reads and their time cannot be negative"))
+	}
+	if o.MaxAnswersBytes < maxAnswerBytes {
+		errs = append(errs, fmt.Errorf("the bound of all answers is %d bytes, must hold one of %d", o.MaxAnswersBytes, maxAnswerBytes))
 	}
 	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -17,11 +18,14 @@ import (
 )
 
 // service is the node API over the node's groups.
-type service struct{ node *Node }
+type service struct {
+	nodev1.UnimplementedNodeServiceServer
+	node *Node
+}
 
 // Service returns the node's API. Requests are not kept after a call returns,
 // except that a proposal whose caller left may still hold its block.
-func (n *Node) Service() nodev1.NodeServiceServer { return service{n} }
+func (n *Node) Service() nodev1.NodeServiceServer { return service{node: n} }
 
 func (s service) AddBlock(ctx context.Context, request *nodev1.AddBlockRequest) (*nodev1.AddBlockResponse, error) {
 	added, err := s.addBlock(ctx, request)
@@ -93,10 +97,11 @@ func (s service) GetBlocks(ctx context.Context, request *nodev1.GetBlocksRequest
 		}
 		ids[i] = id
 	}
-	blocks, err := read[[][]byte](ctx, s, request.GetGroupId(), []*clusterv1.RangeRef{request.GetRange()}, func(ctx context.Context) statemachine.Query {
+	what := reading{request.GetGroupId(), []*clusterv1.RangeRef{request.GetRange()}, answerBytes(request.GetMaxBytes())}
+	blocks, err := read[[][]byte](ctx, s, what, func(ctx context.Context, maxBytes uint64) statemachine.Query {
 		return statemachine.GetBlocks{
 			Context: ctx, Range: request.GetRange(), Tenant: request.GetTenant(), Shard: request.GetShard(),
-			IDs: ids, MaxBytes: answerBytes(request.GetMaxBytes()),
+			IDs: ids, MaxBytes: maxBytes,
 		}
 	})
 	return &nodev1.GetBlocksResponse{Blocks: blocks}, err
@@ -107,10 +112,12 @@ func (s service) QueryBlocks(ctx context.Context, request *nodev1.QueryRequest) 
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
-	return read[*nodev1.QueryBlocksResponse](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
-		query.Context = ctx
+	answer, err := read[*nodev1.QueryBlocksResponse](ctx, s, readingOf(request), func(ctx context.Context, maxBytes uint64) statemachine.Query {
+		query.Context, query.MaxBytes = ctx, maxBytes
 		return statemachine.QueryBlocks(query)
 	})
+	s.queried(request, answer.GetCost())
+	return answer, err
 }
 
 func (s service) QueryLabels(ctx context.Context, request *nodev1.QueryRequest) (*nodev1.QueryLabelsResponse, error) {
@@ -118,10 +125,12 @@ func (s service) QueryLabels(ctx context.Context, request *nodev1.QueryRequest) 
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
-	return read[*nodev1.QueryLabelsResponse](ctx, s, request.GetGroupId(), query.Ranges, func(ctx context.Context) statemachine.Query {
-		query.Context = ctx
+	answer, err := read[*nodev1.QueryLabelsResponse](ctx, s, readingOf(request), func(ctx context.Context, maxBytes uint64) statemachine.Query {
+		query.Context, query.MaxBytes = ctx, maxBytes
 		return statemachine.QueryLabels(query)
 	})
+	s.queried(request, answer.GetCost())
+	return answer, err
 }
 
 func blockQuery(request *nodev1.QueryRequest) (statemachine.BlockQuery, error) {
@@ -129,8 +138,19 @@ func blockQuery(request *nodev1.QueryRequest) (statemachine.BlockQuery, error) {
 	return statemachine.BlockQuery{
 		Ranges: request.GetRanges(), Tenants: request.GetTenants(),
 		Start: request.GetStartTime(), End: request.GetEndTime(),
-		Matchers: matchers, Labels: request.GetLabels(), MaxBytes: answerBytes(request.GetMaxBytes()),
+		Matchers: matchers, Labels: request.GetLabels(),
 	}, err
+}
+
+func readingOf(request *nodev1.QueryRequest) reading {
+	return reading{request.GetGroupId(), request.GetRanges(), answerBytes(request.GetMaxBytes())}
+}
+
+// queried counts what a query cost; nil if it failed.
+func (s service) queried(request *nodev1.QueryRequest, cost *nodev1.QueryCost) {
+	if g := s.node.group(request.GetGroupId()); g != nil {
+		g.metrics.queried(cost)
+	}
 }
 
 // maxAnswerBytes bounds every answer, whatever the caller allows.
@@ -144,28 +164,41 @@ func answerBytes(allowed uint64) uint64 {
 }
 
 func (s service) ListTenants(ctx context.Context, request *nodev1.ListTenantsRequest) (*nodev1.ListTenantsResponse, error) {
-	tenants, err := read[[]string](ctx, s, request.GetGroupId(), request.GetRanges(), func(ctx context.Context) statemachine.Query {
+	tenants, err := read[[]string](ctx, s, reading{request.GetGroupId(), request.GetRanges(), maxAnswerBytes}, func(ctx context.Context, _ uint64) statemachine.Query {
 		return statemachine.ListTenants{Context: ctx, Ranges: request.GetRanges()}
 	})
 	return &nodev1.ListTenantsResponse{Tenants: tenants}, err
 }
 
 func (s service) TenantStats(ctx context.Context, request *nodev1.TenantStatsRequest) (*nodev1.TenantStatsResponse, error) {
-	stats, err := read[*metastorev1.TenantStats](ctx, s, request.GetGroupId(), request.GetRanges(), func(ctx context.Context) statemachine.Query {
+	stats, err := read[*metastorev1.TenantStats](ctx, s, reading{request.GetGroupId(), request.GetRanges(), maxAnswerBytes}, func(ctx context.Context, _ uint64) statemachine.Query {
 		return statemachine.TenantStats{Context: ctx, Ranges: request.GetRanges(), Tenant: request.GetTenant()}
 	})
 	return &nodev1.TenantStatsResponse{Stats: stats}, err
 }
 
+// mapTimeout bounds a read of the map: it is short.
+const mapTimeout = 5 * time.Second
+
 // RangeMap reads the directory. The map of now is never older than one that
 // the caller has seen; min_version only guards against a directory that was
-// rewound.
+// rewound. The limits of reads do not count: a busy node still shows the way.
 func (s service) RangeMap(ctx context.Context, request *nodev1.RangeMapRequest) (*nodev1.RangeMapResponse, error) {
-	m, err := read[*clusterv1.RangeMap](ctx, s, clusterv1.DirectoryGroup, nil, func(context.Context) statemachine.Query { return statemachine.ReadMap{} })
-	if err == nil && (m == nil || m.GetCluster().GetMapVersion() < request.GetMinVersion()) {
-		err = toStatus(fmt.Errorf("%w: the directory has map version %d, asked for %d", ErrNotReady, m.GetCluster().GetMapVersion(), request.GetMinVersion()), clusterv1.DirectoryGroup)
+	g, err := s.group(clusterv1.DirectoryGroup)
+	if err != nil {
+		return nil, toStatus(err, clusterv1.DirectoryGroup)
 	}
-	return &nodev1.RangeMapResponse{Map: m}, err
+	ctx, cancel := context.WithTimeout(ctx, mapTimeout)
+	defer cancel()
+	answer, err := g.Read(ctx, statemachine.ReadMap{})
+	if err != nil {
+		return nil, toStatus(err, clusterv1.DirectoryGroup)
+	}
+	m := answer.(*clusterv1.RangeMap)
+	if m == nil || m.GetCluster().GetMapVersion() < request.GetMinVersion() {
+		return nil, toStatus(fmt.Errorf("%w: the directory has map version %d, asked for %d", ErrNotReady, m.GetCluster().GetMapVersion(), request.GetMinVersion()), clusterv1.DirectoryGroup)
+	}
+	return &nodev1.RangeMapResponse{Map: m}, nil
 }
 
 func (s service) GroupStatus(context.Context, *nodev1.GroupStatusRequest) (*nodev1.GroupStatusResponse, error) {
@@ -200,26 +233,6 @@ func (s service) group(id uint64) (*Group, error) {
 		return g, nil
 	}
 	return nil, fmt.Errorf("group %d: %w", id, ErrNotHere)
-}
-
-// read runs a query on a group and returns its answer, or a status error. The
-// query gets a context that ends, also if the caller's does not.
-func read[T any](ctx context.Context, s service, groupID uint64, ranges []*clusterv1.RangeRef, query func(context.Context) statemachine.Query) (T, error) {
-	var none T
-	if err := checkRanges(ranges); err != nil {
-		return none, toStatus(err, groupID)
-	}
-	g, err := s.group(groupID)
-	if err != nil {
-		return none, toStatus(err, groupID)
-	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	answer, err := g.Read(ctx, query(ctx))
-	if err != nil {
-		return none, toStatus(err, groupID)
-	}
-	return answer.(T), nil
 }
 
 // checkRanges demands spans that do not overlap: what lies in two would be

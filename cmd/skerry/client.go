@@ -53,6 +53,8 @@ func (c *client) dial() (*grpc.ClientConn, error) {
 	}
 	conn, err := grpc.NewClient("passthrough:///"+c.addr,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// Explanations of queries are trailers.
+		grpc.WithMaxHeaderListSize(1<<20),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wirecodec.Codec{}),
 			grpc.MaxCallRecvMsgSize(messageBytesMax),
@@ -65,10 +67,10 @@ func (c *client) dial() (*grpc.ClientConn, error) {
 }
 
 // call makes one call within the timeout; its error tells what to do.
-func call[Request, Response any](ctx context.Context, c *client, method func(context.Context, *Request, ...grpc.CallOption) (*Response, error), request *Request) (*Response, error) {
+func call[Request, Response any](ctx context.Context, c *client, method func(context.Context, *Request, ...grpc.CallOption) (*Response, error), request *Request, options ...grpc.CallOption) (*Response, error) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	response, err := method(limited, request)
+	response, err := method(limited, request, options...)
 	if err == nil {
 		return response, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -20,6 +21,7 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
 	"github.com/skerrydb/skerry/proto/wirecodec"
+	"github.com/skerrydb/skerry/router"
 )
 
 // fakeRouter keeps blocks in memory. Some tenants make it misbehave: see
@@ -85,6 +87,7 @@ func (f *fakeRouter) QueryMetadata(ctx context.Context, request *metastorev1.Que
 	if err := checkSelector(request.GetQuery()); err != nil {
 		return nil, err
 	}
+	explain(ctx)
 	answer := &metastorev1.QueryMetadataResponse{}
 	for _, block := range f.find(request.GetTenantId(), request.GetStartTime(), request.GetEndTime()) {
 		found := proto.Clone(block).(*metastorev1.BlockMeta)
@@ -105,6 +108,7 @@ func (f *fakeRouter) QueryMetadataLabels(ctx context.Context, request *metastore
 	if err := checkSelector(request.GetQuery()); err != nil {
 		return nil, err
 	}
+	explain(ctx)
 	rows := map[string]*typesv1.Labels{}
 	for _, block := range f.find(request.GetTenantId(), request.GetStartTime(), request.GetEndTime()) {
 		for _, dataset := range blockview.New(block).Datasets {
@@ -123,6 +127,31 @@ func (f *fakeRouter) QueryMetadataLabels(ctx context.Context, request *metastore
 		answer.Labels = append(answer.Labels, rows[key])
 	}
 	return answer, nil
+}
+
+// explain says what a query cost, to those who ask.
+func explain(ctx context.Context) {
+	if len(metadata.ValueFromIncomingContext(ctx, router.ExplainHeader)) == 0 {
+		return
+	}
+	cost := func(n uint64) *nodev1.QueryCost {
+		return &nodev1.QueryCost{
+			Shards: 12 * n, ShardsSkipped: 5 * n, BlocksTested: 1000 * n, BlocksDecoded: 3 * n, BlocksReturned: 2 * n, BytesReturned: 1500 * n, BytesLoaded: 7 * n,
+		}
+	}
+	encoded, err := (&adminv1.QueryExplanation{
+		Cost: cost(3), GroupsAsked: 3, NodeCalls: 4, Retries: 1, Elapsed: 12_345_678,
+		Groups: []*adminv1.GroupExplanation{
+			{GroupId: 2, NodeId: "aaaaaaaa-1111", Cost: cost(2), NodeCalls: 3, Elapsed: 12_000_000},
+			{GroupId: 3, NodeId: "\x1b[2J", Cost: cost(1), NodeCalls: 1, Elapsed: 345_678},
+		},
+	}).MarshalVT()
+	if err != nil {
+		panic(err)
+	}
+	if err := grpc.SetTrailer(ctx, metadata.Pairs(router.ExplainTrailer, string(encoded))); err != nil {
+		panic(err)
+	}
 }
 
 // checkSelector knows only that braces are needed.

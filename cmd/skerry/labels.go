@@ -15,7 +15,7 @@ import (
 func labelsCommand() command {
 	return command{
 		name: "labels", args: "NAME[,NAME...]", summary: "list the distinct values of labels",
-		detail: timesHelp,
+		detail: timesHelp + explainHelp,
 		setup:  setUpLabels,
 	}
 }
@@ -23,6 +23,7 @@ func labelsCommand() command {
 func setUpLabels(set *flag.FlagSet) action {
 	c := clientFlags(set)
 	s := searchFlags(set)
+	e := explainFlag(set)
 	selector := set.String("query", "{}", "`SELECTOR` look only at the datasets that match")
 	return func(ctx context.Context, std streams, args []string) error {
 		var names flags.List
@@ -43,13 +44,14 @@ func setUpLabels(set *flag.FlagSet) action {
 			return err
 		}
 		defer conn.Close()
+		ctx, options := e.prepare(ctx)
 		answer, err := call(ctx, c, metastorev1.NewMetadataQueryServiceClient(conn).QueryMetadataLabels, &metastorev1.QueryMetadataLabelsRequest{
 			TenantId: s.tenants, StartTime: from, EndTime: to, Query: *selector, Labels: names,
-		})
-		if err != nil {
-			return err
+		}, options...)
+		if err == nil {
+			err = writeLabels(std.out, c.format.Value, names, answer)
 		}
-		return writeLabels(std.out, c.format.Value, names, answer)
+		return e.finish(std, c.format.Value, err)
 	}
 }
 

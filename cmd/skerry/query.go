@@ -12,7 +12,7 @@ import (
 func queryCommand() command {
 	return command{
 		name: "query", args: "SELECTOR", summary: "find blocks by tenant, time and labels",
-		detail: "SELECTOR is a Prometheus selector such as '{service_name=\"cart\"}'; '{}' selects all.\n" + timesHelp,
+		detail: "SELECTOR is a Prometheus selector such as '{service_name=\"cart\"}'; '{}' selects all.\n" + timesHelp + explainHelp,
 		setup:  setUpQuery,
 	}
 }
@@ -20,6 +20,7 @@ func queryCommand() command {
 func setUpQuery(set *flag.FlagSet) action {
 	c := clientFlags(set, formatProto)
 	s := searchFlags(set)
+	e := explainFlag(set)
 	var labels flags.List
 	set.Var(&labels, "labels", "`NAME` label to show; repeat the flag or separate several with commas")
 	return func(ctx context.Context, std streams, args []string) error {
@@ -35,12 +36,13 @@ func setUpQuery(set *flag.FlagSet) action {
 			return err
 		}
 		defer conn.Close()
+		ctx, options := e.prepare(ctx)
 		answer, err := call(ctx, c, metastorev1.NewMetadataQueryServiceClient(conn).QueryMetadata, &metastorev1.QueryMetadataRequest{
 			TenantId: s.tenants, StartTime: from, EndTime: to, Query: args[0], Labels: labels,
-		})
-		if err != nil {
-			return err
+		}, options...)
+		if err == nil {
+			err = writeBlocks(std.out, c.format.Value, answer.GetBlocks(), len(labels) > 0)
 		}
-		return writeBlocks(std.out, c.format.Value, answer.GetBlocks(), len(labels) > 0)
+		return e.finish(std, c.format.Value, err)
 	}
 }

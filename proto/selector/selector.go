@@ -24,9 +24,13 @@ func Parse(text string) ([]*labels.Matcher, error) {
 	if len(text) > MaxBytes {
 		return nil, fmt.Errorf("%w: the selector has %d bytes, at most %d are allowed", ErrInvalid, len(text), MaxBytes)
 	}
+	if err := checkExpressions(text); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	parsed, err := parser.NewParser(parser.Options{}).ParseMetricSelector(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		// The parser's text repeats what it was given.
+		return nil, fmt.Errorf("%w: %.500s", ErrInvalid, err.Error())
 	}
 	matchers := make([]*labels.Matcher, 0, len(parsed))
 	for _, matcher := range parsed {

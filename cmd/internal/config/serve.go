@@ -47,6 +47,14 @@ type Serve struct {
 	RaftRTT time.Duration
 	// Public calls served at a time; more are refused.
 	InflightRequestsMax int
+	// Reads that work in the node's store at a time.
+	ReadsMax int
+	// Bytes of all answers that the node builds at a time.
+	AnswersBytesMax int64
+	// Time that one read may work in a group's store.
+	QueryTimeout time.Duration
+	// From which time on queries are logged; 0 for never.
+	SlowQuery time.Duration
 }
 
 // DefaultServe returns the settings that apply where nothing else is said.
@@ -64,6 +72,10 @@ func DefaultServe() Serve {
 		MemtableBytes:       64 << 20,
 		RaftRTT:             50 * time.Millisecond,
 		InflightRequestsMax: 1024,
+		ReadsMax:            64,
+		AnswersBytesMax:     512 << 20,
+		QueryTimeout:        15 * time.Second,
+		SlowQuery:           2 * time.Second,
 	}
 }
 
@@ -115,6 +127,14 @@ func (s *Serve) settings() settings {
 			(*duration)(&s.RaftRTT), wholeMilliseconds(&s.RaftRTT, 10*time.Second)},
 		{"limits.max-inflight-requests", "N", "public calls served at a time, 1 to 1048576; more are refused",
 			(*number)(&s.InflightRequestsMax), between(&s.InflightRequestsMax, 1, 1<<20)},
+		{"limits.max-reads", "N", "reads that work in the node's store at a time, 1 to 65536; others wait, up to 16 times as many, then more are refused",
+			(*number)(&s.ReadsMax), between(&s.ReadsMax, 1, 1<<16)},
+		{"limits.max-answers-bytes", "BYTES", "memory for all answers that the node builds at a time, 100MiB or more; more are refused",
+			(*byteCount)(&s.AnswersBytesMax), between(&s.AnswersBytesMax, 100<<20, 1<<50)},
+		{"limits.query-timeout", "DURATION", "how long one query may work in a group's store; longer ones are refused",
+			(*duration)(&s.QueryTimeout), between(&s.QueryTimeout, time.Millisecond, time.Hour)},
+		{"log.slow-query", "DURATION", "log queries that take this long, with what they cost; 0 for never",
+			(*duration)(&s.SlowQuery), between(&s.SlowQuery, 0, 24*time.Hour)},
 	}
 }
 

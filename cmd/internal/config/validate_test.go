@@ -11,6 +11,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		GRPCAddress: "nowhere", HTTPAddress: "h:65536", RaftAddress: ":9099",
 		StreamGroups: 2, LogLevel: "loud", LogFormat: "xml",
 		CacheBytes: 1, MemtableBytes: 2 << 30, RaftRTT: 1500 * time.Microsecond,
+		AnswersBytesMax: 1 << 20, SlowQuery: -time.Second,
 	}
 	err := bad.Validate()
 	if err == nil {
@@ -30,13 +31,17 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		`store.memtable-bytes is "2GiB": want 1MiB to 1GiB`,
 		`raft.rtt is "1.5ms": want whole milliseconds`,
 		`limits.max-inflight-requests is "0": want 1 to`,
+		`limits.max-reads is "0": want 1 to`,
+		`limits.max-answers-bytes is "1MiB": want 100MiB to`,
+		`limits.query-timeout is "0s": want 1ms to`,
+		`log.slow-query is "-1s": want 0s to`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)
 		}
 	}
-	if faults := strings.Count(err.Error(), ";") + 1; faults != 13 {
-		t.Errorf("%d faults, want 13: %v", faults, err)
+	if faults := strings.Count(err.Error(), ";") + 1; faults != 17 {
+		t.Errorf("%d faults, want 17: %v", faults, err)
 	}
 }
 

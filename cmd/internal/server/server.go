@@ -20,11 +20,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
 	"github.com/skerrydb/skerry/cmd/internal/build"
 	"github.com/skerrydb/skerry/cmd/internal/config"
+	"github.com/skerrydb/skerry/cmd/internal/tracing"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/router"
 	"github.com/skerrydb/skerry/shardgroup"
@@ -46,6 +48,9 @@ type server struct {
 	objects                    *objects.Folder
 	router                     *router.Router
 	grpc                       *grpc.Server
+
+	tracing     trace.TracerProvider // nil if off
+	stopTracing func(context.Context) error
 
 	// What /readyz answers: the reason not to be ready, or nil.
 	phase atomic.Pointer[string]
@@ -98,6 +103,9 @@ func (s *server) start(ctx context.Context, stdout io.Writer, failed chan<- erro
 		return err
 	}
 	s.serveHTTP(failed)
+	if s.tracing, s.stopTracing, err = tracing.Start(ctx, os.Getenv, build.Read().Version, s.log.Named("tracing")); err != nil {
+		return err
+	}
 	if err := s.startNode(ctx); err != nil {
 		return err
 	}
@@ -123,6 +131,9 @@ func (s *server) startNode(ctx context.Context) error {
 		DataDir: s.settings.DataDir, RaftAddress: s.settings.RaftAddress, APIAddress: s.grpcListener.Addr().String(),
 		Groups: s.settings.Groups, StreamGroups: s.settings.StreamGroupCount(),
 		RTT: s.settings.RaftRTT, CacheBytes: s.settings.CacheBytes, MemTableBytes: s.settings.MemtableBytes,
+		MaxReads: s.settings.ReadsMax, MaxQueuedReads: 16 * s.settings.ReadsMax,
+		MaxAnswersBytes: s.settings.AnswersBytesMax, QueryTimeout: s.settings.QueryTimeout,
+		Tracing: s.tracing,
 	}, s.log, s.metrics)
 	return err
 }
@@ -132,6 +143,10 @@ func (s *server) startRouter(ctx context.Context) error {
 	options := router.Options{
 		ID: s.node.ID(), AdvertiseAddress: s.grpcListener.Addr().String(), Version: info.Version, Revision: info.Revision,
 		MaxWrites: s.settings.InflightRequestsMax, MaxReads: s.settings.InflightRequestsMax,
+		SlowQuery: s.settings.SlowQuery, Tracing: s.tracing,
+	}
+	if options.SlowQuery == 0 {
+		options.SlowQuery = -1 // never
 	}
 	serverOptions, err := router.ServerOptions(options, s.log.Named("grpc"), s.metrics)
 	if err != nil {
@@ -170,6 +185,9 @@ func (s *server) stop() error {
 	if s.node != nil {
 		err = s.node.Close()
 	}
+	if s.stopTracing != nil {
+		s.flushSpans()
+	}
 	// A server that ran has closed its listener. After a start that failed half
 	// way it may still be open.
 	if s.grpcListener != nil {
@@ -182,6 +200,15 @@ func (s *server) stop() error {
 		err = errors.Join(err, s.httpListener.Close())
 	}
 	return err
+}
+
+// flushSpans sends the last spans, if somebody takes them.
+func (s *server) flushSpans() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout/4)
+	defer cancel()
+	if err := s.stopTracing(ctx); err != nil {
+		s.log.Warn("the last spans are lost", zap.Error(err))
+	}
 }
 
 // stopGRPC lets calls in progress finish, for a while.

@@ -182,6 +182,187 @@ func (x *NodeStatus) GetError() string {
 	return ""
 }
 
+// QueryExplanation tells what a query cost. A query whose headers have
+// skerry-explain: 1 is answered with one in the trailer skerry-explain-bin,
+// whether it succeeds or not.
+type QueryExplanation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of all groups, those left out of the list below included.
+	Cost *v11.QueryCost `protobuf:"bytes,1,opt,name=cost,proto3" json:"cost,omitempty"`
+	// Groups that answered.
+	GroupsAsked uint32 `protobuf:"varint,2,opt,name=groups_asked,json=groupsAsked,proto3" json:"groups_asked,omitempty"`
+	// Calls to nodes, those that failed included.
+	NodeCalls uint32 `protobuf:"varint,3,opt,name=node_calls,json=nodeCalls,proto3" json:"node_calls,omitempty"`
+	// Calls that were repeated because a group was not ready or overloaded.
+	Retries uint32 `protobuf:"varint,4,opt,name=retries,proto3" json:"retries,omitempty"`
+	// Calls that a group corrected: it did not own what the router believed.
+	Reroutes uint32 `protobuf:"varint,5,opt,name=reroutes,proto3" json:"reroutes,omitempty"`
+	// Nanoseconds from the request to the last answer.
+	Elapsed int64 `protobuf:"varint,6,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	// The groups that took longest, in order of their ids.
+	Groups        []*GroupExplanation `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryExplanation) Reset() {
+	*x = QueryExplanation{}
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryExplanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryExplanation) ProtoMessage() {}
+
+func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryExplanation.ProtoReflect.Descriptor instead.
+func (*QueryExplanation) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *QueryExplanation) GetCost() *v11.QueryCost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
+func (x *QueryExplanation) GetGroupsAsked() uint32 {
+	if x != nil {
+		return x.GroupsAsked
+	}
+	return 0
+}
+
+func (x *QueryExplanation) GetNodeCalls() uint32 {
+	if x != nil {
+		return x.NodeCalls
+	}
+	return 0
+}
+
+func (x *QueryExplanation) GetRetries() uint32 {
+	if x != nil {
+		return x.Retries
+	}
+	return 0
+}
+
+func (x *QueryExplanation) GetReroutes() uint32 {
+	if x != nil {
+		return x.Reroutes
+	}
+	return 0
+}
+
+func (x *QueryExplanation) GetElapsed() int64 {
+	if x != nil {
+		return x.Elapsed
+	}
+	return 0
+}
+
+func (x *QueryExplanation) GetGroups() []*GroupExplanation {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupExplanation struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// The node that answered last.
+	NodeId string         `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Cost   *v11.QueryCost `protobuf:"bytes,3,opt,name=cost,proto3" json:"cost,omitempty"`
+	// Calls to the group, those that failed included.
+	NodeCalls uint32 `protobuf:"varint,4,opt,name=node_calls,json=nodeCalls,proto3" json:"node_calls,omitempty"`
+	// Nanoseconds in calls to the group.
+	Elapsed       int64 `protobuf:"varint,5,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupExplanation) Reset() {
+	*x = GroupExplanation{}
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupExplanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupExplanation) ProtoMessage() {}
+
+func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
+func (*GroupExplanation) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GroupExplanation) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *GroupExplanation) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *GroupExplanation) GetCost() *v11.QueryCost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
+func (x *GroupExplanation) GetNodeCalls() uint32 {
+	if x != nil {
+		return x.NodeCalls
+	}
+	return 0
+}
+
+func (x *GroupExplanation) GetElapsed() int64 {
+	if x != nil {
+		return x.Elapsed
+	}
+	return 0
+}
+
 var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
@@ -196,7 +377,23 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"NodeStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
 	"\breplicas\x18\x02 \x03(\v2\x1c.skerry.node.v1.GroupReplicaR\breplicas\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error2[\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\x8e\x02\n" +
+	"\x10QueryExplanation\x12-\n" +
+	"\x04cost\x18\x01 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12!\n" +
+	"\fgroups_asked\x18\x02 \x01(\rR\vgroupsAsked\x12\x1d\n" +
+	"\n" +
+	"node_calls\x18\x03 \x01(\rR\tnodeCalls\x12\x18\n" +
+	"\aretries\x18\x04 \x01(\rR\aretries\x12\x1a\n" +
+	"\breroutes\x18\x05 \x01(\rR\breroutes\x12\x18\n" +
+	"\aelapsed\x18\x06 \x01(\x03R\aelapsed\x129\n" +
+	"\x06groups\x18\a \x03(\v2!.skerry.admin.v1.GroupExplanationR\x06groups\"\xae\x01\n" +
+	"\x10GroupExplanation\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12-\n" +
+	"\x04cost\x18\x03 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12\x1d\n" +
+	"\n" +
+	"node_calls\x18\x04 \x01(\rR\tnodeCalls\x12\x18\n" +
+	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2[\n" +
 	"\fAdminService\x12K\n" +
 	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
 
@@ -212,25 +409,31 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),    // 0: skerry.admin.v1.StatusRequest
 	(*StatusResponse)(nil),   // 1: skerry.admin.v1.StatusResponse
 	(*NodeStatus)(nil),       // 2: skerry.admin.v1.NodeStatus
-	(*v1.RangeMap)(nil),      // 3: skerry.cluster.v1.RangeMap
-	(*v11.GroupReplica)(nil), // 4: skerry.node.v1.GroupReplica
+	(*QueryExplanation)(nil), // 3: skerry.admin.v1.QueryExplanation
+	(*GroupExplanation)(nil), // 4: skerry.admin.v1.GroupExplanation
+	(*v1.RangeMap)(nil),      // 5: skerry.cluster.v1.RangeMap
+	(*v11.GroupReplica)(nil), // 6: skerry.node.v1.GroupReplica
+	(*v11.QueryCost)(nil),    // 7: skerry.node.v1.QueryCost
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	3, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	5, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	2, // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
-	4, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
-	0, // 3: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
-	1, // 4: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
+	7, // 3: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	4, // 4: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
+	7, // 5: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	0, // 6: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
+	1, // 7: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
+	7, // [7:8] is the sub-list for method output_type
+	6, // [6:7] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -244,7 +447,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
