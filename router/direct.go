@@ -69,6 +69,10 @@ func (d direct) ControlCompaction(ctx context.Context, in *nodev1.ControlCompact
 	return call(ctx, in, d.server.ControlCompaction)
 }
 
+func (d direct) DeleteTenant(ctx context.Context, in *nodev1.DeleteTenantRequest, _ ...grpc.CallOption) (*nodev1.DeleteTenantResponse, error) {
+	return call(ctx, in, d.server.DeleteTenant)
+}
+
 func call[Q, A any](ctx context.Context, in Q, method func(context.Context, Q) (A, error)) (A, error) {
 	out, err := method(ctx, in)
 	if err == nil {

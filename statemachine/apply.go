@@ -24,6 +24,7 @@ var dataHandlers = map[raftlogv1.Kind]handler{
 	raftlogv1.Kind_KIND_DECIDE_COMPACTION:  decideCompaction,
 	raftlogv1.Kind_KIND_CONTROL_COMPACTION: controlCompaction,
 	raftlogv1.Kind_KIND_DECIDE_RETENTION:   decideRetention,
+	raftlogv1.Kind_KIND_DELETE_TENANT:      deleteTenant,
 }
 
 var directoryHandlers = map[raftlogv1.Kind]handler{

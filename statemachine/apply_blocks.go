@@ -43,6 +43,9 @@ func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) 
 	if tables.tombstones.Compacted(tenant, shard, id) {
 		return already(), nil // its data is in another block
 	}
+	if deleted, err := u.deletedBefore(keyspace, tenant, id); deleted || err != nil {
+		return already(), err // it comes too late; segments stay, their datasets are hidden
+	}
 	added, err := u.fileBlock(index.KeyOf(id, tenant, shard), id, block)
 	if err != nil {
 		return nil, err

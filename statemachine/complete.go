@@ -6,8 +6,10 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine/deletions"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/queue"
 )
@@ -36,7 +38,7 @@ func (d *decided) complete(completion *raftlogv1.JobCompletion) error {
 		return !d.index.Has(index.KeyOf(id, job.GetTenant(), job.GetShard()), id)
 	})
 	if len(left) == len(sources) {
-		err = d.replace(completion, job, sources)
+		err = d.replace(completion, state, sources)
 	} else {
 		err = d.discard(job, left, completion.GetBlocks())
 	}
@@ -51,7 +53,8 @@ func (d *decided) complete(completion *raftlogv1.JobCompletion) error {
 
 // replace removes the sources, remembers them by a tombstone with the job's
 // name, and files the results.
-func (d *decided) replace(completion *raftlogv1.JobCompletion, job *raftlogv1.CompactionJob, sources []ulid.ULID) error {
+func (d *decided) replace(completion *raftlogv1.JobCompletion, state *raftlogv1.JobState, sources []ulid.ULID) error {
+	job := state.GetJob()
 	for _, id := range sources {
 		if _, err := d.removeBlock(index.KeyOf(id, job.GetTenant(), job.GetShard()), id); err != nil {
 			return err
@@ -65,7 +68,7 @@ func (d *decided) replace(completion *raftlogv1.JobCompletion, job *raftlogv1.Co
 			return err
 		}
 	}
-	return d.addResults(job, completion.GetBlocks())
+	return d.addResults(state, completion.GetBlocks())
 }
 
 // removeBlock takes a block out of the index and the sums.
@@ -91,8 +94,10 @@ func (u *update) fileBlock(key index.ShardKey, id ulid.ULID, block *metastorev1.
 }
 
 // addResults files new blocks: those of tenants that segments were compacted for
-// go to the outbox, all others where they belong, and into the queue.
-func (d *decided) addResults(job *raftlogv1.CompactionJob, blocks []*metastorev1.BlockMeta) error {
+// go to the outbox, all others where they belong, and into the queue. What a job
+// made of a tenant that was deleted since it began is from before the deletion.
+func (d *decided) addResults(state *raftlogv1.JobState, blocks []*metastorev1.BlockMeta) error {
+	job := state.GetJob()
 	transfers := map[string][]string{}
 	for _, block := range blocks {
 		id, err := metastorev1.ParseID(block.GetId())
@@ -100,6 +105,16 @@ func (d *decided) addResults(job *raftlogv1.CompactionJob, blocks []*metastorev1
 			return err
 		}
 		tenant, level := block.TenantName(), block.GetCompactionLevel()
+		deletion, err := deletions.Get(d.tx, clusterv1.Keyspace_KEYSPACE_STREAM, tenant)
+		if err != nil {
+			return err
+		}
+		if tenant != job.GetTenant() && deletion != nil && state.GetCreatedAt() <= deletion.GetAt() {
+			if err := d.discard(job, nil, []*metastorev1.BlockMeta{block}); err != nil {
+				return err
+			}
+			continue
+		}
 		if tenant != job.GetTenant() {
 			added, err := d.fileBlock(index.OutboxKey(id, tenant, block.GetShard()), id, block)
 			if err != nil {

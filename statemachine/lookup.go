@@ -9,6 +9,7 @@ import (
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	"github.com/skerrydb/skerry/statemachine/deletions"
 	"github.com/skerrydb/skerry/statemachine/directory"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/ranges"
@@ -77,7 +78,14 @@ func (q GetBlocks) read(v *view) (any, error) {
 	}
 	var found [][]byte
 	var bytes uint64
-	err := v.index.Entries(q.Context, q.Tenant, q.Shard, q.IDs, func(encoded []byte) error {
+	var hidden map[string]uint64
+	if q.Tenant == "" {
+		var err error
+		if hidden, err = deletions.Hidden(v.tx); err != nil {
+			return nil, err
+		}
+	}
+	err := v.index.Entries(q.Context, q.Tenant, q.Shard, q.IDs, hidden, func(encoded []byte) error {
 		if bytes += uint64(len(encoded)); q.MaxBytes > 0 && bytes > q.MaxBytes {
 			return ErrTooLarge
 		}
@@ -98,11 +106,18 @@ type BlockQuery struct {
 	MaxBytes   uint64
 }
 
-func (q BlockQuery) index() index.Query {
+func (q BlockQuery) index(v *view) (index.Query, error) {
+	var hidden map[string]uint64
+	if len(q.Tenants) > 0 {
+		var err error
+		if hidden, err = deletions.Hidden(v.tx, q.Tenants...); err != nil {
+			return index.Query{}, err
+		}
+	}
 	return index.Query{
 		Spans: q.Ranges, Tenants: q.Tenants, Time: index.Bounds{Min: q.Start, Max: q.End},
-		Matchers: q.Matchers, Labels: q.Labels, MaxBytes: q.MaxBytes,
-	}
+		Matchers: q.Matchers, Labels: q.Labels, MaxBytes: q.MaxBytes, Hidden: hidden,
+	}, nil
 }
 
 // QueryBlocks returns a *nodev1.QueryBlocksResponse.
@@ -112,7 +127,11 @@ func (q QueryBlocks) read(v *view) (any, error) {
 	if err := v.owns(q.Ranges...); err != nil {
 		return nil, err
 	}
-	return v.index.Blocks(q.Context, BlockQuery(q).index())
+	query, err := BlockQuery(q).index(v)
+	if err != nil {
+		return nil, err
+	}
+	return v.index.Blocks(q.Context, query)
 }
 
 // QueryLabels returns a *nodev1.QueryLabelsResponse.
@@ -122,7 +141,11 @@ func (q QueryLabels) read(v *view) (any, error) {
 	if err := v.owns(q.Ranges...); err != nil {
 		return nil, err
 	}
-	return v.index.LabelSets(q.Context, BlockQuery(q).index())
+	query, err := BlockQuery(q).index(v)
+	if err != nil {
+		return nil, err
+	}
+	return v.index.LabelSets(q.Context, query)
 }
 
 // ListTenants returns []string, sorted.

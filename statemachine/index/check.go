@@ -86,7 +86,7 @@ func (c *checker) blocks(s *shardView) {
 		number := binary.BigEndian.Uint32(k[1:])
 		h, err := readHead(v)
 		if err == nil {
-			_, err = x.whole(h)
+			_, err = x.whole(h, nil)
 		}
 		if err != nil {
 			c.fault(s.key, "references", "block %d: %w", number, err)

@@ -66,7 +66,7 @@ func read(t *testing.T, db *kv.DB) map[string]bool {
 	answered := map[string]bool{}
 	err = db.View(func(tx *kv.Tx) error {
 		r := index.NewReader(tx, cold())
-		blockErr := r.Entries(t.Context(), "", 1, []ulid.ULID{parsed}, func([]byte) error { return nil })
+		blockErr := r.Entries(t.Context(), "", 1, []ulid.ULID{parsed}, nil, func([]byte) error { return nil })
 		_, blocksErr := r.Blocks(t.Context(), q)
 		_, labelsErr := r.LabelSets(t.Context(), q)
 		_, _, boundsErr := r.TenantBounds(t.Context(), spans, "acme")

@@ -115,8 +115,9 @@ func appendField(out []byte, field protowire.Number, value uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(out, field, protowire.VarintType), value)
 }
 
-// whole encodes an entry with all its datasets and all their labels.
-func (x *exporter) whole(h head) ([]byte, error) {
+// whole encodes an entry with all its datasets, but for those that are hidden,
+// and all their labels.
+func (x *exporter) whole(h head, hidden hidden) ([]byte, error) {
 	b, err := readBody(h)
 	if err != nil {
 		return nil, err
@@ -129,6 +130,9 @@ func (x *exporter) whole(h head) ([]byte, error) {
 		}
 		if !more {
 			return x.block(h, b, kept)
+		}
+		if hidden.hides(h, d) {
+			continue
 		}
 		k := keptDataset{dataset: d}
 		if !x.terms.flatten(&k) {

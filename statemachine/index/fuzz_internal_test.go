@@ -34,7 +34,7 @@ func FuzzEntry(f *testing.F) {
 			t.Errorf("series %v", list)
 		}
 		h.any(newSeriesSet(10))
-		encoded, err := newExporter(known).whole(h)
+		encoded, err := newExporter(known).whole(h, nil)
 		if err != nil {
 			return
 		}

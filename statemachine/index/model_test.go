@@ -527,7 +527,7 @@ func compareEntries(t *testing.T, m *model, r index.Reader) {
 		id, missing := ulid.MustParseStrict(block.Id), ulid.MustParseStrict(block.Id)
 		missing[6]++
 		var got []string
-		err := r.Entries(t.Context(), block.TenantName(), block.Shard, []ulid.ULID{id, missing, id}, func(encoded []byte) error {
+		err := r.Entries(t.Context(), block.TenantName(), block.Shard, []ulid.ULID{id, missing, id}, nil, func(encoded []byte) error {
 			got = append(got, text(decode(t, encoded)))
 			return nil
 		})

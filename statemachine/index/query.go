@@ -28,6 +28,9 @@ type Query struct {
 	Labels []string
 	// Bound of the answer's encoded size; 0 for none.
 	MaxBytes uint64
+	// By tenant: datasets in segments that were created up to this moment, Unix
+	// milliseconds, are not seen.
+	Hidden map[string]uint64
 }
 
 // room is what is left of the answer's bound.
@@ -129,6 +132,7 @@ func (r Reader) Blocks(ctx context.Context, q Query) (*nodev1.QueryBlocksRespons
 func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, answer *nodev1.QueryBlocksResponse) error {
 	keep := newKeeper(s.terms, selected, q.Labels)
 	export := newExporter(s.terms)
+	hidden := s.hide(q.Hidden)
 	search := search{shard: s, time: q.Time, wanted: selected, cost: answer.Cost}
 	return search.run(ctx, func(h head) error {
 		b, err := readBody(h)
@@ -144,7 +148,7 @@ func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, a
 			if !more {
 				break
 			}
-			if !d.overlaps(q.Time) {
+			if !d.overlaps(q.Time) || hidden.hides(h, d) {
 				continue
 			}
 			if err := keep.dataset(d); err != nil {
@@ -204,6 +208,7 @@ func (s *shardView) projections(ctx context.Context, q *Query, selected *seriesS
 		}
 		byProjection[key] = append(byProjection[key], number)
 	})
+	hidden := s.hide(q.Hidden)
 	search := search{shard: s, time: q.Time, wanted: selected, cost: cost}
 	return search.run(ctx, func(h head) error {
 		b, err := readBody(h)
@@ -215,7 +220,7 @@ func (s *shardView) projections(ctx context.Context, q *Query, selected *seriesS
 			if err != nil || !more {
 				return err
 			}
-			if !d.overlaps(q.Time) {
+			if !d.overlaps(q.Time) || hidden.hides(h, d) {
 				continue
 			}
 			d.each(func(number int32) bool {

@@ -74,8 +74,9 @@ func (r Reader) learn(s *shardView) (int, error) {
 // Entries calls fn with the entries of one tenant and data shard, as they were
 // added, encoded as metastore.v1.BlockMeta, in the order of the ids; ids that
 // are not there are left out. A shard's strings are read once, however many of
-// its blocks are asked for.
-func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, ids []ulid.ULID, fn func([]byte) error) error {
+// its blocks are asked for. What is hidden, by tenant as in Query, is left out of
+// segments: who compacts them leaves it behind.
+func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, ids []ulid.ULID, hidden map[string]uint64, fn func([]byte) error) error {
 	opened := map[uint64]*exportView{} // by partition; nil for those that do not exist
 	for i, id := range ids {
 		if i%contextInterval == 0 && ctx.Err() != nil {
@@ -85,7 +86,7 @@ func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, 
 		shard, ok := opened[key.Partition]
 		if !ok {
 			var err error
-			if shard, err = r.openExport(key); err != nil {
+			if shard, err = r.openExport(key, hidden); err != nil {
 				return err
 			}
 			opened[key.Partition] = shard
@@ -111,9 +112,10 @@ func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, 
 type exportView struct {
 	*shardView
 	*exporter
+	hidden hidden
 }
 
-func (r Reader) openExport(key ShardKey) (*exportView, error) {
+func (r Reader) openExport(key ShardKey, until map[string]uint64) (*exportView, error) {
 	shard, err := r.open(key)
 	if shard == nil || err != nil {
 		return nil, err
@@ -121,7 +123,7 @@ func (r Reader) openExport(key ShardKey) (*exportView, error) {
 	if _, err := r.learn(shard); err != nil {
 		return nil, err
 	}
-	return &exportView{shard, newExporter(shard.terms)}, nil
+	return &exportView{shard, newExporter(shard.terms), shard.hide(until)}, nil
 }
 
 // byID returns a block's encoded metadata, nil if it is not there.
@@ -144,7 +146,7 @@ func (s *exportView) byID(id ulid.ULID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.whole(h)
+	return s.whole(h, s.hidden)
 }
 
 // Tenants returns the tenants that have data in the spans, sorted: owners of

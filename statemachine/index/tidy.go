@@ -45,7 +45,7 @@ func (s *openShard) exportAll() ([][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		block, err := x.whole(h)
+		block, err := x.whole(h, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -76,6 +76,28 @@ func (w *Writer) Issue(shard uint32, tenant string, x uint64, blocks []string) e
 	return w.rows.Put(issued, binary.BigEndian.AppendUint64(nil, x))
 }
 
+// Empty takes the blocks out of a tenant's transfers, which stay: the chain must
+// not break.
+func (w *Writer) Empty(shard uint32, tenant string) error {
+	first := ordered.Append(streamKey('e', shard), tenant)
+	cursor := w.rows.Cursor()
+	for k, stored := cursor.Seek(first); len(k) == len(first)+8 && string(k[:len(first)]) == string(first); k, stored = cursor.Next() {
+		transfer := &raftlogv1.Transfer{}
+		if err := transfer.UnmarshalVT(stored); err != nil {
+			return errRow
+		}
+		transfer.Blocks = nil
+		encoded, err := transfer.MarshalVT()
+		if err != nil {
+			return err
+		}
+		if err := w.rows.Put(k, encoded); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func number(stored []byte) (uint64, error) {
 	switch len(stored) {
 	case 0:

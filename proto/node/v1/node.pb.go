@@ -2306,6 +2306,128 @@ func (x *ControlCompactionResponse) GetChanged() bool {
 	return false
 }
 
+type DeleteTenantRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Ranges  []*v1.RangeRef         `protobuf:"bytes,2,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	Tenant  string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// See raftlog.v1.DeleteTenant.
+	Until         uint64 `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTenantRequest) Reset() {
+	*x = DeleteTenantRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTenantRequest) ProtoMessage() {}
+
+func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTenantRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTenantRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *DeleteTenantRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *DeleteTenantRequest) GetRanges() []*v1.RangeRef {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *DeleteTenantRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeleteTenantRequest) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+type DeleteTenantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What left the index; datasets in segments are hidden and not counted.
+	Blocks        uint64 `protobuf:"varint,1,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	ObjectBytes   uint64 `protobuf:"varint,2,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTenantResponse) Reset() {
+	*x = DeleteTenantResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTenantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTenantResponse) ProtoMessage() {}
+
+func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTenantResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTenantResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *DeleteTenantResponse) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *DeleteTenantResponse) GetObjectBytes() uint64 {
+	if x != nil {
+		return x.ObjectBytes
+	}
+	return 0
+}
+
 var File_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_node_v1_node_proto_rawDesc = "" +
@@ -2484,7 +2606,16 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x10ACTION_RETRY_JOB\x10\x03\x12\x15\n" +
 	"\x11ACTION_CANCEL_JOB\x10\x04\"5\n" +
 	"\x19ControlCompactionResponse\x12\x18\n" +
-	"\achanged\x18\x01 \x01(\bR\achanged2\xb4\t\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"\x93\x01\n" +
+	"\x13DeleteTenantRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x123\n" +
+	"\x06ranges\x18\x02 \x03(\v2\x1b.skerry.cluster.v1.RangeRefR\x06ranges\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\x04R\x05until\"Q\n" +
+	"\x14DeleteTenantResponse\x12\x16\n" +
+	"\x06blocks\x18\x01 \x01(\x04R\x06blocks\x12!\n" +
+	"\fobject_bytes\x18\x02 \x01(\x04R\vobjectBytes2\x91\n" +
+	"\n" +
 	"\vNodeService\x12O\n" +
 	"\bAddBlock\x12\x1f.skerry.node.v1.AddBlockRequest\x1a .skerry.node.v1.AddBlockResponse\"\x00\x12R\n" +
 	"\tGetBlocks\x12 .skerry.node.v1.GetBlocksRequest\x1a!.skerry.node.v1.GetBlocksResponse\"\x00\x12R\n" +
@@ -2497,7 +2628,8 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x0ePollCompaction\x12%.skerry.node.v1.PollCompactionRequest\x1a&.skerry.node.v1.PollCompactionResponse\"\x00\x12g\n" +
 	"\x10CompactionStatus\x12'.skerry.node.v1.CompactionStatusRequest\x1a(.skerry.node.v1.CompactionStatusResponse\"\x00\x12a\n" +
 	"\x0eListTombstones\x12%.skerry.node.v1.ListTombstonesRequest\x1a&.skerry.node.v1.ListTombstonesResponse\"\x00\x12^\n" +
-	"\rPlanRetention\x12$.skerry.node.v1.PlanRetentionRequest\x1a%.skerry.node.v1.PlanRetentionResponse\"\x00\x12j\n" +
+	"\rPlanRetention\x12$.skerry.node.v1.PlanRetentionRequest\x1a%.skerry.node.v1.PlanRetentionResponse\"\x00\x12[\n" +
+	"\fDeleteTenant\x12#.skerry.node.v1.DeleteTenantRequest\x1a$.skerry.node.v1.DeleteTenantResponse\"\x00\x12j\n" +
 	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00B1Z/github.com/skerrydb/skerry/proto/node/v1;nodev1b\x06proto3"
 
 var (
@@ -2513,7 +2645,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_node_v1_node_proto_goTypes = []any{
 	(ControlCompactionRequest_Action)(0),   // 0: skerry.node.v1.ControlCompactionRequest.Action
 	(*AddBlockRequest)(nil),                // 1: skerry.node.v1.AddBlockRequest
@@ -2549,71 +2681,76 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*RetentionVerdict)(nil),               // 31: skerry.node.v1.RetentionVerdict
 	(*ControlCompactionRequest)(nil),       // 32: skerry.node.v1.ControlCompactionRequest
 	(*ControlCompactionResponse)(nil),      // 33: skerry.node.v1.ControlCompactionResponse
-	(*v1.RangeRef)(nil),                    // 34: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),                     // 35: types.v1.Labels
-	(*v12.TenantStats)(nil),                // 36: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),                    // 37: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),                       // 38: skerry.cluster.v1.Range
-	(*v12.PollCompactionJobsRequest)(nil),  // 39: metastore.v1.PollCompactionJobsRequest
-	(*v12.PollCompactionJobsResponse)(nil), // 40: metastore.v1.PollCompactionJobsResponse
-	(*v12.Tombstones)(nil),                 // 41: metastore.v1.Tombstones
+	(*DeleteTenantRequest)(nil),            // 34: skerry.node.v1.DeleteTenantRequest
+	(*DeleteTenantResponse)(nil),           // 35: skerry.node.v1.DeleteTenantResponse
+	(*v1.RangeRef)(nil),                    // 36: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),                     // 37: types.v1.Labels
+	(*v12.TenantStats)(nil),                // 38: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),                    // 39: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),                       // 40: skerry.cluster.v1.Range
+	(*v12.PollCompactionJobsRequest)(nil),  // 41: metastore.v1.PollCompactionJobsRequest
+	(*v12.PollCompactionJobsResponse)(nil), // 42: metastore.v1.PollCompactionJobsResponse
+	(*v12.Tombstones)(nil),                 // 43: metastore.v1.Tombstones
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	34, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	34, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	34, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	36, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	36, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	36, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
 	6,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
 	9,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
-	35, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	37, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
 	9,  // 6: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
-	34, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	34, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	36, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
-	37, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	36, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	36, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	38, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	39, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	18, // 11: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	38, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
-	39, // 13: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
-	40, // 14: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
+	40, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	41, // 13: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
+	42, // 14: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
 	21, // 15: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
 	21, // 16: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
 	24, // 17: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
 	25, // 18: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
 	28, // 19: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
-	41, // 20: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
+	43, // 20: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
 	31, // 21: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
 	31, // 22: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
 	0,  // 23: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	1,  // 24: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	3,  // 25: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	5,  // 26: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	5,  // 27: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	10, // 28: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	12, // 29: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	14, // 30: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	16, // 31: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	19, // 32: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
-	22, // 33: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
-	26, // 34: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
-	29, // 35: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
-	32, // 36: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
-	2,  // 37: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	4,  // 38: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	7,  // 39: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	8,  // 40: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	11, // 41: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	13, // 42: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	15, // 43: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	17, // 44: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	20, // 45: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
-	23, // 46: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
-	27, // 47: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
-	30, // 48: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
-	33, // 49: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
-	37, // [37:50] is the sub-list for method output_type
-	24, // [24:37] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	36, // 24: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	1,  // 25: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	3,  // 26: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	5,  // 27: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	5,  // 28: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	10, // 29: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	12, // 30: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	14, // 31: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	16, // 32: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	19, // 33: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
+	22, // 34: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
+	26, // 35: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
+	29, // 36: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
+	34, // 37: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
+	32, // 38: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
+	2,  // 39: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	4,  // 40: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	7,  // 41: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	8,  // 42: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	11, // 43: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	13, // 44: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	15, // 45: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	17, // 46: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	20, // 47: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
+	23, // 48: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
+	27, // 49: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
+	30, // 50: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
+	35, // 51: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
+	33, // 52: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
+	39, // [39:53] is the sub-list for method output_type
+	25, // [25:39] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -2627,7 +2764,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

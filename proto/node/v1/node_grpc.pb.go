@@ -34,6 +34,7 @@ const (
 	NodeService_CompactionStatus_FullMethodName  = "/skerry.node.v1.NodeService/CompactionStatus"
 	NodeService_ListTombstones_FullMethodName    = "/skerry.node.v1.NodeService/ListTombstones"
 	NodeService_PlanRetention_FullMethodName     = "/skerry.node.v1.NodeService/PlanRetention"
+	NodeService_DeleteTenant_FullMethodName      = "/skerry.node.v1.NodeService/DeleteTenant"
 	NodeService_ControlCompaction_FullMethodName = "/skerry.node.v1.NodeService/ControlCompaction"
 )
 
@@ -67,6 +68,8 @@ type NodeServiceClient interface {
 	// PlanRetention tells what the next sweep of a group would remove, and why the
 	// rest stays. Nothing is changed.
 	PlanRetention(ctx context.Context, in *PlanRetentionRequest, opts ...grpc.CallOption) (*PlanRetentionResponse, error)
+	// DeleteTenant removes what a tenant has stored so far in the spans.
+	DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error)
 	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
 	ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error)
 }
@@ -199,6 +202,16 @@ func (c *nodeServiceClient) PlanRetention(ctx context.Context, in *PlanRetention
 	return out, nil
 }
 
+func (c *nodeServiceClient) DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteTenantResponse)
+	err := c.cc.Invoke(ctx, NodeService_DeleteTenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeServiceClient) ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ControlCompactionResponse)
@@ -239,6 +252,8 @@ type NodeServiceServer interface {
 	// PlanRetention tells what the next sweep of a group would remove, and why the
 	// rest stays. Nothing is changed.
 	PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error)
+	// DeleteTenant removes what a tenant has stored so far in the spans.
+	DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error)
 	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
 	ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error)
 }
@@ -285,6 +300,9 @@ func (UnimplementedNodeServiceServer) ListTombstones(context.Context, *ListTombs
 }
 func (UnimplementedNodeServiceServer) PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PlanRetention not implemented")
+}
+func (UnimplementedNodeServiceServer) DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteTenant not implemented")
 }
 func (UnimplementedNodeServiceServer) ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ControlCompaction not implemented")
@@ -525,6 +543,24 @@ func _NodeService_PlanRetention_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_DeleteTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTenantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).DeleteTenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_DeleteTenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).DeleteTenant(ctx, req.(*DeleteTenantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_ControlCompaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ControlCompactionRequest)
 	if err := dec(in); err != nil {
@@ -597,6 +633,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PlanRetention",
 			Handler:    _NodeService_PlanRetention_Handler,
+		},
+		{
+			MethodName: "DeleteTenant",
+			Handler:    _NodeService_DeleteTenant_Handler,
 		},
 		{
 			MethodName: "ControlCompaction",

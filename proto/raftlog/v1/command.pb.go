@@ -43,6 +43,8 @@ const (
 	Kind_KIND_DECIDE_RETENTION Kind = 5
 	// ControlCompaction: what an operator says about compaction.
 	Kind_KIND_CONTROL_COMPACTION Kind = 6
+	// DeleteTenant: removes what a tenant has stored so far.
+	Kind_KIND_DELETE_TENANT Kind = 7
 	// BootstrapDirectory: gives a new cluster its first map.
 	Kind_KIND_BOOTSTRAP_DIRECTORY Kind = 16
 )
@@ -57,6 +59,7 @@ var (
 		4:  "KIND_DECIDE_COMPACTION",
 		5:  "KIND_DECIDE_RETENTION",
 		6:  "KIND_CONTROL_COMPACTION",
+		7:  "KIND_DELETE_TENANT",
 		16: "KIND_BOOTSTRAP_DIRECTORY",
 	}
 	Kind_value = map[string]int32{
@@ -67,6 +70,7 @@ var (
 		"KIND_DECIDE_COMPACTION":   4,
 		"KIND_DECIDE_RETENTION":    5,
 		"KIND_CONTROL_COMPACTION":  6,
+		"KIND_DELETE_TENANT":       7,
 		"KIND_BOOTSTRAP_DIRECTORY": 16,
 	}
 )
@@ -219,7 +223,7 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24, 0}
 }
 
 // Entry is the payload of one Raft entry: one or more commands that were
@@ -1486,6 +1490,182 @@ func (x *ControlCompaction) GetJob() string {
 	return ""
 }
 
+// DeleteTenant removes the tenant's blocks that the group has, leaves tombstones
+// for their objects, and hides the tenant's datasets in segments created up to a
+// moment. It takes as many commands as the last one's outcome asks for.
+type DeleteTenant struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Creation time up to which segments' datasets are hidden, and blocks that
+	// come late are refused; Unix milliseconds.
+	Until         uint64 `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTenant) Reset() {
+	*x = DeleteTenant{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTenant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTenant) ProtoMessage() {}
+
+func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
+func (*DeleteTenant) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DeleteTenant) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeleteTenant) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+// DeletionOutcome is the payload of the result of DeleteTenant.
+type DeletionOutcome struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Blocks      uint64                 `protobuf:"varint,1,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	ObjectBytes uint64                 `protobuf:"varint,2,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
+	// There is more to remove: repeat the command.
+	More          bool `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletionOutcome) Reset() {
+	*x = DeletionOutcome{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletionOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletionOutcome) ProtoMessage() {}
+
+func (x *DeletionOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletionOutcome.ProtoReflect.Descriptor instead.
+func (*DeletionOutcome) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DeletionOutcome) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *DeletionOutcome) GetObjectBytes() uint64 {
+	if x != nil {
+		return x.ObjectBytes
+	}
+	return 0
+}
+
+func (x *DeletionOutcome) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// Deletion is what a group remembers of a deleted tenant. It is stored, not
+// proposed.
+type Deletion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in DeleteTenant.
+	Until uint64 `protobuf:"varint,1,opt,name=until,proto3" json:"until,omitempty"`
+	// Log time of the last deletion, Unix nanoseconds: results of jobs that are
+	// older may hold data from before it.
+	At            int64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deletion) Reset() {
+	*x = Deletion{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deletion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deletion) ProtoMessage() {}
+
+func (x *Deletion) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deletion.ProtoReflect.Descriptor instead.
+func (*Deletion) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Deletion) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *Deletion) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 type ExpiredShard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Start of the partition, Unix seconds.
@@ -1503,7 +1683,7 @@ type ExpiredShard struct {
 
 func (x *ExpiredShard) Reset() {
 	*x = ExpiredShard{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1695,7 @@ func (x *ExpiredShard) String() string {
 func (*ExpiredShard) ProtoMessage() {}
 
 func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1708,7 @@ func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredShard.ProtoReflect.Descriptor instead.
 func (*ExpiredShard) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExpiredShard) GetPartition() uint64 {
@@ -1581,7 +1761,7 @@ type RetentionOutcome struct {
 
 func (x *RetentionOutcome) Reset() {
 	*x = RetentionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1773,7 @@ func (x *RetentionOutcome) String() string {
 func (*RetentionOutcome) ProtoMessage() {}
 
 func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1786,7 @@ func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionOutcome.ProtoReflect.Descriptor instead.
 func (*RetentionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetentionOutcome) GetBlocks() uint64 {
@@ -1647,7 +1827,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1839,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1852,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Results) GetResults() []*Result {
@@ -1699,7 +1879,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[21]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1891,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[21]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1904,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -1872,7 +2052,17 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\fACTION_PAUSE\x10\x01\x12\x11\n" +
 	"\rACTION_RESUME\x10\x02\x12\x14\n" +
 	"\x10ACTION_RETRY_JOB\x10\x03\x12\x15\n" +
-	"\x11ACTION_CANCEL_JOB\x10\x04\"\x94\x01\n" +
+	"\x11ACTION_CANCEL_JOB\x10\x04\"<\n" +
+	"\fDeleteTenant\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
+	"\x05until\x18\x02 \x01(\x04R\x05until\"`\n" +
+	"\x0fDeletionOutcome\x12\x16\n" +
+	"\x06blocks\x18\x01 \x01(\x04R\x06blocks\x12!\n" +
+	"\fobject_bytes\x18\x02 \x01(\x04R\vobjectBytes\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"0\n" +
+	"\bDeletion\x12\x14\n" +
+	"\x05until\x18\x01 \x01(\x04R\x05until\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\"\x94\x01\n" +
 	"\fExpiredShard\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x04R\tpartition\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
@@ -1899,7 +2089,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x0eSTATUS_INVALID\x10\x03\x12\x10\n" +
 	"\fSTATUS_ROUTE\x10\x04\x12\x17\n" +
 	"\x13STATUS_STALE_LEADER\x10\x05\x12\x13\n" +
-	"\x0fSTATUS_CONFLICT\x10\x06*\xd2\x01\n" +
+	"\x0fSTATUS_CONFLICT\x10\x06*\xea\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_INIT_GROUP\x10\x01\x12\x19\n" +
@@ -1907,7 +2097,8 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x0eKIND_ADD_BLOCK\x10\x03\x12\x1a\n" +
 	"\x16KIND_DECIDE_COMPACTION\x10\x04\x12\x19\n" +
 	"\x15KIND_DECIDE_RETENTION\x10\x05\x12\x1b\n" +
-	"\x17KIND_CONTROL_COMPACTION\x10\x06\x12\x1c\n" +
+	"\x17KIND_CONTROL_COMPACTION\x10\x06\x12\x16\n" +
+	"\x12KIND_DELETE_TENANT\x10\a\x12\x1c\n" +
 	"\x18KIND_BOOTSTRAP_DIRECTORY\x10\x10B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
@@ -1923,7 +2114,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(Kind)(0),                     // 0: skerry.raftlog.v1.Kind
 	(ControlCompaction_Action)(0), // 1: skerry.raftlog.v1.ControlCompaction.Action
@@ -1946,22 +2137,25 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*Transfer)(nil),              // 18: skerry.raftlog.v1.Transfer
 	(*RetentionDecision)(nil),     // 19: skerry.raftlog.v1.RetentionDecision
 	(*ControlCompaction)(nil),     // 20: skerry.raftlog.v1.ControlCompaction
-	(*ExpiredShard)(nil),          // 21: skerry.raftlog.v1.ExpiredShard
-	(*RetentionOutcome)(nil),      // 22: skerry.raftlog.v1.RetentionOutcome
-	(*Results)(nil),               // 23: skerry.raftlog.v1.Results
-	(*Result)(nil),                // 24: skerry.raftlog.v1.Result
-	(*v1.RangeRef)(nil),           // 25: skerry.cluster.v1.RangeRef
-	(*v1.Range)(nil),              // 26: skerry.cluster.v1.Range
-	(*v1.RangeMap)(nil),           // 27: skerry.cluster.v1.RangeMap
-	(*v11.BlockMeta)(nil),         // 28: metastore.v1.BlockMeta
-	(*v1.RouteError)(nil),         // 29: skerry.cluster.v1.RouteError
+	(*DeleteTenant)(nil),          // 21: skerry.raftlog.v1.DeleteTenant
+	(*DeletionOutcome)(nil),       // 22: skerry.raftlog.v1.DeletionOutcome
+	(*Deletion)(nil),              // 23: skerry.raftlog.v1.Deletion
+	(*ExpiredShard)(nil),          // 24: skerry.raftlog.v1.ExpiredShard
+	(*RetentionOutcome)(nil),      // 25: skerry.raftlog.v1.RetentionOutcome
+	(*Results)(nil),               // 26: skerry.raftlog.v1.Results
+	(*Result)(nil),                // 27: skerry.raftlog.v1.Result
+	(*v1.RangeRef)(nil),           // 28: skerry.cluster.v1.RangeRef
+	(*v1.Range)(nil),              // 29: skerry.cluster.v1.Range
+	(*v1.RangeMap)(nil),           // 30: skerry.cluster.v1.RangeMap
+	(*v11.BlockMeta)(nil),         // 31: metastore.v1.BlockMeta
+	(*v1.RouteError)(nil),         // 32: skerry.cluster.v1.RouteError
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	4,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
 	0,  // 1: skerry.raftlog.v1.Command.kind:type_name -> skerry.raftlog.v1.Kind
-	25, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
-	26, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
-	27, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
+	28, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
+	29, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
+	30, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
 	10, // 5: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
 	11, // 6: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
 	12, // 7: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
@@ -1970,17 +2164,17 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	15, // 10: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
 	9,  // 11: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
 	9,  // 12: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
-	28, // 13: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
+	31, // 13: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
 	14, // 14: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
 	9,  // 15: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
 	9,  // 16: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
 	14, // 17: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
 	15, // 18: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
-	21, // 19: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
+	24, // 19: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
 	1,  // 20: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
-	24, // 21: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
+	27, // 21: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
 	2,  // 22: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
-	29, // 23: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
+	32, // 23: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
 	24, // [24:24] is the sub-list for method output_type
 	24, // [24:24] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name
@@ -1999,7 +2193,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
