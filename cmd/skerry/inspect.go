@@ -43,8 +43,9 @@ func (s *store) groupFlag(set *flag.FlagSet) {
 	set.Uint64Var(&s.group, "group", 1, "`N` the group to look into")
 }
 
-// open calls fn with the engine, which is closed afterwards.
-func (s *store) open(fn func(*kv.Engine) error) error {
+// open calls fn with the engine, which is closed afterwards. The data may lie where nothing can be
+// written, on a snapshot of a disk for one.
+func (s *store) open(std streams, fn func(*kv.Engine) error) error {
 	engine, err := kv.OpenEngine(filepath.Join(s.dataDir, "store"), kv.EngineOptions{ReadOnly: true})
 	if errors.Is(err, kv.ErrInUse) {
 		return fmt.Errorf("the node of %s is running: stop it first, or inspect a copy (%w)", s.dataDir, err)
@@ -52,12 +53,15 @@ func (s *store) open(fn func(*kv.Engine) error) error {
 	if err != nil {
 		return err
 	}
+	if why := engine.Unlocked(); why != nil {
+		fmt.Fprintf(std.err, "note: the store is not locked, no node may use it meanwhile (%v)\n", why)
+	}
 	return errors.Join(fn(engine), engine.Close())
 }
 
 // view calls fn with a transaction on one group.
-func (s *store) view(fn func(*kv.Tx) error) error {
-	return s.open(func(engine *kv.Engine) error {
+func (s *store) view(std streams, fn func(*kv.Tx) error) error {
+	return s.open(std, func(engine *kv.Engine) error {
 		db, err := engine.DB(s.group)
 		if err != nil {
 			return err
@@ -90,7 +94,7 @@ func setUpInspectTree(set *flag.FlagSet) action {
 		if len(args) > 0 {
 			return flags.Usagef("unexpected argument %q", args[0])
 		}
-		return s.open(func(engine *kv.Engine) error {
+		return s.open(std, func(engine *kv.Engine) error {
 			return eachGroup(engine, func(group uint64, tx *kv.Tx) error { return writeTree(std.out, group, tx) })
 		})
 	}
@@ -166,7 +170,7 @@ func setUpInspectCheck(set *flag.FlagSet) action {
 		if len(args) > 0 {
 			return flags.Usagef("unexpected argument %q", args[0])
 		}
-		return s.open(func(engine *kv.Engine) error {
+		return s.open(std, func(engine *kv.Engine) error {
 			faults := 0
 			err := eachGroup(engine, func(group uint64, tx *kv.Tx) error {
 				before := faults

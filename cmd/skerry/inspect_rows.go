@@ -91,7 +91,7 @@ func setUpInspectScan(set *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return s.view(func(tx *kv.Tx) error { return scanBucket(std.out, tx, path, start, *limit) })
+		return s.view(std, func(tx *kv.Tx) error { return scanBucket(std.out, tx, path, start, *limit) })
 	}
 }
 
@@ -137,7 +137,7 @@ func setUpInspectGet(set *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return s.view(func(tx *kv.Tx) error {
+		return s.view(std, func(tx *kv.Tx) error {
 			bucket, err := bucketAt(tx, path)
 			if err != nil {
 				return err

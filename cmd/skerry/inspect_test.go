@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,6 +69,20 @@ func TestInspect(t *testing.T) {
 	}
 	if code, out := inspect("tree", "-data-dir", filepath.Join(dir, "nowhere")); code != exitFailure {
 		t.Errorf("no directory: %d, %s", code, out)
+	}
+	// A copy without its lock file is read and told of.
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(copied, "store", "LOCK")); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := inspect("check", "-data-dir", copied); code != exitOK || !strings.Contains(out, "note: the store is not locked") {
+		t.Errorf("a copy: %d, %s", code, out)
+	}
+	if _, err := os.Stat(filepath.Join(copied, "store", "LOCK")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("looking made a lock file: %v", err)
 	}
 	// Looking changed nothing.
 	s = startServe(t, dir)

@@ -7,31 +7,6 @@ import (
 	"time"
 )
 
-// benchReopen stops both stores, ours in the given way, and times opening them and reading a row.
-func benchReopen(b *testing.B, s *benchStores, stop func(*Engine) error) {
-	var took, boltTook time.Duration
-	key := benchKey(nil, 1)
-	for i := range b.N {
-		must(b, oursPut(s.ours, i, 100, spread))
-		must(b, stop(s.engine))
-		begun := time.Now()
-		s.engine = openBenchEngine(b, s.dir, NoWAL)
-		s.ours = namespaceDB(b, s.engine, 1)
-		must(b, s.ours.View(func(tx *Tx) error {
-			if tx.Bucket(benchBucket).Get(key) == nil {
-				b.Error("row missing")
-			}
-			return nil
-		}))
-		took += time.Since(begun)
-		must(b, s.bolt.Close())
-		begun = time.Now()
-		s.bolt = openBenchBolt(b, s.dir)
-		boltTook += time.Since(begun)
-	}
-	reportRatio(b, b.N, took, boltTook)
-}
-
 // memoryWatch follows the memory that the Go heap and the engine hold, from its start on.
 type memoryWatch struct {
 	idle uint64

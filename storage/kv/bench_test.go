@@ -148,13 +148,18 @@ func (s *benchStores) fill(b testing.TB) {
 	s.rest(b)
 }
 
-// rest waits until no compaction is due.
+// rest waits until no compaction is due, or long enough.
 func (s *benchStores) rest(b testing.TB) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	begun := time.Now()
 	for range tick.C {
 		m := s.engine.pebble.Metrics()
 		if m.Compact.NumInProgress == 0 && m.Compact.EstimatedDebt == 0 {
+			return
+		}
+		if time.Since(begun) > 2*time.Minute {
+			b.Logf("not at rest: %d bytes to compact", m.Compact.EstimatedDebt)
 			return
 		}
 	}
@@ -465,8 +470,11 @@ func BenchmarkStore(b *testing.B) {
 			float64(benchDiskBytes(b, filepath.Join(s.dir, "bbolt"))), "of-bbolt")
 	})
 	b.Run("snapshot", func(b *testing.B) { benchSnapshot(b, s) })
-	b.Run("open", func(b *testing.B) { benchReopen(b, s, (*Engine).Close) })
-	b.Run("open-after-kill", func(b *testing.B) { benchReopen(b, s, (*Engine).Abandon) })
+	b.Run("snapshot-rss", func(b *testing.B) { benchResident(b, s) })
+	b.Run("open", func(b *testing.B) { benchReopen(b, s, false, false) })
+	b.Run("open-after-kill", func(b *testing.B) { benchReopen(b, s, true, false) })
+	b.Run("open-cold", func(b *testing.B) { benchReopen(b, s, false, true) })
+	b.Run("open-cold-after-kill", func(b *testing.B) { benchReopen(b, s, true, true) })
 	b.Run("drop", func(b *testing.B) {
 		begun := time.Now()
 		must(b, s.ours.Update(func(tx *Tx) error { return tx.DeleteBucket(benchBucket) }))

@@ -19,15 +19,16 @@ func (tx *Tx) MoveBucket(child []byte, src, dst *Bucket) error {
 
 // MoveBucket moves the bucket key from b to dst with everything inside, sequences too, as the
 // transaction sees it. It rewrites every row. A bucket cannot be moved into itself, which gives
-// ErrIncompatibleValue.
+// ErrIncompatibleValue. After any error nothing has changed.
 func (b *Bucket) MoveBucket(key []byte, dst *Bucket) error {
-	if b.tx.db == nil || dst.tx.db == nil {
+	tx := b.tx
+	if tx.db == nil || dst.tx.db == nil {
 		return ErrTxClosed
 	}
-	if !b.tx.writable || !dst.tx.writable {
+	if !tx.writable || !dst.tx.writable {
 		return ErrTxNotWritable
 	}
-	if b.tx != dst.tx {
+	if tx != dst.tx {
 		return ErrDifferentDB
 	}
 	if err := b.checkNested(key); err != nil {
@@ -46,37 +47,52 @@ func (b *Bucket) MoveBucket(key []byte, dst *Bucket) error {
 	if dst.holdsBucket(key) {
 		return ErrBucketExists
 	}
+	if !dst.isRoot() && tx.has(dst.child(key, endKey)) {
+		return ErrIncompatibleValue
+	}
+	to := bytes.Clone(dst.child(key, endBucket))
+	if err := tx.checkMove(from, b.prefix, to); err != nil {
+		return err
+	}
+	// From here on it fits: a move is made whole or not at all.
 	if err := dst.prepareNest(key); err != nil {
 		return err
 	}
 	dst.wrote(key)
-	if len(dst.prefix) > len(b.prefix) {
-		if err := b.tx.checkDeeper(from, b.prefix, len(dst.prefix)-len(b.prefix)); err != nil {
-			return err
-		}
-	}
-	if err := b.tx.copySpan(from, bytes.Clone(dst.child(key, endBucket))); err != nil {
+	if err := tx.copySpan(from, to); err != nil {
 		return err
 	}
-	return b.tx.removeSpan(from)
+	return tx.removeSpan(from)
 }
 
-// checkDeeper returns ErrKeyTooLarge if buckets in a span below parent would have too long a path, were theirs
-// longer by so many bytes.
-func (tx *Tx) checkDeeper(s span, parent []byte, by int) error {
+// checkMove returns ErrTxTooLarge if the bucket of a span, which is in that of the row key parent, cannot
+// be moved to the row key to within this transaction, and ErrKeyTooLarge if a bucket inside would have
+// too long a path there.
+func (tx *Tx) checkMove(s span, parent, to []byte) error {
 	it := tx.newIterator(s.prefix, s.upper)
 	defer tx.freeIterator(it)
+	by := len(to) - len(s.prefix)
 	walk := newWalker(parent)
-	for ok := it.First(); ok; ok = it.Next() {
+	// What prepareNest writes, and the deletion.
+	need := len(to) + bucketRowLen + rowOverhead + 2*len(s.upper) + rowOverhead
+	for rows, ok := 0, it.First(); ok; rows, ok = rows+1, it.Next() {
 		if _, err := walk.step(it.Key()); err != nil {
 			return err
 		}
 		if walk.kind == kindBucket && len(walk.parent())+by > maxHolderBytes {
 			return ErrKeyTooLarge
 		}
+		value := it.LazyValue()
+		need += len(it.Key()) + by + value.Len() + rowOverhead
+		if rows < fewRows {
+			need += len(it.Key()) + rowOverhead
+		}
 	}
 	if err := it.Error(); err != nil {
 		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	if tx.batch.Len()+need > tx.db.engine.txBytesMax {
+		return ErrTxTooLarge
 	}
 	return nil
 }

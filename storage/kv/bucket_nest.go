@@ -13,8 +13,8 @@ func (b *Bucket) Bucket(name []byte) *Bucket {
 	return b.tx.openBucket(b.child(name, endBucket))
 }
 
-// CreateBucket creates an empty bucket with sequence 0. Where the names on the way from the root add
-// up to more than about 8 KiB it returns ErrKeyTooLarge.
+// CreateBucket creates an empty bucket with sequence 0. Buckets nest as deep as anybody can go: where
+// the names on the way from the root add up to more than about 4 MiB it returns ErrKeyTooLarge.
 func (b *Bucket) CreateBucket(name []byte) (*Bucket, error) {
 	if err := b.checkCreate(name); err != nil {
 		return nil, err
@@ -124,14 +124,21 @@ const fewRows = 32
 
 // removeSpan deletes a bucket's own row and all rows inside.
 func (tx *Tx) removeSpan(s span) error {
-	if tx.batch.Len()+2*len(s.upper)+rowOverhead > tx.db.engine.txBytesMax {
+	rows, all := tx.firstRows(s, fewRows)
+	deletion := 2*len(s.upper) + rowOverhead
+	if all {
+		deletion = 0
+		for _, key := range rows {
+			deletion += len(key) + rowOverhead
+		}
+	}
+	if tx.batch.Len()+deletion > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	tx.writes++
 	tx.shape++
 	tx.removed++
 	tx.changed = true
-	rows, all := tx.firstRows(s, fewRows)
 	if !all {
 		return tx.batch.DeleteRange(s.prefix, s.upper, nil)
 	}

@@ -38,7 +38,8 @@ func (c *compaction) abandon() {
 	}
 }
 
-// bucket copies a bucket, at path in both databases.
+// bucket copies a bucket, at path in both databases. What path has room for behind its end belongs to
+// the buckets inside.
 func (c *compaction) bucket(path [][]byte, b *Bucket) error {
 	into, err := c.create(path)
 	if err != nil {
@@ -49,7 +50,7 @@ func (c *compaction) bucket(path [][]byte, b *Bucket) error {
 	}
 	return b.ForEach(func(k, v []byte) error {
 		if v == nil {
-			return c.bucket(append(path[:len(path):len(path)], k), b.Bucket(k))
+			return c.bucket(append(path, k), b.Bucket(k))
 		}
 		begun, err := c.room(len(k) + len(v))
 		if err != nil {

@@ -11,7 +11,7 @@
 //	  └─ …
 //
 // A reading transaction is a snapshot: it waits for nobody and nobody waits for it. A writing one
-// gathers its writes in an indexed batch, sees them at once, and hands them over whole at Commit,
+// gathers its writes in a batch, sees them at once, and hands them over whole at Commit,
 // together with a row that numbers the commit.
 //
 // What survives a crash depends on EngineOptions.Durability. With NoWAL, the default of engines, each

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
+	"go.uber.org/zap"
 )
 
 // Engine is one store directory shared by many namespaces, each a database of its own. All methods
@@ -49,7 +50,8 @@ const firstTxID = 1
 
 // OpenEngine opens the store in the directory dir, creating it and its parents if they are
 // missing. Errors wrap ErrForeignDirectory for a directory of something else, ErrNewerFormat for
-// one of a later version, ErrInUse while someone else has it open; the directory is then as it was.
+// one of a later version, ErrInUse while someone else has it open, unless both only read; the directory
+// is then as it was.
 func OpenEngine(dir string, opts EngineOptions) (*Engine, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -61,6 +63,12 @@ func OpenEngine(dir string, opts EngineOptions) (*Engine, error) {
 	}
 	events := newEngineEvents(opts.Logger)
 	fs := newStoreFS(opts.FS, opts.slowDiskAfter, events)
+	if opts.ReadOnly {
+		fs.FS = unlockedFS{fs.FS}
+	}
+	if d.unlocked != nil {
+		opts.Logger.Warn("store opened without a lock", zap.String("directory", dir), zap.Error(d.unlocked))
+	}
 	store, err := pebble.Open(d.join(dirData), pebbleOptions(opts, fs.FS, events))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("kv: open %s: %w", dir, err), fs.free(), d.close())
@@ -81,6 +89,11 @@ func OpenEngine(dir string, opts EngineOptions) (*Engine, error) {
 	e.gate.init()
 	return e, nil
 }
+
+// Unlocked says why the store's directory is not locked, nil if it is. Only a store opened read-only
+// may be unlocked: its directory has no lock file and none can be made, or the file cannot be opened.
+// Nothing then keeps others from writing to the store, which would make reads of it fail.
+func (e *Engine) Unlocked() error { return e.dir.unlocked }
 
 // DB returns the database of a namespace, new or not. While the handle is open, calls for the same
 // namespace return the same handle. It need not be closed: Close of the engine does.

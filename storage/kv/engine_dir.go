@@ -29,11 +29,14 @@ const (
 type engineDir struct {
 	fs   vfs.FS
 	path string
-	lock io.Closer
+	lock io.Closer // nil if the directory is not locked
+
+	unlocked error // why it is not: nothing can be written there, to open it read-only
 }
 
 // openDir checks, locks and if needed sets up the directory. A directory that is refused is left
-// as it was found.
+// as it was found, and so is one that is opened read-only: its lock is shared with others who read
+// and taken only if its file is there and can be opened.
 func openDir(vfsys vfs.FS, path string, readOnly bool) (*engineDir, error) {
 	if path == "" {
 		return nil, errors.New("kv: empty path")
@@ -51,20 +54,42 @@ func openDir(vfsys vfs.FS, path string, readOnly bool) (*engineDir, error) {
 			return nil, fmt.Errorf("kv: create %s: %w", path, err)
 		}
 	}
+	if readOnly {
+		return d, d.lockShared()
+	}
 	if d.lock, err = lockFile(vfsys, d.join(fileLock)); err != nil {
 		return nil, err
 	}
-	if err := d.prepare(readOnly); err != nil {
+	if err := d.prepare(); err != nil {
 		return nil, errors.Join(err, d.lock.Close())
 	}
 	return d, nil
+}
+
+// lockShared locks the directory against those who would write, if that can be done.
+func (d *engineDir) lockShared() error {
+	lock, err := tryLockShared(d.fs, d.join(fileLock))
+	switch {
+	case err == nil:
+		d.lock = lock
+	case isLocked(err):
+		return fmt.Errorf("kv: lock %s: %w", d.join(fileLock), ErrInUse)
+	default:
+		d.unlocked = fmt.Errorf("kv: lock %s: %w", d.join(fileLock), err)
+	}
+	return nil
 }
 
 func (d *engineDir) join(name ...string) string {
 	return d.fs.PathJoin(append([]string{d.path}, name...)...)
 }
 
-func (d *engineDir) close() error { return d.lock.Close() }
+func (d *engineDir) close() error {
+	if d.lock == nil {
+		return nil
+	}
+	return d.lock.Close()
+}
 
 // inspect reports whether the directory holds a store. It changes nothing.
 func (d *engineDir) inspect() (found bool, err error) {
@@ -124,9 +149,9 @@ func (d *engineDir) checkFormat() error {
 
 // prepare runs under the lock: it looks again, writes the marker if there is none and clears the
 // scratch directory.
-func (d *engineDir) prepare(readOnly bool) error {
+func (d *engineDir) prepare() error {
 	found, err := d.inspect()
-	if err != nil || readOnly {
+	if err != nil {
 		return err
 	}
 	if !found {

@@ -51,3 +51,21 @@ func (p *pacedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 
 // Unwrap returns the file system below.
 func (p *pacedFS) Unwrap() vfs.FS { return p.FS }
+
+// unlockedFS gives out locks that lock nothing. A store that is opened read-only may lie where no file can
+// be made, such as the one the storage engine below would lock; our own lock is around it.
+type unlockedFS struct{ vfs.FS }
+
+// Lock does nothing.
+func (unlockedFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+// Unwrap returns the file system below.
+func (u unlockedFS) Unwrap() vfs.FS { return u.FS }
+
+// lockExisting takes the lock of a file system of its own kind, if its file is there: it would make one.
+func lockExisting(vfsys vfs.FS, path string) (io.Closer, error) {
+	if _, err := vfsys.Stat(path); err != nil {
+		return nil, err
+	}
+	return vfsys.Lock(path)
+}

@@ -55,7 +55,9 @@ type EngineOptions struct {
 	// MaxOpenFiles bounds the file descriptors held for tables. Zero: 1000.
 	MaxOpenFiles int
 
-	// ReadOnly opens without changing anything. The directory must hold a store.
+	// ReadOnly opens without changing anything: no file is made or written, so the directory may
+	// lie on a file system that is mounted read-only. It must hold a store. Several who only
+	// read may have it open at once.
 	ReadOnly bool
 
 	// Logger gets warnings and errors only. Nil: none are written.

@@ -32,10 +32,10 @@ const (
 )
 
 // maxHolderBytes is the longest row key of a bucket that may hold buckets: its path from the root, with
-// two bytes for the end of each name and one for each zero byte inside. Names of ten bytes nest 680
-// deep. Without a bound a short stream of buckets in buckets would cost the square of its
-// length. It also bounds all row keys, to about 136 KB.
-const maxHolderBytes = 8 << 10
+// two bytes for the end of each name and one for each zero byte inside. It is there so that row keys
+// have a bound, and is out of reach of programs: to get there by names of ten bytes takes 350,000
+// levels, whose rows together have 700 gigabytes of keys.
+const maxHolderBytes = 4 << 20
 
 // elementKind tells whether a name in a bucket is a key or a bucket.
 type elementKind byte
@@ -112,7 +112,7 @@ func cutElement(dst, rest []byte) (name []byte, kind elementKind, tail []byte, e
 	}
 }
 
-// span holds the bounds of a bucket. All three slices share one allocation and never change.
+// span holds the bounds of a bucket. The slices share one allocation and never change.
 type span struct {
 	prefix []byte // the bucket's own row
 	lower  []byte // at or below the first row inside the bucket
@@ -122,15 +122,14 @@ type span struct {
 // newSpan makes the span of the bucket whose row is prefix, which it copies.
 func newSpan(prefix []byte) span {
 	n := len(prefix)
-	buf := make([]byte, 0, 3*n+1)
-	buf = append(buf, prefix...)
+	buf := make([]byte, 0, 2*n+1)
 	buf = append(buf, prefix...)
 	buf = append(buf, 0)
 	buf = append(buf, prefix...)
-	buf[3*n]++
+	buf[2*n]++
 	return span{
 		prefix: buf[:n:n],
-		lower:  buf[n : 2*n+1 : 2*n+1],
-		upper:  buf[2*n+1:],
+		lower:  buf[: n+1 : n+1],
+		upper:  buf[n+1:],
 	}
 }

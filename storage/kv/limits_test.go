@@ -2,7 +2,6 @@ package kv
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -15,6 +14,7 @@ func TestTxTooLarge(t *testing.T) {
 	e := testEngine(t, vfs.NewMem(), EngineOptions{})
 	db := namespaceDB(t, e, 1)
 	fill(t, db, "big", 100, 1000)
+	fill(t, db, "few", fewRows/2, 10)
 	want := ""
 	for name, write := range map[string]func(tx *Tx, b *Bucket) error{
 		"put":          func(_ *Tx, b *Bucket) error { return b.Put([]byte("k"), make([]byte, 1000)) },
@@ -23,6 +23,7 @@ func TestTxTooLarge(t *testing.T) {
 		"create root":  func(tx *Tx, _ *Bucket) error { return created(tx.CreateBucket(make([]byte, 1000))) },
 		"sequence":     func(_ *Tx, b *Bucket) error { return b.SetSequence(9) },
 		"delete a big": func(tx *Tx, _ *Bucket) error { return tx.DeleteBucket([]byte("big")) },
+		"delete a few": func(tx *Tx, _ *Bucket) error { return tx.DeleteBucket([]byte("few")) },
 		"move":         func(tx *Tx, b *Bucket) error { return tx.MoveBucket([]byte("big"), nil, b) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,107 +42,57 @@ func TestTxTooLarge(t *testing.T) {
 			if want == "" {
 				want = got
 			}
-			if name != "move" && name != "create" && got != want {
+			if got != want {
 				t.Errorf("contents changed: %s", got)
 			}
 		})
-		if name == "move" { // refused half-way: the caller must roll back
-			must(t, db.Update(func(tx *Tx) error {
-				err := tx.Bucket([]byte("b")).DeleteBucket([]byte("big"))
-				if err == ErrBucketNotFound {
-					return nil
-				}
-				return err
-			}))
-		}
 	}
 }
 
-// TestNestingIsBounded nests until it is refused, at a depth that long and short names reach alike.
-func TestNestingIsBounded(t *testing.T) {
-	for _, size := range []int{1, 100, MaxKeySize} {
-		for _, fillByte := range []byte{'x', 0} {
-			t.Run(fmt.Sprintf("%d bytes %q", size, fillByte), func(t *testing.T) {
-				db := testDB(t)
-				name := bytes.Repeat([]byte{fillByte}, size)
-				depth := 0 // of the deepest bucket
-				err := db.Update(func(tx *Tx) error {
-					b, err := tx.CreateBucket(name)
-					for err == nil {
-						depth++
-						if depth > maxHolderBytes {
-							t.Fatal("no bound")
-						}
-						b, err = b.CreateBucket(name)
-					}
-					return err
-				})
-				if err != ErrKeyTooLarge {
-					t.Errorf("at depth %d: %v", depth, err)
-				}
-				encoded := size + 2
-				if fillByte == 0 {
-					encoded = 2*size + 2
-				}
-				if want := (maxHolderBytes-namespaceLen-1)/encoded + 1; depth != want {
-					t.Errorf("depth %d, want %d", depth, want)
-				}
+// TestMoveTooLarge moves buckets of all sizes with room for more and more writes left: a move that is
+// refused has changed nothing and the transaction goes on, from some room on it is made, and never in
+// between.
+func TestMoveTooLarge(t *testing.T) {
+	for _, keys := range []int{0, 3, fewRows - 1, fewRows, 200} {
+		t.Run(fmt.Sprint(keys), func(t *testing.T) {
+			e := testEngine(t, vfs.NewMem(), EngineOptions{})
+			db := namespaceDB(t, e, 1)
+			fill(t, db, "tree", keys, 50)
+			update(t, db, func(tx *Tx) error {
+				must(t, created(tx.Bucket([]byte("tree")).CreateBucket(make([]byte, 300))))
+				return created(tx.CreateBucket([]byte("target")))
 			})
-		}
-	}
-}
-
-// TestMoveBoundsNesting moves a bucket with buckets inside to where only keys may be: it is refused, and
-// what is not refused can be streamed and restored.
-func TestMoveBoundsNesting(t *testing.T) {
-	db := testDB(t)
-	long := bytes.Repeat([]byte{'x'}, maxHolderBytes/2)
-	update(t, db, func(tx *Tx) error {
-		tree, err := tx.CreateBucket([]byte("tree"))
-		must(t, err)
-		inner, err := tree.CreateBucket(long)
-		must(t, err)
-		must(t, created(inner.CreateBucket([]byte("leaf"))))
-		deep, err := tx.CreateBucket(long)
-		must(t, err)
-		return created(deep.CreateBucket([]byte("here")))
-	})
-	err := db.Update(func(tx *Tx) error { return tx.MoveBucket([]byte("tree"), nil, tx.Bucket(long)) })
-	if err != ErrKeyTooLarge {
-		t.Errorf("moved too deep: %v", err)
-	}
-	update(t, db, func(tx *Tx) error {
-		must(t, tx.Bucket([]byte("tree")).Bucket(long).DeleteBucket([]byte("leaf")))
-		return tx.MoveBucket([]byte("tree"), nil, tx.Bucket(long))
-	})
-	want := dump(t, db)
-	must(t, db.Restore(bytes.NewReader(streamOf(t, db))))
-	if dump(t, db) != want {
-		t.Error("contents changed")
-	}
-}
-
-// TestRestoreBoundsNesting restores a stream of buckets in buckets that would take the square of its
-// length.
-func TestRestoreBoundsNesting(t *testing.T) {
-	var hostile bytes.Buffer
-	s := newStreamWriter(&hostile)
-	s.header(5, 0)
-	name := bytes.Repeat([]byte{'x'}, 1000)
-	const deep = 4 * maxHolderBytes / 1000
-	for range deep {
-		s.bucket(name, bucketRow{nests: true})
-	}
-	s.up(deep)
-	must(t, s.end())
-	db := testDB(t)
-	must(t, crashCommit(db, 1))
-	want := dump(t, db)
-	if err := db.Restore(&hostile); !errors.Is(err, ErrCorruptStream) {
-		t.Errorf("restore: %v", err)
-	}
-	if dump(t, db) != want {
-		t.Error("a refused stream changed the contents")
+			before, moved, refused := dump(t, db), false, 0
+			for room := 0; !moved; room += 1 + room/3 {
+				tx, err := db.Begin(true)
+				must(t, err)
+				must(t, tx.Bucket([]byte("target")).SetSequence(1))
+				want := dumpOurs(tx)
+				e.txBytesMax = tx.batch.Len() + room
+				err = tx.MoveBucket([]byte("tree"), nil, tx.Bucket([]byte("target")))
+				e.txBytesMax = maxTxBytes
+				switch err {
+				case nil:
+					moved = true
+					if tx.Bucket([]byte("tree")) != nil || tx.BucketAt([]byte("target"), []byte("tree"), make([]byte, 300)) == nil {
+						t.Error("moved in part")
+					}
+				case ErrTxTooLarge:
+					refused++
+					if got := dumpOurs(tx); got != want {
+						t.Errorf("a refused move with room for %d bytes left\n%.300s\nwant\n%.300s", room, got, want)
+						moved = true // enough seen
+					}
+				default:
+					t.Error(err)
+					moved = true
+				}
+				must(t, tx.Rollback())
+			}
+			if refused == 0 || dump(t, db) != before {
+				t.Errorf("refused %d times; contents changed: %t", refused, dump(t, db) != before)
+			}
+		})
 	}
 }
 

@@ -21,7 +21,23 @@ func tryLock(vfsys vfs.FS, path string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	return flock(f, syscall.LOCK_EX)
+}
+
+// tryLockShared takes the lock together with others who take it so. It creates no file.
+func tryLockShared(vfsys vfs.FS, path string) (io.Closer, error) {
+	if vfs.Root(vfsys) != vfs.Default {
+		return lockExisting(vfsys, path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return flock(f, syscall.LOCK_SH)
+}
+
+func flock(f *os.File, how int) (io.Closer, error) {
+	if err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

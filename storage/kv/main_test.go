@@ -12,5 +12,9 @@ func TestMain(m *testing.M) {
 		killedMain()
 		return
 	}
+	if os.Getenv(envBenchChild) != "" {
+		benchChild()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -53,8 +54,8 @@ const (
 )
 
 // Open opens the database in the directory path, creating the directory, but not its parents, if it
-// is missing; mode, with the right to enter added, is then the directory's. While another handle
-// holds the directory Open waits. It returns ErrInvalid for a path that holds something else and
+// is missing or an empty file; mode, with the right to enter added, is then the directory's. While another
+// handle holds the directory Open waits. It returns ErrInvalid for a path that holds something else and
 // ErrTimeout when Options.Timeout has passed. Unless NoSync is set, a commit that returned survives
 // a crash of the machine.
 func Open(path string, mode os.FileMode, options *Options) (*DB, error) {
@@ -85,6 +86,12 @@ func makeDir(path string, mode os.FileMode, readOnly bool) error {
 	}
 	info, err := os.Stat(path)
 	switch {
+	case err == nil && info.Mode().IsRegular() && info.Size() == 0 && !readOnly:
+		// Programs make a file of that name first, to be sure of it. Not os.Remove: it would
+		// also remove the directory that another caller put there meanwhile.
+		if err := syscall.Unlink(path); err != nil && !goneOrDirectory(path) {
+			return err
+		}
 	case err == nil && !info.IsDir():
 		return ErrInvalid
 	case err == nil || readOnly:
@@ -97,6 +104,12 @@ func makeDir(path string, mode os.FileMode, readOnly bool) error {
 		return err
 	}
 	return syncParent(path)
+}
+
+// goneOrDirectory reports whether a file made way, whoever removed it.
+func goneOrDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir()
 }
 
 func syncParent(path string) error {

@@ -21,7 +21,8 @@ type Tx struct {
 
 	snap    *pebble.Snapshot // reading transactions
 	batch   *pebble.Batch    // writing ones: the writes so far
-	indexed bool             // the batch can be read, over the committed state
+	indexed bool             // the batch can be read in order, over the committed state
+	written writeIndex       // of the batch, for reads of single rows
 
 	// What of the namespace's bucketCache is true here, as long as no bucket's row was changed.
 	version uint64
@@ -45,6 +46,9 @@ type Tx struct {
 const (
 	// maxTxBytes keeps a transaction inside the four gigabytes a batch can address.
 	maxTxBytes = 4<<30 - 64<<20
+	// retainedBatchBytes is how large a batch may be whose memory is kept for the next transaction: a
+	// thousand rows of a few KB.
+	retainedBatchBytes = 4 << 20
 	// rowOverhead is more than a row takes in a batch beside its key and value.
 	rowOverhead = 16
 )
@@ -61,7 +65,7 @@ func newWriteTx(db *DB) *Tx {
 		db:       db,
 		writable: true,
 		id:       db.ns.txID + 1,
-		batch:    db.engine.pebble.NewBatch(),
+		batch:    db.engine.pebble.NewBatch(pebble.WithMaxRetainedSizeBytes(retainedBatchBytes)),
 		version:  db.ns.buckets.version.Load(),
 	}
 	tx.init(db.ns)
@@ -190,7 +194,7 @@ func (tx *Tx) end() {
 	}
 	db := tx.db
 	tx.db, tx.snap, tx.batch = nil, nil, nil
-	tx.handles = handles{}
+	tx.handles, tx.written = handles{}, writeIndex{}
 	tx.arena.release()
 	db.ended(tx)
 }

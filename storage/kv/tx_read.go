@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -8,22 +9,28 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// reader returns what the transaction reads from. As long as a writing transaction has written
-// nothing that is the store itself, where nobody else writes its namespace. The writes are not
-// indexed until somebody wants to read them: puts that are never read back do not pay for it.
-func (tx *Tx) reader() pebble.Reader {
-	switch {
-	case tx.snap != nil:
+// committed returns the state the transaction began with. For a writing one that is the store itself,
+// where nobody else writes its namespace.
+func (tx *Tx) committed() pebble.Reader {
+	if tx.snap != nil {
 		return tx.snap
-	case tx.writes == 0:
-		return tx.db.engine.pebble
-	case !tx.indexed:
+	}
+	return tx.db.engine.pebble
+}
+
+// reader returns what the transaction sees, its writes included, to be read in order. The writes are
+// not indexed until somebody wants that: puts do not pay for it, nor does who reads single rows.
+func (tx *Tx) reader() pebble.Reader {
+	if tx.writes == 0 {
+		return tx.committed()
+	}
+	if !tx.indexed {
 		tx.index()
 	}
 	return tx.batch
 }
 
-// index makes the writes readable.
+// index makes the writes readable in order.
 func (tx *Tx) index() {
 	batch := tx.db.engine.pebble.NewIndexedBatch()
 	err := batch.Apply(tx.batch, nil)
@@ -31,40 +38,41 @@ func (tx *Tx) index() {
 		panic(fmt.Errorf("kv: index writes: %w", err)) // memory only: a fault of this package
 	}
 	tx.batch, tx.indexed = batch, true
+	tx.written = writeIndex{}
 	// They read the store and can never see the writes.
-	tx.closeIterators()
+	tx.iters.close()
 }
 
-// getter serves a transaction's reads of single rows. The first goes to the tables directly; from
-// the second on they share an iterator, which remembers where in the tables it is: that is cheaper
-// for any order of keys and much cheaper for an ascending one.
+// getter serves a transaction's reads of single rows of the state it began with. Rows in ascending order
+// are read by an iterator, which remembers where in the tables it is; others are looked for level by
+// level, so that the upper ones, if they have the row, spare the lower ones.
 type getter struct {
 	it     *pebble.Iterator
-	seen   uint64 // the transaction's writes that the iterator sees
-	before bool   // there was a read
-	writes uint64 // the transaction's writes at the latest read without the iterator
+	last   []byte // the row read before
+	rising int    // how many rows in a row came in ascending order
 }
 
-// iterator returns the iterator to read with, nil if this read is better made without.
-func (g *getter) iterator(tx *Tx) *pebble.Iterator {
-	if g.it != nil && g.seen == tx.writes {
-		return g.it
+// risingMin is how many rows must rise before the iterator is used: few do in random order.
+const risingMin = 4
+
+// iterator returns the iterator to read a row with, nil if this is better read without.
+func (g *getter) iterator(tx *Tx, key []byte) *pebble.Iterator {
+	if bytes.Compare(g.last, key) < 0 {
+		g.rising++
+	} else {
+		g.rising = 0
 	}
-	if !g.before || g.writes != tx.writes {
-		g.before, g.writes = true, tx.writes
+	g.last = append(g.last[:0], key...)
+	if g.rising <= risingMin {
 		return nil
 	}
-	opts := iterOptions(tx.root.prefix, tx.root.upper)
-	if r := tx.reader(); g.it != nil {
-		g.it.SetOptions(opts)
-	} else {
-		it, err := r.NewIter(opts)
+	if g.it == nil {
+		it, err := tx.committed().NewIter(iterOptions(tx.root.prefix, tx.root.upper))
 		if err != nil {
 			panic(fmt.Errorf("kv: read: %w", err))
 		}
 		g.it = it
 	}
-	g.seen = tx.writes
 	return g.it
 }
 
@@ -77,25 +85,44 @@ func (g *getter) close() {
 
 // lookup returns a row's value, valid until the next read. If held is not nil it must be closed.
 func (tx *Tx) lookup(key []byte) (value []byte, held io.Closer, found bool) {
+	if tx.writes == 0 {
+		return tx.lookupCommitted(key)
+	}
+	repr := tx.batch.Repr()
+	if !tx.written.update(repr) {
+		return lookupIn(tx.reader(), key)
+	}
+	if value, found, known := tx.written.find(repr, key); known {
+		return value, nil, found
+	}
+	return tx.lookupCommitted(key)
+}
+
+// lookupCommitted is lookup in the state the transaction began with.
+func (tx *Tx) lookupCommitted(key []byte) (value []byte, held io.Closer, found bool) {
+	it := tx.gets.iterator(tx, key)
+	if it == nil {
+		return lookupIn(tx.committed(), key)
+	}
 	var err error
-	if it := tx.gets.iterator(tx); it != nil {
-		// A row's prefix, as the storage engine knows it, is its whole key.
-		if found = it.SeekPrefixGE(key); found {
-			value, err = it.ValueAndErr()
-		} else {
-			err = it.Error()
-		}
+	// A row's prefix, as the storage engine knows it, is its whole key.
+	if found = it.SeekPrefixGE(key); found {
+		value, err = it.ValueAndErr()
 	} else {
-		value, held, err = tx.reader().Get(key)
-		found = err == nil
-		if errors.Is(err, pebble.ErrNotFound) {
-			err = nil
-		}
+		err = it.Error()
 	}
 	if err != nil {
 		panic(fmt.Errorf("kv: read: %w", err))
 	}
-	return value, held, found
+	return value, nil, found
+}
+
+func lookupIn(r pebble.Reader, key []byte) (value []byte, held io.Closer, found bool) {
+	value, held, err := r.Get(key)
+	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+		panic(fmt.Errorf("kv: read: %w", err))
+	}
+	return value, held, err == nil
 }
 
 func letGo(held io.Closer) {
