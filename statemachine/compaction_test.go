@@ -189,14 +189,13 @@ func TestCompactionAgainstModel(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			d := &decider{t: t, random: rand.New(rand.NewPCG(seed, 5)), m: newTables(), r: newReplica(t)}
-			d.r.apply(initCommand())
-			d.epoch = d.r.apply(claim("node-a", 1)).GetLeaderEpoch()
+			d := newDecider(t, seed)
 			for round := range 300 {
 				d.m.now += d.random.Int64N(5)
 				d.step()
 				if round%10 == 0 {
 					d.compare()
+					d.r.check()
 				}
 				if round%50 == 0 {
 					if err := d.r.machine.Sync(); err != nil {
@@ -216,6 +215,64 @@ type decider struct {
 	m      *tables
 	r      *replica
 	epoch  uint64
+}
+
+func newDecider(t *testing.T, seed uint64) *decider {
+	d := &decider{t: t, random: rand.New(rand.NewPCG(seed, 5)), m: newTables(), r: newReplica(t)}
+	d.r.apply(initCommand())
+	d.epoch = d.r.apply(claim("node-a", 1)).GetLeaderEpoch()
+	return d
+}
+
+// jobs returns the jobs that the replica has.
+func (d *decider) jobs() map[string]*raftlogv1.JobState {
+	found := map[string]*raftlogv1.JobState{}
+	d.r.lookup(statemachine.Inspect{Fn: func(v statemachine.View) error {
+		return v.Jobs.All(func(state *raftlogv1.JobState) error {
+			found[state.Job.Name] = state
+			return nil
+		})
+	}})
+	return found
+}
+
+// blind proposes what fits what the replica has, whatever the model thinks; the
+// answer does not matter.
+func (d *decider) blind() {
+	d.m.jobs = d.jobs()
+	d.r.lookup(statemachine.Inspect{Fn: func(v statemachine.View) error {
+		d.m.lastToken = v.LastToken
+		clear(d.m.queued)
+		clear(d.m.returned)
+		for level := range uint32(queue.Levels) {
+			for key := range v.Queue.Oldest(level) {
+				for place := range v.Queue.Blocks(key.Key, queue.Place{}) {
+					block := d.m.fresh(key.Tenant, level)
+					block.Id, block.Shard = place.ID.String(), key.Shard
+					d.m.blocks[block.Id], d.m.queued[block.Id] = block, place.At
+				}
+			}
+			for batch := range v.Queue.Returned(level) {
+				d.m.returned[batch.Blocks[0]] = batch.BlockBatch
+				block := d.m.fresh(batch.Tenant, level)
+				block.Id, block.Shard = batch.Blocks[0], batch.Shard
+				d.m.blocks[block.Id] = block
+			}
+		}
+		clear(d.m.tombstones)
+		return v.Tombstones.All(func(t *raftlogv1.Tombstone) bool {
+			d.m.tombstones[t.Name] = t
+			return true
+		})
+	}})
+	for range d.random.IntN(4) {
+		block := d.m.fresh([]string{"", "", "acme"}[d.random.IntN(3)], uint32(d.random.IntN(queue.Levels+1)))
+		if block.TenantName() == "" {
+			block.CompactionLevel = 0
+		}
+		d.r.applyEntry(d.entry(addCommand(block)))
+	}
+	d.r.applyEntry(d.entry(command(raftlogv1.Kind_KIND_DECIDE_COMPACTION, d.decide())))
 }
 
 func (d *decider) compare() {

@@ -23,7 +23,9 @@ type replica struct {
 	machine *statemachine.Machine
 	// Index of the last entry applied.
 	applied uint64
-	make    func(*kv.DB, *statemachine.Cache) *statemachine.Machine
+	// What applyEntry was given.
+	recorded []*raftlogv1.Entry
+	make     func(*kv.DB, *statemachine.Cache) *statemachine.Machine
 }
 
 const group = 7
@@ -113,6 +115,7 @@ func (r *replica) applyEntry(entry *raftlogv1.Entry) *raftlogv1.Result {
 		r.t.Fatal(err)
 	}
 	r.applied++
+	r.recorded = append(r.recorded, entry)
 	applied, err := r.machine.Update([]sm.Entry{{Index: r.applied, Cmd: encoded}})
 	if err != nil {
 		r.t.Fatal(err)

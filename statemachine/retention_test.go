@@ -24,11 +24,12 @@ func inPartition(n, serial int, tenant string, level uint32) *metastorev1.BlockM
 	block.CompactionLevel = level
 	if tenant != "" {
 		block.Tenant = int32(slices.Index(block.StringTable, tenant))
+		block.Datasets[0].Tenant = block.Tenant
 	}
 	return block
 }
 
-// job runs a job up to its assignment with token 1, and returns how to complete
+// runningJob runs a job up to its assignment with token 1, and returns how to complete
 // it.
 func runningJob(t *testing.T, r *replica, epoch uint64, sources ...*metastorev1.BlockMeta) *raftlogv1.JobCompletion {
 	t.Helper()
@@ -146,9 +147,6 @@ func TestCompletionOfSegments(t *testing.T) { // R-CMP-1, R-CMP-2, R-ADD-5, R-TM
 	epoch := r.apply(claim("a", 1)).GetLeaderEpoch()
 	completion := runningJob(t, r, epoch, a, b)
 	ofAcme, ofOther := inPartition(10, 1, "acme", 1), inPartition(10, 1, "other", 1)
-	for _, block := range []*metastorev1.BlockMeta{ofAcme, ofOther} {
-		block.Datasets[0].Tenant = block.Tenant
-	}
 	completion.Blocks = []*metastorev1.BlockMeta{ofAcme, ofOther}
 	wantStatus(t, r.apply(command(raftlogv1.Kind_KIND_DECIDE_COMPACTION, &raftlogv1.CompactionDecision{
 		LeaderEpoch: epoch, LastToken: 1, Complete: []*raftlogv1.JobCompletion{completion},
