@@ -19,6 +19,8 @@ type Options struct {
 	ID string
 	// AdvertiseAddress is shown in NodeInfo; host and port. Default empty.
 	AdvertiseAddress string
+	// AllowTenantDeletion makes DeleteTenant delete instead of refusing.
+	AllowTenantDeletion bool
 	// Version and Revision of the build, shown in NodeInfo and Status.
 	Version, Revision string
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
@@ -74,9 +75,31 @@ func (s *tenantService) GetTenant(ctx context.Context, request *metastorev1.GetT
 	return &metastorev1.GetTenantResponse{Stats: total}, nil
 }
 
-// DeleteTenant refuses, with the one code that clients do not retry.
-func (s *tenantService) DeleteTenant(context.Context, *metastorev1.DeleteTenantRequest) (*metastorev1.DeleteTenantResponse, error) {
-	return nil, status.Error(codes.InvalidArgument, "tenant deletion is not supported by this version")
+// DeleteTenant removes what the tenant has stored up to now; it returns when no
+// query finds any of it. Segments that were created before, by the clock of
+// their writer, hide the tenant's part also if they come later. An error leaves
+// open what is deleted; a repeat is safe. Refusals have the one code that
+// clients do not repeat.
+func (s *tenantService) DeleteTenant(ctx context.Context, request *metastorev1.DeleteTenantRequest) (*metastorev1.DeleteTenantResponse, error) {
+	tenant := request.GetTenantId()
+	switch {
+	case !s.router.options.AllowTenantDeletion:
+		return nil, status.Error(codes.InvalidArgument, "tenants may not be deleted: nobody is asked who they are here; start the server with -tenants.allow-delete to allow it")
+	case tenant == "":
+		return nil, status.Error(codes.InvalidArgument, "tenant_id is required")
+	case !utf8.ValidString(tenant) || len(tenant) > metastorev1.MaxTenantBytes:
+		return nil, status.Errorf(codes.InvalidArgument, "tenant_id has %d bytes; it must be UTF-8 of at most %d", len(tenant), metastorev1.MaxTenantBytes)
+	}
+	until := uint64(time.Now().UnixMilli())
+	err := s.router.run(ctx, "DeleteTenant", s.router.options.QueryBudget, []span{allStreams(), tenantSpan(tenant)},
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+			_, err := node.DeleteTenant(ctx, &nodev1.DeleteTenantRequest{GroupId: p.group, Ranges: p.refs, Tenant: tenant, Until: until})
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
+	return &metastorev1.DeleteTenantResponse{}, nil
 }
 
 func widen(total, more *metastorev1.TenantStats) {
