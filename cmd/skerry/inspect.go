@@ -90,7 +90,7 @@ func bucketAt(tx *kv.Tx, path [][]byte) (*kv.Bucket, error) {
 
 func setUpInspectTree(set *flag.FlagSet) action {
 	s := storeFlags(set)
-	return func(_ context.Context, std streams, args []string) error {
+	return func(ctx context.Context, std streams, args []string) error {
 		if len(args) > 0 {
 			return flags.Usagef("unexpected argument %q", args[0])
 		}
@@ -166,7 +166,7 @@ func treeRows(rows *grid, path [][]byte, bucket *kv.Bucket) (sizes, error) {
 
 func setUpInspectCheck(set *flag.FlagSet) action {
 	s := storeFlags(set)
-	return func(_ context.Context, std streams, args []string) error {
+	return func(ctx context.Context, std streams, args []string) error {
 		if len(args) > 0 {
 			return flags.Usagef("unexpected argument %q", args[0])
 		}
@@ -174,9 +174,15 @@ func setUpInspectCheck(set *flag.FlagSet) action {
 			faults := 0
 			err := eachGroup(engine, func(group uint64, tx *kv.Tx) error {
 				before := faults
-				for fault := range tx.Check() {
+				report := func(fault error) {
 					faults++
 					fmt.Fprintf(std.out, "group %d: %s\n", group, oneLine(fault.Error()))
+				}
+				for fault := range tx.Check() {
+					report(fault)
+				}
+				if err := statemachine.Check(ctx, tx, report); err != nil {
+					return err
 				}
 				if faults == before {
 					fmt.Fprintf(std.out, "group %d: ok\n", group)
