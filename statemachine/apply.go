@@ -41,6 +41,8 @@ type update struct {
 	index    *index.Writer
 	// Opened when first needed; see openCompaction.
 	tables *compaction
+	// Of the command in its entry.
+	position int
 }
 
 func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler, cache *index.GroupCache) (*update, error) {
@@ -52,7 +54,8 @@ func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler, cache *index.Grou
 	if err != nil {
 		return nil, err
 	}
-	return &update{tx: tx, handlers: handlers, header: h, ranges: table, index: index.NewWriter(tx, cache)}, nil
+	u := &update{tx: tx, handlers: handlers, header: h, ranges: table, index: index.NewWriter(tx, cache)}
+	return u, u.hide()
 }
 
 // entry applies one Raft entry and returns its encoded results.
@@ -68,6 +71,7 @@ func (u *update) entry(raw sm.Entry) ([]byte, error) {
 	u.header.logTime = max(u.header.logTime, int64(entry.GetProposedAt()))
 	results := &raftlogv1.Results{Results: make([]*raftlogv1.Result, len(entry.GetCommands()))}
 	for i, command := range entry.GetCommands() {
+		u.position = i
 		result, err := u.command(entry, command)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", command.GetKind(), err)

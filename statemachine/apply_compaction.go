@@ -71,6 +71,9 @@ func decideCompaction(u *update, command *raftlogv1.Command) (*raftlogv1.Result,
 	if decision.GetLastToken() != u.header.lastToken {
 		return conflict("decided after token %d, now %d", decision.GetLastToken(), u.header.lastToken), nil
 	}
+	if u.header.paused && len(decision.GetAssign())+len(decision.GetCreate()) > 0 {
+		return conflict("compaction is paused"), nil
+	}
 	tables, err := u.openCompaction()
 	if err != nil {
 		return nil, err
@@ -118,7 +121,7 @@ func (d *decided) check(decision *raftlogv1.CompactionDecision) (*raftlogv1.Resu
 		}
 	}
 	for _, release := range decision.GetRelease() {
-		if err := checkReturn(d.seen[release.GetJob().GetName()], release.GetReturn()); err != nil {
+		if err := sourcesOf(d.seen[release.GetJob().GetName()].GetJob()).giveBack(release.GetReturn()); err != nil {
 			return invalid(err), nil
 		}
 	}
@@ -167,12 +170,17 @@ func checkCompletion(state *raftlogv1.JobState, completion *raftlogv1.JobComplet
 	if !state.GetInProgress() || state.GetToken() != completion.GetToken() {
 		return fmt.Errorf("job %q is not held with token %d", job.GetName(), completion.GetToken())
 	}
-	gone := slices.Concat(completion.GetSources(), completion.GetMissing())
-	for i, id := range gone {
-		if !slices.Contains(job.GetSources(), id) || slices.Contains(gone[:i], id) {
-			return fmt.Errorf("job %q has no source %q to replace", job.GetName(), id)
-		}
+	left := sourcesOf(job)
+	if err := left.take(completion.GetSources()); err != nil {
+		return err
 	}
+	if err := left.take(completion.GetMissing()); err != nil {
+		return err
+	}
+	if (len(completion.GetBlocks()) > 0) != (len(completion.GetSources()) > 0) {
+		return fmt.Errorf("job %q replaces %d sources by %d blocks", job.GetName(), len(completion.GetSources()), len(completion.GetBlocks()))
+	}
+	results := map[string]bool{}
 	for _, block := range completion.GetBlocks() {
 		if err := metastorev1.ValidateBlock(block); err != nil {
 			return fmt.Errorf("job %q: %w", job.GetName(), err)
@@ -182,18 +190,49 @@ func checkCompletion(state *raftlogv1.JobState, completion *raftlogv1.JobComplet
 			return fmt.Errorf("job %q: block %s of tenant %q, shard %d, level %d", job.GetName(), block.GetId(),
 				block.TenantName(), block.GetShard(), block.GetCompactionLevel())
 		}
+		// Objects lie under their tenants: only there an id must be of one block.
+		name := block.TenantName() + "/" + block.GetId()
+		if results[name] || block.TenantName() == job.GetTenant() && slices.Contains(job.GetSources(), block.GetId()) {
+			return fmt.Errorf("job %q: block %s is a source, or comes twice", job.GetName(), block.GetId())
+		}
+		results[name] = true
 	}
-	return checkReturn(state, completion.GetReturn())
+	return left.giveBack(completion.GetReturn())
 }
 
-func checkReturn(state *raftlogv1.JobState, batches []*raftlogv1.BlockBatch) error {
-	returned := map[string]bool{}
+// unclaimed is the sources of a job that no part of a decision names yet.
+type unclaimed struct {
+	job  string
+	left map[string]bool
+}
+
+func sourcesOf(job *raftlogv1.CompactionJob) unclaimed {
+	u := unclaimed{job.GetName(), map[string]bool{}}
+	for _, id := range job.GetSources() {
+		u.left[id] = true
+	}
+	return u
+}
+
+func (u unclaimed) take(ids []string) error {
+	for _, id := range ids {
+		if !u.left[id] {
+			return fmt.Errorf("job %q has no source %.64q, or it is named twice", u.job, id)
+		}
+		delete(u.left, id)
+	}
+	return nil
+}
+
+// giveBack takes the sources of batches. Attempts tell a batch from queued
+// blocks: there must be some.
+func (u unclaimed) giveBack(batches []*raftlogv1.BlockBatch) error {
 	for _, batch := range batches {
-		for _, id := range batch.GetBlocks() {
-			if returned[id] || !slices.Contains(state.GetJob().GetSources(), id) {
-				return fmt.Errorf("job %q has no source %q to give back", state.GetJob().GetName(), id)
-			}
-			returned[id] = true
+		if batch.GetAttempts() == 0 || len(batch.GetBlocks()) == 0 {
+			return fmt.Errorf("job %q gives back %d blocks after %d attempts", u.job, len(batch.GetBlocks()), batch.GetAttempts())
+		}
+		if err := u.take(batch.GetBlocks()); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -205,8 +244,8 @@ func (d *decided) checkCreate(created []*raftlogv1.CompactionJob) (*raftlogv1.Re
 	taken := map[string]bool{}
 	for _, job := range created {
 		key := keyOf(job)
-		if job.GetName() == "" || job.GetLevel() >= queue.Levels || len(job.GetSources())+len(job.GetTombstones()) == 0 {
-			return invalid(fmt.Errorf("job %q of level %d has nothing to do", job.GetName(), job.GetLevel())), nil
+		if job.GetName() == "" || len(job.GetName()) > maxNameBytes || job.GetLevel() >= queue.Levels || len(job.GetSources())+len(job.GetTombstones()) == 0 {
+			return invalid(fmt.Errorf("job %.64q of level %d: no such level, nothing to do, or no fit name", job.GetName(), job.GetLevel())), nil
 		}
 		existing, err := d.jobs.Get(job.GetName())
 		if err != nil {

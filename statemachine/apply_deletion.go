@@ -15,125 +15,193 @@ import (
 	"github.com/skerrydb/skerry/statemachine/index"
 )
 
-// deletionShards bounds the index shards of one command, so that an apply stays
-// short.
+// deletionShards bounds the index shards that one command changes, so that an
+// apply stays short.
 const deletionShards = 500
 
 var errNoTenant = errors.New("a deletion needs a tenant")
 
-// deleteTenant removes what a tenant has in a range: its own blocks at once,
-// with tombstones for their objects; its datasets in segments are hidden, and
-// left behind when the segments are compacted.
+// deleteTenant removes what a tenant has in a range, as far as it was created up
+// to a moment: its own blocks at once, with tombstones for their objects; its
+// datasets in segments are hidden, and left behind when the segments are
+// compacted. Repeating it changes nothing.
 func deleteTenant(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) {
-	deletion := &raftlogv1.DeleteTenant{}
-	if err := deletion.UnmarshalVT(command.GetPayload()); err != nil {
+	request := &raftlogv1.DeleteTenant{}
+	if err := request.UnmarshalVT(command.GetPayload()); err != nil {
 		return invalid(err), nil
 	}
-	if deletion.GetTenant() == "" {
+	if request.GetTenant() == "" {
 		return invalid(errNoTenant), nil
 	}
 	if refused := u.owns(command.GetRange()); refused != nil {
 		return refused, nil
 	}
 	keyspace := command.GetRange().GetKeyspace()
-	err := deletions.Put(u.tx, keyspace, deletion.GetTenant(), &raftlogv1.Deletion{Until: deletion.GetUntil(), At: u.header.logTime})
+	err := deletions.Put(u.tx, keyspace, request.GetTenant(), &raftlogv1.Deletion{Until: request.GetUntil(), At: u.header.logTime})
 	if err != nil {
 		return nil, err
 	}
 	// What is decided from now on is later.
 	u.header.logTime++
-	shards, err := u.index.Owned(command.GetRange(), deletion.GetTenant(), deletionShards+1)
-	if err != nil {
+	if err := u.hide(); err != nil {
 		return nil, err
 	}
-	outcome := &raftlogv1.DeletionOutcome{More: len(shards) > deletionShards}
-	for _, key := range shards[:min(len(shards), deletionShards)] {
-		if key.Segments() {
-			err = u.index.Disown(key, deletion.GetTenant(), u.header.applied)
-		} else {
-			err = u.deleteShard(key, outcome)
-		}
-		if err != nil {
-			return nil, err
-		}
+	d := &deletion{update: u, tenant: request.GetTenant(), until: request.GetUntil(), gone: map[uint32]*forgotten{}}
+	if err := d.run(command.GetRange()); err != nil {
+		return nil, err
 	}
-	payload, err := outcome.MarshalVT()
+	payload, err := d.outcome.MarshalVT()
 	result := ok()
 	result.Payload = payload
 	return result, err
+}
+
+// hide tells the index what readers do not see.
+func (u *update) hide() error {
+	hidden, err := deletions.Hidden(u.tx)
+	u.index.Hide(hidden)
+	return err
+}
+
+// deletion is one command under way.
+type deletion struct {
+	*update
+	tenant  string
+	until   uint64 // Unix milliseconds
+	outcome raftlogv1.DeletionOutcome
+	// By data shard: what leaves the queue.
+	gone map[uint32]*forgotten
+	// Tombstones made.
+	buried int
+}
+
+type forgotten struct {
+	partitions map[uint64]bool
+	ids        map[ulid.ULID]bool
+}
+
+func (d *deletion) run(span *clusterv1.RangeRef) error {
+	if _, err := d.openCompaction(); err != nil {
+		return err
+	}
+	changed := 0
+	err := d.index.Owned(span, d.tenant, func(key index.ShardKey) (bool, error) {
+		if key.Partition*1000 > d.until {
+			return true, nil // all of it is younger
+		}
+		if changed == deletionShards {
+			d.outcome.More = true
+			return false, nil
+		}
+		one := d.shard
+		if key.Segments() {
+			one = func(key index.ShardKey) (bool, error) { return d.index.Disown(key, d.tenant, d.header.applied) }
+		}
+		did, err := one(key)
+		if did {
+			changed++
+		}
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, shard := range slices.Sorted(maps.Keys(d.gone)) {
+		gone := d.gone[shard]
+		err := d.tables.queue.Forget(d.tenant, shard, func(id ulid.ULID) bool {
+			return gone.ids[id] || gone.partitions[index.PartitionOf(id)]
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shard deletes from one of the tenant's own index shards: all of it, or what is
+// old enough. It reports whether there was anything.
+func (d *deletion) shard(key index.ShardKey) (bool, error) {
+	listed, err := d.index.List(key)
+	if err != nil {
+		return false, err
+	}
+	old := slices.DeleteFunc(slices.Clone(listed), func(block index.Listed) bool { return block.ID.Time() > d.until })
+	gone := d.gone[key.Shard]
+	if gone == nil {
+		gone = &forgotten{map[uint64]bool{}, map[ulid.ULID]bool{}}
+		d.gone[key.Shard] = gone
+	}
+	if len(old) == len(listed) {
+		blocks, objectBytes, err := d.index.Drop(key)
+		if err != nil {
+			return false, err
+		}
+		d.header.blocks -= blocks
+		d.header.objectBytes -= objectBytes
+		d.outcome.Blocks += blocks
+		d.outcome.ObjectBytes += objectBytes
+		gone.partitions[key.Partition] = true
+		if key.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM {
+			if err := d.tables.outbox.Empty(key.Shard, key.Tenant); err != nil {
+				return false, err
+			}
+		}
+		return true, d.bury(key, old, true)
+	}
+	for _, block := range old {
+		before := d.header.objectBytes
+		if _, err := d.removeBlock(key, block.ID); err != nil {
+			return false, err
+		}
+		d.outcome.Blocks++
+		d.outcome.ObjectBytes += before - d.header.objectBytes
+		gone.ids[block.ID] = true
+	}
+	return len(old) > 0, d.bury(key, old, false)
 }
 
 // closedLongAgo is the age from which a partition gets no new objects: no
 // compaction of what it holds is under way any more.
 const closedLongAgo = 24 * time.Hour
 
-// deleteShard removes an index shard of a deleted tenant.
-func (u *update) deleteShard(key index.ShardKey, outcome *raftlogv1.DeletionOutcome) error {
-	listed, err := u.index.List(key)
-	if err != nil {
-		return err
-	}
-	blocks, objectBytes, err := u.index.Drop(key)
-	if err != nil {
-		return err
-	}
-	u.header.blocks -= blocks
-	u.header.objectBytes -= objectBytes
-	outcome.Blocks += blocks
-	outcome.ObjectBytes += objectBytes
-	tables, err := u.openCompaction()
-	if err != nil {
-		return err
-	}
-	if key.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM {
-		if err := tables.outbox.Empty(key.Shard, key.Tenant); err != nil {
-			return err
-		}
-	} else {
-		err := tables.queue.Forget(key.Tenant, key.Shard, func(id ulid.ULID) bool { return index.PartitionOf(id) == key.Partition })
-		if err != nil {
-			return err
-		}
-	}
-	return u.buryShard(key, listed)
-}
+// tombstoneBlocks bounds the blocks of one tombstone.
+const tombstoneBlocks = 1000
 
-// buryShard leaves tombstones for the objects of a shard. One for the whole
-// partition deletes what is older, too, and what comes into it: it is for
-// partitions where nothing new can be.
-func (u *update) buryShard(key index.ShardKey, listed []index.Listed) error {
-	if len(listed) == 0 {
-		return nil
-	}
+// bury leaves tombstones for the objects of blocks. One for the whole partition
+// deletes what is older, too, and what comes into it: it is for partitions where
+// nothing new can be.
+func (d *deletion) bury(key index.ShardKey, blocks []index.Listed, all bool) error {
 	end := time.Unix(int64(key.Partition), 0).Add(index.PartitionSeconds * time.Second)
-	name := fmt.Sprintf("deleted at %d: %d-S%d-T%s", u.header.applied, key.Partition, key.Shard, key.Tenant)
-	if key.Keyspace != clusterv1.Keyspace_KEYSPACE_STREAM && end.Add(closedLongAgo).UnixNano() < u.header.logTime {
-		return u.tables.tombstones.Add(&raftlogv1.Tombstone{
-			Name: name, Tenant: key.Tenant, Shard: key.Shard, Partition: key.Partition, Since: u.header.logTime,
-		})
+	closed := key.Keyspace != clusterv1.Keyspace_KEYSPACE_STREAM && end.Add(closedLongAgo).UnixNano() < d.header.logTime
+	if all && closed && len(blocks) > 0 {
+		return d.tombstone(&raftlogv1.Tombstone{Tenant: key.Tenant, Shard: key.Shard, Partition: key.Partition})
 	}
-	const most = 1000
 	byLevel := map[uint32][]string{}
-	for _, block := range listed {
+	for _, block := range blocks {
 		byLevel[block.Level] = append(byLevel[block.Level], block.ID.String())
 	}
 	for _, level := range slices.Sorted(maps.Keys(byLevel)) {
-		for part, ids := 0, byLevel[level]; len(ids) > 0; part++ {
-			n := min(len(ids), most)
-			if err := u.tables.tombstones.Add(&raftlogv1.Tombstone{
-				Name:   fmt.Sprintf("%s-L%d-%d", name, level, part),
-				Tenant: key.Tenant, Shard: key.Shard, Level: level, Blocks: ids[:n], Since: u.header.logTime,
-			}); err != nil {
+		for ids := range slices.Chunk(byLevel[level], tombstoneBlocks) {
+			if err := d.tombstone(&raftlogv1.Tombstone{Tenant: key.Tenant, Shard: key.Shard, Level: level, Blocks: ids}); err != nil {
 				return err
 			}
-			ids = ids[n:]
 		}
 	}
 	return nil
 }
 
-// deletedBefore tells whether a block of a tenant is from before the tenant's
-// deletion.
+// tombstone adds one with a name that no other has: by the command, and its
+// number within the command.
+func (d *deletion) tombstone(t *raftlogv1.Tombstone) error {
+	t.Name = fmt.Sprintf("deleted by %d.%d.%d: T%s-S%d", d.header.applied, d.position, d.buried, t.GetTenant(), t.GetShard())
+	t.Since = d.header.logTime
+	d.buried++
+	return d.tables.tombstones.Add(t)
+}
+
+// deletedBefore tells whether a block that is added is of a tenant that was
+// deleted after the block was made. It is not for results of compaction, whose
+// ids carry the time of their first source.
 func (u *update) deletedBefore(keyspace clusterv1.Keyspace, tenant string, id ulid.ULID) (bool, error) {
 	deletion, err := deletions.Get(u.tx, keyspace, tenant)
 	return deletion != nil && id.Time() <= deletion.GetUntil(), err

@@ -2,6 +2,7 @@ package statemachine
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/oklog/ulid/v2"
 
@@ -10,7 +11,16 @@ import (
 	"github.com/skerrydb/skerry/statemachine/index"
 )
 
-var errNoTombstone = errors.New("an index shard would go without a tombstone")
+var errNoTombstone = errors.New("an index shard would go without a tombstone of its own")
+
+// maxNameBytes bounds the names of jobs and tombstones, which are keys.
+const maxNameBytes = 16 << 10
+
+// dataShard is what has one queue for each level.
+type dataShard struct {
+	tenant string
+	shard  uint32
+}
 
 // decideRetention removes index shards whose data is past its period, with what
 // waits for their blocks, and leaves a tombstone for each. One that has changed
@@ -24,12 +34,20 @@ func decideRetention(u *update, command *raftlogv1.Command) (*raftlogv1.Result, 
 	if refused := u.stale(decision.GetLeaderEpoch()); refused != nil {
 		return refused, nil
 	}
+	names := map[string]bool{}
 	for _, expired := range decision.GetShards() {
-		if expired.GetTombstone() == "" {
-			return invalid(errNoTombstone), nil
+		name := expired.GetTombstone()
+		if name == "" || len(name) > maxNameBytes || names[name] {
+			return invalid(fmt.Errorf("%w: its name is %.64q", errNoTombstone, name)), nil
 		}
+		names[name] = true
+	}
+	if _, err := u.openCompaction(); err != nil {
+		return nil, err
 	}
 	outcome := &raftlogv1.RetentionOutcome{}
+	gone := map[dataShard]map[uint64]bool{}
+	var order []dataShard
 	for _, expired := range decision.GetShards() {
 		key := index.ShardKey{Partition: expired.GetPartition(), Shard: expired.GetShard(), Tenant: expired.GetTenant()}
 		key.Keyspace, key.Point = clusterv1.BlockPoint(key.Tenant, key.Shard)
@@ -42,6 +60,17 @@ func decideRetention(u *update, command *raftlogv1.Command) (*raftlogv1.Result, 
 			continue
 		}
 		if err := u.expire(expired, key, outcome); err != nil {
+			return nil, err
+		}
+		of := dataShard{key.Tenant, key.Shard}
+		if gone[of] == nil {
+			gone[of], order = map[uint64]bool{}, append(order, of)
+		}
+		gone[of][key.Partition] = true
+	}
+	for _, of := range order {
+		err := u.tables.queue.Forget(of.tenant, of.shard, func(id ulid.ULID) bool { return gone[of][index.PartitionOf(id)] })
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -62,15 +91,7 @@ func (u *update) expire(expired *raftlogv1.ExpiredShard, key index.ShardKey, out
 	outcome.Shards++
 	outcome.Blocks += blocks
 	outcome.ObjectBytes += objectBytes
-	tables, err := u.openCompaction()
-	if err != nil {
-		return err
-	}
-	err = tables.queue.Forget(key.Tenant, key.Shard, func(id ulid.ULID) bool { return index.PartitionOf(id) == key.Partition })
-	if err != nil {
-		return err
-	}
-	return tables.tombstones.Add(&raftlogv1.Tombstone{
+	return u.tables.tombstones.Add(&raftlogv1.Tombstone{
 		Name: expired.GetTombstone(), Tenant: key.Tenant, Shard: key.Shard, Partition: key.Partition, Since: u.header.logTime,
 	})
 }

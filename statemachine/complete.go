@@ -95,7 +95,9 @@ func (u *update) fileBlock(key index.ShardKey, id ulid.ULID, block *metastorev1.
 
 // addResults files new blocks: those of tenants that segments were compacted for
 // go to the outbox, all others where they belong, and into the queue. What a job
-// made of a tenant that was deleted since it began is from before the deletion.
+// made of a tenant that was deleted since it began is from before the deletion;
+// and so is what it made of nothing but older segments, as workers do that read
+// the objects' own metadata.
 func (d *decided) addResults(state *raftlogv1.JobState, blocks []*metastorev1.BlockMeta) error {
 	job := state.GetJob()
 	transfers := map[string][]string{}
@@ -109,7 +111,7 @@ func (d *decided) addResults(state *raftlogv1.JobState, blocks []*metastorev1.Bl
 		if err != nil {
 			return err
 		}
-		if tenant != job.GetTenant() && deletion != nil && state.GetCreatedAt() <= deletion.GetAt() {
+		if tenant != job.GetTenant() && deletion != nil && (state.GetCreatedAt() <= deletion.GetAt() || newest(job) <= deletion.GetUntil()) {
 			if err := d.discard(job, nil, []*metastorev1.BlockMeta{block}); err != nil {
 				return err
 			}
@@ -136,6 +138,17 @@ func (d *decided) addResults(state *raftlogv1.JobState, blocks []*metastorev1.Bl
 		}
 	}
 	return d.issue(job.GetShard(), transfers)
+}
+
+// newest returns when the youngest source of a job was created, Unix
+// milliseconds.
+func newest(job *raftlogv1.CompactionJob) (at uint64) {
+	for _, text := range job.GetSources() {
+		if id, err := ulid.ParseStrict(text); err == nil {
+			at = max(at, id.Time())
+		}
+	}
+	return at
 }
 
 // issue numbers the transfers of one job: one for each tenant, all with the
@@ -227,7 +240,7 @@ func (u *update) removeJob(state *raftlogv1.JobState, batches []*raftlogv1.Block
 		}
 		left := &raftlogv1.BlockBatch{Attempts: batch.GetAttempts(), NotBefore: batch.GetNotBefore()}
 		ids = slices.DeleteFunc(ids, func(id ulid.ULID) bool {
-			return !u.index.Has(index.KeyOf(id, job.GetTenant(), job.GetShard()), id)
+			return !u.index.Has(index.KeyOf(id, job.GetTenant(), job.GetShard()), id) || tables.queue.Has(keyOf(job), id)
 		})
 		if len(ids) == 0 {
 			continue

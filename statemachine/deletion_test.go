@@ -116,7 +116,7 @@ func TestDeletionDuringCompaction(t *testing.T) {
 	epoch := r.apply(claim("a", 1)).GetLeaderEpoch()
 	own := runningJob(t, r, epoch, a)
 	r.deleteTenant("acme", 10*partitionMillis+100)
-	own.Blocks = []*metastorev1.BlockMeta{inPartition(10, 1, "acme", 2)}
+	own.Blocks = []*metastorev1.BlockMeta{inPartition(10, 8, "acme", 2)}
 	complete := func(c *raftlogv1.JobCompletion, lastToken uint64) {
 		t.Helper()
 		wantStatus(t, r.apply(command(raftlogv1.Kind_KIND_DECIDE_COMPACTION, &raftlogv1.CompactionDecision{
@@ -129,7 +129,9 @@ func TestDeletionDuringCompaction(t *testing.T) {
 	}
 
 	// Another deletion, of other, while segments are compacted.
-	job := &raftlogv1.CompactionJob{Shard: 1, Sources: []string{b.Id}, Name: metastorev1.JobName([]string{b.Id}, "", 1, 0)}
+	younger := shared(10, 200)
+	r.apply(addCommand(younger))
+	job := &raftlogv1.CompactionJob{Shard: 1, Sources: []string{b.Id, younger.Id}, Name: metastorev1.JobName([]string{b.Id, younger.Id}, "", 1, 0)}
 	wantStatus(t, r.apply(command(raftlogv1.Kind_KIND_DECIDE_COMPACTION, &raftlogv1.CompactionDecision{
 		LeaderEpoch: epoch, LastToken: 1, Create: []*raftlogv1.CompactionJob{job},
 	})), raftlogv1.Result_STATUS_OK)

@@ -131,7 +131,8 @@ func (m *Machine) SaveSnapshot(prepared any, w io.Writer, stop <-chan struct{}) 
 // RecoverFromSnapshot replaces the state by a saved one: completely, or not at
 // all.
 func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
-	m.cache.Clear()
+	// Readers run beside it: what they leave is of the state before.
+	defer m.cache.Clear()
 	return m.db.Restore(stoppableReader{r, stop})
 }
 

@@ -84,7 +84,8 @@ func checkResult(plan compaction.Job, result *metastorev1.CompactedBlocks) error
 		if err := checkBlock(plan, block); err != nil {
 			return err
 		}
-		ids = append(ids, block.GetId())
+		// Objects lie under their tenants: only there an id must be of one block.
+		ids = append(ids, block.TenantName()+"/"+block.GetId())
 	}
 	if repeated := repeats(ids); repeated != "" {
 		return fmt.Errorf("new block %s is listed twice", repeated)
@@ -106,7 +107,7 @@ func checkBlock(plan compaction.Job, block *metastorev1.BlockMeta) error {
 		return fmt.Errorf("new block %s has level %d", block.GetId(), block.GetCompactionLevel())
 	case plan.Tenant != "" && block.TenantName() != plan.Tenant:
 		return fmt.Errorf("new block %s has tenant %.64q", block.GetId(), block.TenantName())
-	case slices.Contains(plan.Sources, block.GetId()):
+	case block.TenantName() == plan.Tenant && slices.Contains(plan.Sources, block.GetId()):
 		return fmt.Errorf("new block %s has the id of a source", block.GetId())
 	}
 	return nil

@@ -23,18 +23,18 @@ func key(keyspace clusterv1.Keyspace, tenant string) []byte {
 	return append([]byte{byte(keyspace)}, tenant...)
 }
 
-// Put remembers a deletion. A tenant that was deleted before stays so, to the
-// later of both moments.
+// Put remembers a deletion, unless one up to the same moment, or a later one, is
+// remembered: then nothing changes, so repeating a deletion does not reach what
+// came since.
 func Put(tx *kv.Tx, keyspace clusterv1.Keyspace, tenant string, deletion *raftlogv1.Deletion) error {
 	rows, err := tx.CreateBucketIfNotExists(rowsName)
 	if err != nil {
 		return err
 	}
 	before, err := Get(tx, keyspace, tenant)
-	if err != nil {
+	if err != nil || before != nil && before.GetUntil() >= deletion.GetUntil() {
 		return err
 	}
-	deletion.Until, deletion.At = max(deletion.GetUntil(), before.GetUntil()), max(deletion.GetAt(), before.GetAt())
 	encoded, err := deletion.MarshalVT()
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func (g *GroupCache) dictionary(shard string, born uint64) *dictionary {
 		}
 	}
 	d := newDictionary(born)
-	c.put(&cachedShard{key: key, dictionary: d})
+	c.put(&cachedShard{key: key, dictionary: d, bytes: d.cost()})
 	return d
 }
 

@@ -8,53 +8,122 @@ import (
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
-// Owned lists the index shards in a span that hold, or once held, data of a
-// tenant, at most limit: its own, and those of segments. It writes what is
-// pending first.
-func (w *Writer) Owned(span *clusterv1.RangeRef, tenant string, limit int) ([]ShardKey, error) {
+// Owned calls fn for the index shards in a span that hold, or once held, data of
+// a tenant: its own, and those of segments, until fn returns false. It writes
+// what is pending first. fn may change the shards.
+func (w *Writer) Owned(span *clusterv1.RangeRef, tenant string, fn func(ShardKey) (bool, error)) error {
 	if err := w.Flush(); err != nil {
-		return nil, err
+		return err
 	}
+	// Changes move the rows that are gone through.
 	var found []ShardKey
 	err := allOwned(w.tx, span.GetKeyspace(), tenant, func(row timelineRow) error {
-		if span.Contains(row.shard.Point) && len(found) < limit {
+		if span.Contains(row.shard.Point) {
 			found = append(found, row.shard)
 		}
 		return nil
 	})
-	return found, err
+	if err != nil {
+		return err
+	}
+	for _, key := range found {
+		if more, err := fn(key); err != nil || !more {
+			return err
+		}
+	}
+	return nil
 }
 
 // Segments tells whether the shard holds segments, which are of many tenants.
 func (k ShardKey) Segments() bool { return k.segments() }
 
-// Disown makes a shard of segments forget that it holds data of a tenant, at the
-// index of the Raft entry that says so: the tenant is not listed any more, and
-// its queries do not visit the shard, until it comes with new data.
-func (w *Writer) Disown(key ShardKey, tenant string, entry uint64) error {
-	shard, err := w.open(key, entry)
-	if err != nil {
-		return err
+// Hide tells the writer what readers do not see, by tenant as in Query: segments
+// that come or are filed anew do not make the tenant known again.
+func (w *Writer) Hide(until map[string]uint64) {
+	w.hidden = until
+	for _, shard := range w.order {
+		shard.hidden = until
 	}
-	return shard.wrap(shard.disown(w.tx, tenant, entry))
 }
 
-func (s *openShard) disown(tx *kv.Tx, tenant string, entry uint64) error {
+// Disown makes a shard of segments forget the datasets of a tenant that are
+// hidden, at the index of the Raft entry that says so: if there are no others,
+// the tenant is not listed any more, and its queries do not visit the shard. It
+// reports whether anything changed.
+func (w *Writer) Disown(key ShardKey, tenant string, entry uint64) (bool, error) {
+	shard, err := w.open(key, entry)
+	if err != nil {
+		return false, err
+	}
+	changed, err := shard.disown(w.tx, tenant, entry)
+	return changed, shard.wrap(err)
+}
+
+func (s *openShard) disown(tx *kv.Tx, tenant string, entry uint64) (bool, error) {
 	stored := s.bucket.Get(tenantKey(tenant))
 	if stored == nil {
-		return nil
+		return false, nil
 	}
-	bounds, err := decodeBounds(stored)
+	before, err := decodeBounds(stored)
 	if err != nil {
-		return err
+		return false, err
 	}
-	at := placeOf(bounds, s.live)
-	if err := moveInTimeline(tx, tenant, s.key, &at, nil); err != nil {
-		return err
+	after, err := s.seen(tenant)
+	if err != nil || after == before {
+		return false, err
 	}
-	delete(s.writing.tenants, tenant)
+	from := placeOf(before, s.live)
 	s.record.Revision, s.dirty = entry, true
-	return s.bucket.Delete(tenantKey(tenant))
+	if after == nothing {
+		delete(s.writing.tenants, tenant)
+		if err := s.bucket.Delete(tenantKey(tenant)); err != nil {
+			return false, err
+		}
+		return true, moveInTimeline(tx, tenant, s.key, &from, nil)
+	}
+	s.writing.tenants[tenant] = after
+	if err := s.bucket.Put(tenantKey(tenant), after.append(nil)); err != nil {
+		return false, err
+	}
+	to := placeOf(after, s.live)
+	return true, moveInTimeline(tx, tenant, s.key, &from, &to)
+}
+
+// seen returns the bounds of a tenant's datasets in segments that readers see,
+// nothing if there are none.
+func (s *openShard) seen(tenant string) (Bounds, error) {
+	bounds, until := nothing, s.hidden[tenant]
+	if until >= (s.key.Partition+PartitionSeconds)*1000 {
+		return bounds, nil // no segment of the partition is younger
+	}
+	number := s.dictionary.terms(s.record).number(tenant)
+	cursor := s.bucket.Cursor()
+	for k, v := cursor.Seek(numberedKey(tagBlock, 0)); len(k) > 0 && k[0] == tagBlock; k, v = cursor.Next() {
+		h, err := readHead(v)
+		if err != nil {
+			return bounds, err
+		}
+		if h.id.Time() <= until {
+			continue
+		}
+		b, err := readBody(h)
+		if err != nil {
+			return bounds, err
+		}
+		for {
+			d, more, err := b.next(h)
+			if err != nil {
+				return bounds, err
+			}
+			if !more {
+				break
+			}
+			if d.tenant == number {
+				bounds.widen(d.Bounds)
+			}
+		}
+	}
+	return bounds, nil
 }
 
 // Listed is a block of a shard.

@@ -26,6 +26,9 @@ type openShard struct {
 	live  bool
 	moved map[string]*place
 	order []string
+
+	// See Writer.Hide.
+	hidden map[string]uint64
 }
 
 // writing is what a shard's writer keeps from one transaction to the next.
@@ -68,9 +71,8 @@ func (s *openShard) restart(entry uint64) {
 
 // load reads what is needed to change a stored shard.
 func (s *openShard) load(cache *GroupCache) error {
-	var err error
 	rows := newRowCursor(s.bucket)
-	if s.record, err = DecodeRecord(rows.get([]byte{tagRecord})); err != nil {
+	if err := s.loadRecord(rows); err != nil {
 		return err
 	}
 	s.dictionary, s.writing = cache.take(s.name, s.record)
@@ -85,6 +87,14 @@ func (s *openShard) load(cache *GroupCache) error {
 			len(s.dictionary.strings)-1, len(s.dictionary.series), s.record.Strings, s.record.Series)
 	}
 	s.indexDictionary()
+	return nil
+}
+
+func (s *openShard) loadRecord(rows *rowCursor) error {
+	var err error
+	if s.record, err = DecodeRecord(rows.get([]byte{tagRecord})); err != nil {
+		return err
+	}
 	s.live = s.record.Blocks > 0
 	at := placeOf(s.record.Bounds, s.live)
 	s.place, s.moved = &at, map[string]*place{}
@@ -100,7 +110,7 @@ func (s *openShard) indexDictionary() {
 
 func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64) error {
 	bounds, objectBytes := Bounds{block.GetMinTime(), block.GetMaxTime()}, block.GetSize()
-	tenants := s.tenantBounds(block)
+	tenants := s.tenantBounds(id, block)
 	if err := s.loadTail(); err != nil {
 		return err
 	}
@@ -138,7 +148,7 @@ func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64
 
 // tenantBounds returns the bounds of each tenant that has datasets in a
 // segment, so that a tenant is known from its first profile on.
-func (s *openShard) tenantBounds(block *metastorev1.BlockMeta) []storedTenant {
+func (s *openShard) tenantBounds(id ulid.ULID, block *metastorev1.BlockMeta) []storedTenant {
 	if !s.key.segments() {
 		return nil
 	}
@@ -146,7 +156,7 @@ func (s *openShard) tenantBounds(block *metastorev1.BlockMeta) []storedTenant {
 	at := map[int32]int{}
 	for _, dataset := range block.GetDatasets() {
 		tenant := block.StringAt(dataset.GetTenant())
-		if tenant == "" {
+		if until, hidden := s.hidden[tenant]; tenant == "" || hidden && id.Time() <= until {
 			continue
 		}
 		bounds := Bounds{dataset.GetMinTime(), dataset.GetMaxTime()}

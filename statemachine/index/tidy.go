@@ -14,7 +14,7 @@ import (
 // gone; how long it takes is bounded.
 const (
 	renumberGone = 1024
-	renumberLeft = 4096
+	renumberLeft = 256
 )
 
 // tidy gives back what removed blocks left behind. It is decided at each

@@ -19,6 +19,8 @@ type Writer struct {
 	shards map[string]*openShard
 	// In order of first use, so that flushing does not depend on map order.
 	order []*openShard
+	// See Hide.
+	hidden map[string]uint64
 }
 
 // NewWriter returns a writer for a writable transaction. Call Flush before the
@@ -75,11 +77,8 @@ func (w *Writer) Remove(key ShardKey, id ulid.ULID, entry uint64) (objectBytes u
 
 // Revision returns the revision of a shard; false if there is no such shard.
 func (w *Writer) Revision(key ShardKey) (uint64, bool, error) {
-	if exists, err := w.exists(key); err != nil || !exists {
-		return 0, false, err
-	}
-	shard, err := w.open(key, 0)
-	if err != nil {
+	shard, err := w.glance(key)
+	if shard == nil || err != nil {
 		return 0, false, err
 	}
 	return shard.record.Revision, true, nil
@@ -89,11 +88,8 @@ func (w *Writer) Revision(key ShardKey) (uint64, bool, error) {
 // blocks and the bytes of their objects; a shard that is not there counts as
 // empty.
 func (w *Writer) Drop(key ShardKey) (blocks, objectBytes uint64, err error) {
-	if exists, err := w.exists(key); err != nil || !exists {
-		return 0, 0, err
-	}
-	shard, err := w.open(key, 0)
-	if err != nil {
+	shard, err := w.glance(key)
+	if shard == nil || err != nil {
 		return 0, 0, err
 	}
 	if err := shard.leaveTimeline(w.tx); err != nil {
@@ -105,6 +101,19 @@ func (w *Writer) Drop(key ShardKey) (blocks, objectBytes uint64, err error) {
 	w.forget(shard)
 	blocks, objectBytes = shard.record.Blocks, shard.record.ObjectBytes
 	return blocks, objectBytes, w.tx.Bucket(rootName(key.Keyspace)).DeleteBucket(key.encode())
+}
+
+// glance returns a shard with its record only, nil if there is none.
+func (w *Writer) glance(key ShardKey) (*openShard, error) {
+	if shard, open := w.shards[shardName(key)]; open {
+		return shard, nil
+	}
+	bucket := w.tx.BucketAt(rootName(key.Keyspace), key.encode())
+	if bucket == nil {
+		return nil, nil
+	}
+	shard := &openShard{key: key, name: shardName(key), bucket: bucket}
+	return shard, shard.wrap(shard.loadRecord(newRowCursor(bucket)))
 }
 
 func (w *Writer) exists(key ShardKey) (bool, error) {
@@ -130,7 +139,7 @@ func (w *Writer) open(key ShardKey, entry uint64) (*openShard, error) {
 	if err != nil {
 		return nil, err
 	}
-	shard := &openShard{key: key, name: name}
+	shard := &openShard{key: key, name: name, hidden: w.hidden}
 	if shard.bucket = root.Bucket(key.encode()); shard.bucket == nil {
 		if shard.bucket, err = root.CreateBucket(key.encode()); err != nil {
 			return nil, err

@@ -14,7 +14,7 @@
 //	"queue-oldest", "queue-full"       keys by their oldest block; full ones again
 //	  level (1) | time (8) | shard (4) | tenant
 //	"queue-returned"                   batches by the time they are due
-//	  level (1) | time (8) | ULID (16) → shard (4), tenant
+//	  level (1) | time (8) | ULID (16) | shard (4) | tenant
 //
 // A range's rows are contiguous in "queue"; the others follow from them.
 package queue

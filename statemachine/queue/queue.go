@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"slices"
+
 	"github.com/oklog/ulid/v2"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
@@ -134,9 +136,23 @@ func move(order *kv.Bucket, key Key, before, after numbers, least uint32) error 
 	return nil
 }
 
-// Return adds a batch of blocks that a failed job gave back. None may wait
-// otherwise.
+// Return adds a batch of blocks, ascending, that a failed job gave back. One that
+// begins with the same block, as can be if the block came a second time, becomes
+// a part of it.
 func (w *Writer) Return(key Key, ids []ulid.ULID, batch *raftlogv1.BlockBatch) error {
+	other, err := w.Batch(key, ids[0])
+	if err != nil {
+		return err
+	}
+	if other != nil {
+		if err := w.TakeBatch(key, ids[0]); err != nil {
+			return err
+		}
+		batch = &raftlogv1.BlockBatch{
+			Blocks:   slices.Compact(slices.Sorted(slices.Values(slices.Concat(batch.GetBlocks(), other.GetBlocks())))),
+			Attempts: max(batch.GetAttempts(), other.GetAttempts()), NotBefore: max(batch.GetNotBefore(), other.GetNotBefore()),
+		}
+	}
 	encoded, err := batch.MarshalVT()
 	if err != nil {
 		return err
@@ -144,7 +160,7 @@ func (w *Writer) Return(key Key, ids []ulid.ULID, batch *raftlogv1.BlockBatch) e
 	if err := w.blocks.Put(row(key.prefix(), tagReturned, ids[0][:]), encoded); err != nil {
 		return err
 	}
-	return w.returned.Put(returnedKey(key.Level, batch.GetNotBefore(), ids[0]), key.encode())
+	return w.returned.Put(key.returnedKey(batch.GetNotBefore(), ids[0]), nil)
 }
 
 // Batch returns the batch that begins with a block, nil if there is none.
@@ -166,7 +182,7 @@ func (w *Writer) TakeBatch(key Key, first ulid.ULID) error {
 	if err := w.blocks.Delete(row(key.prefix(), tagReturned, first[:])); err != nil {
 		return err
 	}
-	return w.returned.Delete(returnedKey(key.Level, batch.GetNotBefore(), first))
+	return w.returned.Delete(key.returnedKey(batch.GetNotBefore(), first))
 }
 
 // Forget removes the blocks of a tenant and data shard that gone names, from

@@ -10,13 +10,13 @@ import (
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
-func (k Key) encode() []byte {
-	return append(binary.BigEndian.AppendUint32(nil, k.Shard), k.Tenant...)
+func (k Key) returnedKey(notBefore int64, first ulid.ULID) []byte {
+	b := append(appendTime([]byte{byte(k.Level)}, notBefore), first[:]...)
+	b = binary.BigEndian.AppendUint32(b, k.Shard)
+	return append(b, k.Tenant...)
 }
 
-func returnedKey(level uint32, notBefore int64, first ulid.ULID) []byte {
-	return append(appendTime([]byte{byte(level)}, notBefore), first[:]...)
-}
+const returnedFixed = 1 + placeSize + 4
 
 // View reads the queue in one transaction. Lists are lazy: a seek, and a step for
 // each row taken.
@@ -107,8 +107,8 @@ func (v View) Returned(level uint32) iter.Seq2[Returned, error] {
 			return
 		}
 		cursor := order.Cursor()
-		for k, at := cursor.Seek([]byte{byte(level)}); len(k) > 0 && k[0] == byte(level); k, at = cursor.Next() {
-			found, err := decodeReturned(blocks, k, at)
+		for k, _ := cursor.Seek([]byte{byte(level)}); len(k) > 0 && k[0] == byte(level); k, _ = cursor.Next() {
+			found, err := decodeReturned(blocks, k)
 			if !yield(found, err) || err != nil {
 				return
 			}
@@ -116,12 +116,12 @@ func (v View) Returned(level uint32) iter.Seq2[Returned, error] {
 	}
 }
 
-func decodeReturned(blocks *kv.Bucket, orderRow, at []byte) (Returned, error) {
-	if len(orderRow) != 1+placeSize || len(at) < 4 {
+func decodeReturned(blocks *kv.Bucket, order []byte) (Returned, error) {
+	if len(order) < returnedFixed {
 		return Returned{}, errRow
 	}
-	key := Key{Tenant: string(at[4:]), Shard: binary.BigEndian.Uint32(at), Level: uint32(orderRow[0])}
-	stored := blocks.Get(row(key.prefix(), tagReturned, orderRow[9:]))
+	key := Key{Tenant: string(order[returnedFixed:]), Shard: binary.BigEndian.Uint32(order[returnedFixed-4:]), Level: uint32(order[0])}
+	stored := blocks.Get(row(key.prefix(), tagReturned, order[9:9+16]))
 	if stored == nil {
 		return Returned{}, errRow
 	}

@@ -1326,8 +1326,8 @@ func (x *Tombstone) GetToken() uint64 {
 	return 0
 }
 
-// Transfer is a block of a tenant that a stream's job made, and that the tenant's
-// group has not taken over yet. It is stored, not proposed. The entries of a
+// Transfer is the blocks of a tenant that a stream's job made, and that the
+// tenant's group has not taken over yet. It is stored, not proposed. The entries of a
 // stream and tenant form a chain.
 type Transfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1490,14 +1490,15 @@ func (x *ControlCompaction) GetJob() string {
 	return ""
 }
 
-// DeleteTenant removes the tenant's blocks that the group has, leaves tombstones
-// for their objects, and hides the tenant's datasets in segments created up to a
-// moment. It takes as many commands as the last one's outcome asks for.
+// DeleteTenant removes the tenant's blocks that were created up to a moment,
+// leaves tombstones for their objects, and hides the tenant's datasets in segments
+// created up to then. It takes as many commands as the last one's outcome asks
+// for.
 type DeleteTenant struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	// Creation time up to which segments' datasets are hidden, and blocks that
-	// come late are refused; Unix milliseconds.
+	// Creation time up to which data is deleted, and refused if it comes late; Unix
+	// milliseconds.
 	Until         uint64 `protobuf:"varint,2,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1615,8 +1616,8 @@ type Deletion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in DeleteTenant.
 	Until uint64 `protobuf:"varint,1,opt,name=until,proto3" json:"until,omitempty"`
-	// Log time of the last deletion, Unix nanoseconds: results of jobs that are
-	// older may hold data from before it.
+	// Log time of the deletion, Unix nanoseconds: results of jobs that are older
+	// may hold data from before it.
 	At            int64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
