@@ -36,6 +36,8 @@ type metrics struct {
 	readsInProgress prometheus.Gauge
 	readsRefused    *prometheus.CounterVec
 
+	compaction *compactionMetrics
+
 	leaderMu  sync.Mutex
 	ledGroups int
 }
@@ -96,6 +98,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.waiting, m.refused, m.groupLeading,
 		m.lookupTimes, m.readRounds, m.groupReads, m.readsInProgress, m.readsRefused,
 	}
+	m.compaction = newCompactionMetrics()
+	m.collectors = append(m.collectors, m.compaction.collectors()...)
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_group_query_" + item.Name + "_total", Help: "Cost of queries. " + item.Help,
