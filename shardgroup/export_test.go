@@ -105,3 +105,13 @@ func (n *Node) sweeps(outcome string) float64 {
 	}
 	return metric.GetCounter().GetValue()
 }
+
+// AppliedBytes returns the bytes of entries that the node's replica of a group
+// applied.
+func (n *Node) AppliedBytes(groupID uint64) float64 {
+	var metric dto.Metric
+	if err := n.group(groupID).metrics.bytes.Write(&metric); err != nil {
+		panic(err)
+	}
+	return metric.GetCounter().GetValue()
+}

@@ -115,7 +115,10 @@ func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachine
 		if shardID == clusterv1.DirectoryGroup {
 			machine = statemachine.NewDirectory(db, n.cache)
 		}
-		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: compactor.applied}
+		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(bytes int) {
+			g.metrics.bytes.Add(float64(bytes))
+			compactor.applied(bytes)
+		}}
 	}
 }
 

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"google.golang.org/protobuf/proto"
-
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
@@ -208,5 +206,3 @@ func sourcesFound(ctx context.Context, node *shardgroup.Node, m *clusterv1.Map, 
 	}
 	return counts, err
 }
-
-func clone(block *metastorev1.BlockMeta) *metastorev1.BlockMeta { return proto.CloneOf(block) }
