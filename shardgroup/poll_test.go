@@ -349,13 +349,12 @@ func TestLeaderChangesDuringPoll(t *testing.T) {
 			return c.node(0).Service().AddBlock(t.Context(), addRequest(t, m, testBlock(serial, "", 1, 0, "anna")))
 		})
 	}
+	noChange := pollRequest(0, &metastorev1.CompactionJobStatusUpdate{Name: "unknown", Token: 7, Status: metastorev1.CompactionJobStatus_COMPACTION_STATUS_SUCCESS})
+	noChange.ReportsOnly = true // or the slot that it frees would be filled
 	for _, test := range []struct {
 		name    string
 		request *nodev1.PollCompactionRequest
-	}{
-		{"a decision", pollRequest(1)},
-		{"no change", pollRequest(0, &metastorev1.CompactionJobStatusUpdate{Name: "unknown", Token: 7, Status: metastorev1.CompactionJobStatus_COMPACTION_STATUS_SUCCESS})},
-	} {
+	}{{"a decision", pollRequest(1)}, {"no change", noChange}} {
 		t.Run(test.name, func(t *testing.T) {
 			leader, follower := c.leader(t, dataGroup)
 			if _, err := c.node(follower).Service().PollCompaction(t.Context(), test.request); !notReady(err) {
