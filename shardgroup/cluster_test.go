@@ -30,6 +30,12 @@ type cluster struct {
 
 func found(t testing.TB, size, groups int, rtt time.Duration) *cluster {
 	t.Helper()
+	return foundWith(t, size, groups, rtt, func(*shardgroup.Options) {})
+}
+
+// foundWith is found with options changed on each node.
+func foundWith(t testing.TB, size, groups int, rtt time.Duration, change func(*shardgroup.Options)) *cluster {
+	t.Helper()
 	layout := shardgroup.FoundingLayout{ClusterID: uuid.NewString(), Groups: groups, CreatedAt: time.Now().UnixNano()}
 	for range size {
 		layout.Nodes = append(layout.Nodes, &clusterv1.Node{NodeId: uuid.NewString(), RaftAddress: freeAddress(t), State: clusterv1.NodeState_NODE_STATE_UP})
@@ -46,6 +52,7 @@ func found(t testing.TB, size, groups int, rtt time.Duration) *cluster {
 			DataDir: filepath.Join(dir, node.GetNodeId()), RaftAddress: node.GetRaftAddress(), Founding: founding, NodeID: node.GetNodeId(),
 			RTT: rtt, CacheBytes: 8 << 20, MemTableBytes: 1 << 20,
 		})
+		change(&c.options[len(c.options)-1])
 	}
 	var starting sync.WaitGroup
 	for i := range c.nodes {

@@ -25,6 +25,10 @@
 // Life of a read: one ReadIndex round, then one read of the local replica's
 // state, in the caller's goroutine.
 //
+// Life of a poll: on the group's leader, in turn, the planner decides on the state
+// as applied; the decision is proposed as one entry, or, if it is empty, the
+// leader is confirmed.
+//
 // The package never decides what a command means (statemachine does) and never
 // looks across groups (router does).
 package shardgroup

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/lni/dragonboat/v4"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/skerrydb/skerry/statemachine"
 )
@@ -79,3 +80,38 @@ func (n *Node) ReadsInProgress() int { return len(n.limits.entered) }
 
 // ReadsWorking returns how many of them read the store.
 func (n *Node) ReadsWorking() int { return len(n.limits.reading) }
+
+// OnDecision has a function called between each decision of a group about a poll
+// and what follows from it. There must be no polls in progress.
+func (n *Node) OnDecision(groupID uint64, fn func()) { n.group(groupID).polls.decided = fn }
+
+// ReloadOverrides reads the overrides file now.
+func (n *Node) ReloadOverrides() { n.overrides.Reload() }
+
+// WaitingPolls returns how many polls of a group wait for their turn.
+func (n *Node) WaitingPolls(groupID uint64) int { return int(n.group(groupID).polls.waiting.Load()) }
+
+// Sweeps returns how many sweeps for expired data succeeded, FailedSweeps how many
+// did not.
+func (n *Node) Sweeps() float64 { return n.sweeps("complete") + n.sweeps("budget") }
+
+// FailedSweeps returns how many sweeps for expired data failed.
+func (n *Node) FailedSweeps() float64 { return n.sweeps("failed") }
+
+func (n *Node) sweeps(outcome string) float64 {
+	var metric dto.Metric
+	if err := n.metrics.compaction.sweeps.WithLabelValues(outcome).Write(&metric); err != nil {
+		panic(err)
+	}
+	return metric.GetCounter().GetValue()
+}
+
+// AppliedBytes returns the bytes of entries that the node's replica of a group
+// applied.
+func (n *Node) AppliedBytes(groupID uint64) float64 {
+	var metric dto.Metric
+	if err := n.group(groupID).metrics.bytes.Write(&metric); err != nil {
+		panic(err)
+	}
+	return metric.GetCounter().GetValue()
+}

@@ -42,6 +42,7 @@ type Group struct {
 	batcher   *batcher
 	reads     *barrier
 	leader    *leadership
+	polls     *polls
 	metrics   *groupMetrics
 	tracing   tracing
 	// Bounds a read index round.
@@ -72,11 +73,15 @@ func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.batcher = newBatcher(g.sendEntry, time.Now, g.metrics, g.tracing)
+	g.batcher = newBatcher(g.sendEntry, n.options.Now, g.metrics, g.tracing)
 	g.leader = &leadership{
 		replicaID: replicaID, claimTerm: g.claim(n.identity.NodeID), metrics: g.metrics,
 		log: n.log.With(zap.Uint64("group", g.id)),
 	}
+	if g.id != clusterv1.DirectoryGroup {
+		g.leader.duties = n.newSweeper(g).run
+	}
+	g.polls = newPolls(g, n.options.Compaction, n.options.Now, n.metrics.compaction, n.log.With(zap.Uint64("group", g.id)))
 	n.addGroup(g)
 	// Initial members are given once: a replica that was started before knows
 	// its members from its own log.
@@ -110,7 +115,10 @@ func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachine
 		if shardID == clusterv1.DirectoryGroup {
 			machine = statemachine.NewDirectory(db, n.cache)
 		}
-		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: compactor.applied}
+		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(bytes int) {
+			g.metrics.bytes.Add(float64(bytes))
+			compactor.applied(bytes)
+		}}
 	}
 }
 

@@ -20,8 +20,10 @@ type leadership struct {
 	replicaID uint64
 	// claimTerm proposes the claim of a term and returns the epoch it got.
 	claimTerm func(ctx context.Context, term uint64) (uint64, error)
-	metrics   *groupMetrics
-	log       *zap.Logger
+	// duties run under an epoch that was claimed, until the tenure ends; may be nil.
+	duties  func(ctx context.Context, epoch uint64)
+	metrics *groupMetrics
+	log     *zap.Logger
 
 	// The epoch that this replica claimed as leader, 0 if it does not lead or
 	// has not claimed it yet.
@@ -85,8 +87,8 @@ func (l *leadership) endTenure() {
 
 const claimRetry = 100 * time.Millisecond
 
-// tenure claims the leader epoch, and tries again until it has it or the
-// tenure ends. A claim that is refused is not repeated: a leader of a later
+// tenure claims the leader epoch, tries again until it has it or the tenure
+// ends, and then does the leader's duties. A claim that is refused is not repeated: a leader of a later
 // term has claimed, and this one is about to hear of it.
 func (l *leadership) tenure(ctx context.Context, term uint64) {
 	for {
@@ -95,7 +97,9 @@ func (l *leadership) tenure(ctx context.Context, term uint64) {
 		cancel()
 		switch {
 		case err == nil:
-			l.publish(ctx, epoch)
+			if l.publish(ctx, epoch) && l.duties != nil {
+				l.duties(ctx, epoch)
+			}
 			return
 		case ctx.Err() != nil:
 			return
@@ -112,13 +116,16 @@ func (l *leadership) tenure(ctx context.Context, term uint64) {
 	}
 }
 
-// publish makes the epoch visible, unless the tenure ended meanwhile.
-func (l *leadership) publish(ctx context.Context, epoch uint64) {
+// publish makes the epoch visible, unless the tenure ended meanwhile: then it
+// reports false.
+func (l *leadership) publish(ctx context.Context, epoch uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if ctx.Err() == nil {
-		l.epoch.Store(epoch)
+	if ctx.Err() != nil {
+		return false
 	}
+	l.epoch.Store(epoch)
+	return true
 }
 
 // stop ends the tenure and waits for its goroutine.

@@ -25,6 +25,7 @@ type metrics struct {
 	batchCommands *prometheus.HistogramVec
 	waiting       *prometheus.GaugeVec
 	refused       *prometheus.CounterVec
+	appliedBytes  *prometheus.CounterVec
 	groupLeading  *prometheus.GaugeVec
 
 	// In the order of nodev1.CostItems.
@@ -35,6 +36,8 @@ type metrics struct {
 	// Of the node, whatever the group.
 	readsInProgress prometheus.Gauge
 	readsRefused    *prometheus.CounterVec
+
+	compaction *compactionMetrics
 
 	leaderMu  sync.Mutex
 	ledGroups int
@@ -71,6 +74,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_group_refused_commands_total", Help: "Commands refused because the group's queue was full.",
 		}, []string{"group"}),
+		appliedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_group_applied_bytes_total", Help: "Bytes of the Raft entries that the node's replica applied.",
+		}, []string{"group"}),
 		groupLeading: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "skerry_group_leader", Help: "1 if the node's replica leads the group.",
 		}, []string{"group"}),
@@ -93,9 +99,11 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"group"}),
 	}
 	m.collectors = []prometheus.Collector{
-		m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.waiting, m.refused, m.groupLeading,
+		m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.waiting, m.refused, m.groupLeading, m.appliedBytes,
 		m.lookupTimes, m.readRounds, m.groupReads, m.readsInProgress, m.readsRefused,
 	}
+	m.compaction = newCompactionMetrics()
+	m.collectors = append(m.collectors, m.compaction.collectors()...)
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_group_query_" + item.Name + "_total", Help: "Cost of queries. " + item.Help,
@@ -130,6 +138,7 @@ func (m *metrics) group(id uint64) *groupMetrics {
 		queued: m.waiting.WithLabelValues(label), overloads: m.refused.WithLabelValues(label),
 		lookups: m.lookupTimes.WithLabelValues(label), rounds: m.readRounds.WithLabelValues(label), reads: m.groupReads.WithLabelValues(label),
 	}
+	g.bytes = m.appliedBytes.WithLabelValues(label)
 	for _, counter := range m.queryCost {
 		g.cost = append(g.cost, counter.WithLabelValues(label))
 	}
@@ -142,6 +151,7 @@ type groupMetrics struct {
 	commands  prometheus.Observer
 	queued    prometheus.Gauge
 	overloads prometheus.Counter
+	bytes     prometheus.Counter
 	leader    prometheus.Gauge
 	lookups   prometheus.Observer
 	rounds    prometheus.Counter

@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	"github.com/skerrydb/skerry/shardgroup/overrides"
 	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/storage/kv"
 )
@@ -35,6 +37,12 @@ type Node struct {
 	// Shared by the groups.
 	cache *statemachine.Cache
 	host  *dragonboat.NodeHost
+
+	// Nil without a file.
+	overrides *overrides.File
+	// What runs until the node is closed, whatever the groups do.
+	background       sync.WaitGroup
+	cancelBackground context.CancelFunc
 
 	mu     sync.RWMutex
 	groups map[uint64]*Group
@@ -85,6 +93,12 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.metrics.registerer.Register(n.engine.Metrics()); err != nil {
 		return err
 	}
+	if err := n.metrics.registerer.Register(groupState{n}); err != nil {
+		return err
+	}
+	if err := n.followOverrides(); err != nil {
+		return err
+	}
 	logRaftTo(n.log)
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -97,6 +111,25 @@ func (n *Node) start(ctx context.Context) error {
 		return fmt.Errorf("start Raft on %s: %w", n.options.RaftAddress, err)
 	}
 	return n.startGroups(ctx)
+}
+
+// followOverrides reads the overrides file now and from time to time.
+func (n *Node) followOverrides() error {
+	if n.options.OverridesPath == "" {
+		return nil
+	}
+	var err error
+	if n.overrides, err = overrides.Open(n.options.OverridesPath, n.log, n.metrics.registerer); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancelBackground = cancel
+	n.background.Go(func() {
+		ticker := time.NewTicker(overrides.Interval)
+		defer ticker.Stop()
+		n.overrides.Run(ctx, ticker.C)
+	})
+	return nil
 }
 
 func (n *Node) raftDir() string { return filepath.Join(n.options.DataDir, "raft") }
@@ -159,6 +192,12 @@ func (n *Node) Groups() []uint64 {
 	return ids
 }
 
+// dataGroups returns the ids of the groups with a replica on the node, without
+// the directory's.
+func (n *Node) dataGroups() []uint64 {
+	return slices.DeleteFunc(n.Groups(), func(id uint64) bool { return id == clusterv1.DirectoryGroup })
+}
+
 // Ready returns nil if every group of the node has a leader.
 func (n *Node) Ready() error {
 	n.mu.RLock()
@@ -206,6 +245,10 @@ func (n *Node) Close() error {
 		groups = append(groups, g)
 	}
 	n.mu.Unlock()
+	if n.cancelBackground != nil {
+		n.cancelBackground()
+	}
+	n.background.Wait()
 	var stopping sync.WaitGroup
 	for _, g := range groups {
 		stopping.Go(func() { g.stop(n.log) })
@@ -217,7 +260,11 @@ func (n *Node) Close() error {
 	var err error
 	if n.engine != nil {
 		n.metrics.registerer.Unregister(n.engine.Metrics())
+		n.metrics.registerer.Unregister(groupState{n})
 		err = n.engine.Close()
+	}
+	if n.overrides != nil {
+		n.overrides.Close()
 	}
 	n.metrics.unregister()
 	return err

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/skerrydb/skerry/planner/retention"
+	"github.com/skerrydb/skerry/planner/schedule"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	"github.com/skerrydb/skerry/statemachine/queue"
 )
 
 // Options are a node's settings. The zero value of every field but DataDir is
@@ -50,6 +54,25 @@ type Options struct {
 	QueryTimeout time.Duration
 	// Gets spans of reads and proposals. Default none.
 	Tracing trace.TracerProvider
+	// What compaction follows. Blocks of a job, by level, must be those that the
+	// queue keeps order for (queue.Full). The zero value is replaced by
+	// schedule.Defaults as a whole: begin with these to change some.
+	Compaction schedule.Config
+	// What retention follows; Periods are those of tenants without overrides, unless
+	// there is another source below. The zero value is replaced by
+	// retention.Defaults as a whole.
+	Retention retention.Config
+	// Time between two sweeps of a group for expired data, and before the first one.
+	// Default 15 minutes; negative: nothing expires.
+	RetentionInterval time.Duration
+	// Pyroscope's runtime overrides file, with the retention periods of tenants. It is
+	// read again every 10 s. Until it was once right, nothing expires. Default none.
+	OverridesPath string
+	// Another source of the periods, asked for before each sweep; an error means that
+	// nothing expires. It takes the place of the file. Default none.
+	Periods func() (retention.Periods, error)
+	// The clock that log time follows. Default time.Now.
+	Now func() time.Time
 }
 
 const (
@@ -63,6 +86,8 @@ const (
 	defaultMaxQueuedReads  = 1024
 	defaultMaxAnswersBytes = 512 << 20
 	defaultQueryTimeout    = 15 * time.Second
+
+	defaultRetentionInterval = 15 * time.Minute
 )
 
 func (o Options) withDefaults() Options {
@@ -92,6 +117,18 @@ func (o Options) withDefaults() Options {
 	}
 	if o.QueryTimeout == 0 {
 		o.QueryTimeout = defaultQueryTimeout
+	}
+	if reflect.ValueOf(o.Compaction).IsZero() {
+		o.Compaction = schedule.Defaults()
+	}
+	if reflect.ValueOf(o.Retention).IsZero() {
+		o.Retention = retention.Defaults()
+	}
+	if o.RetentionInterval == 0 {
+		o.RetentionInterval = defaultRetentionInterval
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return o
 }
@@ -129,5 +166,26 @@ func (o Options) Validate() error {
 	if o.MaxAnswersBytes < maxAnswerBytes {
 		errs = append(errs, fmt.Errorf("the bound of all answers is %d bytes, must hold one of %d", o.MaxAnswersBytes, maxAnswerBytes))
 	}
+	errs = append(errs, o.validateCompaction()...)
 	return errors.Join(errs...)
+}
+
+func (o Options) validateCompaction() []error {
+	var errs []error
+	if err := o.Compaction.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("compaction: %w", err))
+	}
+	if err := o.Retention.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("retention: %w", err))
+	}
+	levels := o.Compaction.Compaction.Levels
+	if len(levels) > queue.Levels {
+		return append(errs, fmt.Errorf("compaction: %d levels, the queue has %d", len(levels), queue.Levels))
+	}
+	for level, rules := range levels {
+		if want := queue.Full[level]; rules.BlocksMax != want {
+			errs = append(errs, fmt.Errorf("compaction: level %d: %d blocks in a job, must be %d: all replicas keep the queue's order for that number", level, rules.BlocksMax, want))
+		}
+	}
+	return errs
 }

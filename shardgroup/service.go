@@ -19,7 +19,8 @@ import (
 
 // service is the node API over the node's groups.
 type service struct {
-	nodev1.UnimplementedNodeServiceServer
+	// Every call is there, or the build fails.
+	nodev1.UnsafeNodeServiceServer
 	node *Node
 }
 
@@ -39,7 +40,7 @@ func (s service) addBlock(ctx context.Context, request *nodev1.AddBlockRequest) 
 	if err := checkAddBlock(request); err != nil {
 		return false, err
 	}
-	group, err := s.group(request.GetGroupId())
+	group, err := s.dataGroup(request.GetGroupId())
 	if err != nil {
 		return false, err
 	}

@@ -102,6 +102,11 @@ func (u *update) finish() error {
 	if err := u.index.Flush(); err != nil {
 		return err
 	}
+	if u.tables != nil {
+		if err := u.tables.queue.Flush(); err != nil {
+			return err
+		}
+	}
 	return u.header.store(u.tx)
 }
 

@@ -3,6 +3,7 @@
 //
 //	"jobs"       name → raftlog.v1.JobState
 //	"job-order"  level (1) | in progress (1) | failures (4) | lease end (8) | name
+//	"job-totals" level (1) | in progress (1) | failures (4) → number of jobs (8)
 //
 // There are at most some ten thousand, so those of a range are found by going
 // through all.
@@ -19,8 +20,9 @@ import (
 )
 
 var (
-	jobsName  = []byte("jobs")
-	orderName = []byte("job-order")
+	jobsName   = []byte("jobs")
+	orderName  = []byte("job-order")
+	totalsName = []byte("job-totals")
 
 	errRow = errors.New("jobs: malformed row")
 )
@@ -42,7 +44,7 @@ func orderPrefix(level uint32, inProgress bool, failures uint32) []byte {
 }
 
 // Writer changes the jobs in one transaction.
-type Writer struct{ jobs, order *kv.Bucket }
+type Writer struct{ jobs, order, totals *kv.Bucket }
 
 // NewWriter returns a writer for a writable transaction.
 func NewWriter(tx *kv.Tx) (*Writer, error) {
@@ -51,7 +53,11 @@ func NewWriter(tx *kv.Tx) (*Writer, error) {
 		return nil, err
 	}
 	order, err := tx.CreateBucketIfNotExists(orderName)
-	return &Writer{jobs, order}, err
+	if err != nil {
+		return nil, err
+	}
+	totals, err := tx.CreateBucketIfNotExists(totalsName)
+	return &Writer{jobs, order, totals}, err
 }
 
 // Get returns a job, nil if there is none of the name.
@@ -75,7 +81,7 @@ func get(jobs *kv.Bucket, name string) (*raftlogv1.JobState, error) {
 // Put stores a job in the place of the one it was, nil for a new one.
 func (w *Writer) Put(was, is *raftlogv1.JobState) error {
 	if was != nil {
-		if err := w.order.Delete(orderKey(was)); err != nil {
+		if err := w.leave(was); err != nil {
 			return err
 		}
 	}
@@ -86,12 +92,23 @@ func (w *Writer) Put(was, is *raftlogv1.JobState) error {
 	if err := w.jobs.Put([]byte(is.GetJob().GetName()), encoded); err != nil {
 		return err
 	}
+	if err := w.count(is, 1); err != nil {
+		return err
+	}
 	return w.order.Put(orderKey(is), nil)
+}
+
+// leave takes a job out of the order and the totals.
+func (w *Writer) leave(was *raftlogv1.JobState) error {
+	if err := w.count(was, -1); err != nil {
+		return err
+	}
+	return w.order.Delete(orderKey(was))
 }
 
 // Delete removes a job.
 func (w *Writer) Delete(state *raftlogv1.JobState) error {
-	if err := w.order.Delete(orderKey(state)); err != nil {
+	if err := w.leave(state); err != nil {
 		return err
 	}
 	return w.jobs.Delete([]byte(state.GetJob().GetName()))
@@ -111,10 +128,12 @@ func all(jobs *kv.Bucket, fn func(*raftlogv1.JobState) error) error {
 }
 
 // View reads the jobs in one transaction.
-type View struct{ jobs, order *kv.Bucket }
+type View struct{ jobs, order, totals *kv.Bucket }
 
 // NewView returns a view; the transaction must outlive it.
-func NewView(tx *kv.Tx) View { return View{tx.Bucket(jobsName), tx.Bucket(orderName)} }
+func NewView(tx *kv.Tx) View {
+	return View{tx.Bucket(jobsName), tx.Bucket(orderName), tx.Bucket(totalsName)}
+}
 
 // Get returns a job, nil if there is none of the name.
 func (v View) Get(name string) (*raftlogv1.JobState, error) {

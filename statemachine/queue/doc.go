@@ -15,6 +15,8 @@
 //	  level (1) | time (8) | shard (4) | tenant
 //	"queue-returned"                   batches by the time they are due
 //	  level (1) | time (8) | ULID (16) | shard (4) | tenant
+//	"queue-totals"                     blocks that wait at a level, and those in batches
+//	  level (1) → blocks (8), in batches (8)
 //
 // A range's rows are contiguous in "queue"; the others follow from them.
 package queue

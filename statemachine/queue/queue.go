@@ -11,7 +11,11 @@ import (
 
 // Writer changes the queue in one transaction.
 type Writer struct {
-	blocks, oldest, full, returned *kv.Bucket
+	blocks, oldest, full, returned, totals *kv.Bucket
+
+	// Totals of the levels that were counted in this transaction.
+	sums    [Levels]Totals
+	counted [Levels]bool
 }
 
 // NewWriter returns a writer for a writable transaction.
@@ -20,7 +24,7 @@ func NewWriter(tx *kv.Tx) (*Writer, error) {
 	for _, table := range []struct {
 		name   []byte
 		bucket **kv.Bucket
-	}{{blocksName, &w.blocks}, {oldestName, &w.oldest}, {fullName, &w.full}, {returnedName, &w.returned}} {
+	}{{blocksName, &w.blocks}, {oldestName, &w.oldest}, {fullName, &w.full}, {returnedName, &w.returned}, {totalsName, &w.totals}} {
 		var err error
 		if *table.bucket, err = tx.CreateBucketIfNotExists(table.name); err != nil {
 			return nil, err
@@ -113,6 +117,9 @@ func (w *Writer) change(key Key, prefix []byte, by int, oldest func(numbers) (in
 	} else if err := w.blocks.Delete(numbersRow); err != nil {
 		return err
 	}
+	if err := w.count(key.Level, by, 0); err != nil {
+		return err
+	}
 	if err := move(w.oldest, key, before, after, 1); err != nil {
 		return err
 	}
@@ -160,6 +167,9 @@ func (w *Writer) Return(key Key, ids []ulid.ULID, batch *raftlogv1.BlockBatch) e
 	if err := w.blocks.Put(row(key.prefix(), tagReturned, ids[0][:]), encoded); err != nil {
 		return err
 	}
+	if err := w.count(key.Level, 0, len(batch.GetBlocks())); err != nil {
+		return err
+	}
 	return w.returned.Put(key.returnedKey(batch.GetNotBefore(), ids[0]), nil)
 }
 
@@ -180,6 +190,9 @@ func (w *Writer) TakeBatch(key Key, first ulid.ULID) error {
 		return err
 	}
 	if err := w.blocks.Delete(row(key.prefix(), tagReturned, first[:])); err != nil {
+		return err
+	}
+	if err := w.count(key.Level, 0, -len(batch.GetBlocks())); err != nil {
 		return err
 	}
 	return w.returned.Delete(key.returnedKey(batch.GetNotBefore(), first))

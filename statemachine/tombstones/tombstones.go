@@ -3,6 +3,7 @@
 //
 //	"tombstones"       name → raftlog.v1.Tombstone
 //	"tombstone-order"  since (8) | name: those that no job carries
+//	"tombstone-totals" "held" → how many (8), "waiting" → those that no job carries (8)
 //	"compacted"        keyspace (1) | point (8) | shard (4) | length, tenant | ULID (16) → name
 package tombstones
 
@@ -23,6 +24,7 @@ var (
 	rowsName      = []byte("tombstones")
 	orderName     = []byte("tombstone-order")
 	compactedName = []byte("compacted")
+	totalsName    = []byte("tombstone-totals")
 
 	errRow = errors.New("tombstones: malformed row")
 )
@@ -42,7 +44,7 @@ func compactedKey(tenant string, shard uint32, id ulid.ULID) []byte {
 }
 
 // Writer changes the tombstones in one transaction.
-type Writer struct{ rows, order, compacted *kv.Bucket }
+type Writer struct{ rows, order, compacted, totals *kv.Bucket }
 
 // NewWriter returns a writer for a writable transaction.
 func NewWriter(tx *kv.Tx) (*Writer, error) {
@@ -50,7 +52,7 @@ func NewWriter(tx *kv.Tx) (*Writer, error) {
 	for _, table := range []struct {
 		name   []byte
 		bucket **kv.Bucket
-	}{{rowsName, &w.rows}, {orderName, &w.order}, {compactedName, &w.compacted}} {
+	}{{rowsName, &w.rows}, {orderName, &w.order}, {compactedName, &w.compacted}, {totalsName, &w.totals}} {
 		var err error
 		if *table.bucket, err = tx.CreateBucketIfNotExists(table.name); err != nil {
 			return nil, err
@@ -103,6 +105,9 @@ func (w *Writer) Add(t *raftlogv1.Tombstone) error {
 			return err
 		}
 	}
+	if err := w.count(1, 1); err != nil {
+		return err
+	}
 	return w.put(t)
 }
 
@@ -125,12 +130,18 @@ func (w *Writer) Carry(t *raftlogv1.Tombstone, job string) error {
 	if err := w.order.Delete(orderKey(t)); err != nil {
 		return err
 	}
+	if err := w.count(0, -1); err != nil {
+		return err
+	}
 	t.Job = job
 	return w.put(t)
 }
 
 // Release takes a tombstone off its job: it waits from a log time on.
 func (w *Writer) Release(t *raftlogv1.Tombstone, since int64) error {
+	if err := w.count(0, 1); err != nil {
+		return err
+	}
 	t.Job, t.Since = "", since
 	return w.put(t)
 }
@@ -150,19 +161,26 @@ func (w *Writer) Delete(t *raftlogv1.Tombstone) error {
 			return err
 		}
 	}
+	waiting := 0
 	if t.GetJob() == "" {
+		waiting = -1
 		if err := w.order.Delete(orderKey(t)); err != nil {
 			return err
 		}
+	}
+	if err := w.count(-1, waiting); err != nil {
+		return err
 	}
 	return w.rows.Delete([]byte(t.GetName()))
 }
 
 // View reads the tombstones in one transaction.
-type View struct{ rows, order *kv.Bucket }
+type View struct{ rows, order, totals *kv.Bucket }
 
 // NewView returns a view; the transaction must outlive it.
-func NewView(tx *kv.Tx) View { return View{tx.Bucket(rowsName), tx.Bucket(orderName)} }
+func NewView(tx *kv.Tx) View {
+	return View{tx.Bucket(rowsName), tx.Bucket(orderName), tx.Bucket(totalsName)}
+}
 
 // Get returns a tombstone, nil if none of the name is held.
 func (v View) Get(name string) (*raftlogv1.Tombstone, error) {
