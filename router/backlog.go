@@ -84,18 +84,16 @@ func (b *backlogs) follow(m *clusterv1.Map) {
 		return
 	}
 	b.m = m
-	owners := map[uint64]bool{}
-	for _, keyspace := range []clusterv1.Keyspace{clusterv1.Keyspace_KEYSPACE_TENANT, clusterv1.Keyspace_KEYSPACE_STREAM} {
-		for _, r := range m.Ranges(keyspace) {
-			owners[r.GetGroupId()] = true
-		}
-	}
-	for id := range owners {
+	ids := owners(m)
+	for _, id := range ids {
 		if b.groups[id] == nil {
 			b.groups[id] = &backlog{}
 		}
 	}
-	maps.DeleteFunc(b.groups, func(id uint64, _ *backlog) bool { return !owners[id] })
+	maps.DeleteFunc(b.groups, func(id uint64, _ *backlog) bool {
+		_, owns := slices.BinarySearch(ids, id)
+		return !owns
+	})
 }
 
 // stale returns groups to probe, those first that were not heard of for longest;

@@ -222,3 +222,50 @@ func (c *fakeCluster) hang(groups ...uint64) {
 		return ctx.Err()
 	}
 }
+
+func (n *fakeNode) CompactionStatus(_ context.Context, in *nodev1.CompactionStatusRequest) (*nodev1.CompactionStatusResponse, error) {
+	if err := n.check("CompactionStatus", in.GetGroupId(), in); err != nil {
+		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	return &nodev1.CompactionStatusResponse{Levels: n.cluster.work(in.GetGroupId()).backlog()}, nil
+}
+
+func (n *fakeNode) ListTombstones(_ context.Context, in *nodev1.ListTombstonesRequest) (*nodev1.ListTombstonesResponse, error) {
+	if err := n.check("ListTombstones", in.GetGroupId(), in); err != nil {
+		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	return &nodev1.ListTombstonesResponse{Tombstones: []*nodev1.TombstoneInfo{{Job: n.cluster.tombstone}}}, nil
+}
+
+func (n *fakeNode) PlanRetention(_ context.Context, in *nodev1.PlanRetentionRequest) (*nodev1.PlanRetentionResponse, error) {
+	if err := n.check("PlanRetention", in.GetGroupId(), in); err != nil {
+		return nil, err
+	}
+	return &nodev1.PlanRetentionResponse{Stopped: "seen all"}, nil
+}
+
+// ControlCompaction pauses groups; of jobs it only checks the owner.
+func (n *fakeNode) ControlCompaction(_ context.Context, in *nodev1.ControlCompactionRequest) (*nodev1.ControlCompactionResponse, error) {
+	var refs []*clusterv1.RangeRef
+	if tenant, shard, _, err := metastorev1.ParseJobName(in.GetJob()); err == nil {
+		at := pointSpan(tenant, shard)
+		n.cluster.mu.Lock()
+		epoch := n.cluster.truth.Lookup(at.keyspace, at.lo).GetEpoch()
+		n.cluster.mu.Unlock()
+		refs = append(refs, &clusterv1.RangeRef{Keyspace: at.keyspace, Lo: at.lo, Hi: at.hi, Epoch: epoch})
+	}
+	if err := n.check(controlCall, in.GetGroupId(), in, refs...); err != nil {
+		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	w := n.cluster.work(in.GetGroupId())
+	pause := in.GetAction() == nodev1.ControlCompactionRequest_ACTION_PAUSE
+	changed := w.paused != pause
+	w.paused = pause
+	return &nodev1.ControlCompactionResponse{Changed: changed}, nil
+}

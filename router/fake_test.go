@@ -35,6 +35,7 @@ type fakeCluster struct {
 	costs     map[uint64]*nodev1.QueryCost
 	status    []*nodev1.GroupReplica // what GroupStatus answers, if set
 	works     map[uint64]*fakeWork   // by group
+	tombstone string                 // job of the only tombstone
 	serial    int                    // of work
 	// Called before a group answers a poll; an error is the answer.
 	beforePoll func(ctx context.Context, group uint64) error

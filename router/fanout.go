@@ -29,13 +29,14 @@ const (
 	controlCall  = "ControlCompaction"
 )
 
+// leading tells whether only the leader answers a call.
+func leading(call string) bool {
+	return call == reportCall || call == offerCall || call == probeCall
+}
+
 // led tells whether a call goes to the group's leader, if that is known.
 func led(call string) bool {
-	switch call {
-	case addBlockCall, reportCall, offerCall, probeCall, controlCall:
-		return true
-	}
-	return false
+	return leading(call) || call == addBlockCall || call == controlCall
 }
 
 // span is a part of the hash space that a request touches.
@@ -144,7 +145,7 @@ type job struct {
 
 // answered learns from an answer that only a leader can give.
 func (j *job) answered(group uint64, node string) {
-	if j.name != addBlockCall && led(j.name) {
+	if leading(j.name) {
 		j.leaders.confirm(group, node)
 	}
 }
