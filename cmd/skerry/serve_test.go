@@ -62,9 +62,9 @@ func serveArgs(t *testing.T, dir string) []string {
 }
 
 // startServe returns when the server says that it is ready.
-func startServe(t *testing.T, dir string) *serverProcess {
+func startServe(t *testing.T, dir string, more ...string) *serverProcess {
 	t.Helper()
-	s := &serverProcess{t: t, exited: make(chan error, 1), command: exec.Command("skerry", serveArgs(t, dir)...)}
+	s := &serverProcess{t: t, exited: make(chan error, 1), command: exec.Command("skerry", append(serveArgs(t, dir), more...)...)}
 	s.command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=10")
 	s.command.Stderr = &s.stderr
 	stdout, err := s.command.StdoutPipe()
