@@ -703,3 +703,28 @@ func TestShare(t *testing.T) {
 		}
 	}
 }
+
+// What choosing groups for 8 slots costs a router, with work in every group that
+// none gives away, and without.
+func BenchmarkPoll(b *testing.B) {
+	for _, groups := range []int{4, 64, 1024} {
+		for _, work := range []bool{true, false} {
+			b.Run(fmt.Sprintf("groups=%d/work=%v", groups, work), func(b *testing.B) {
+				c := newFakeCluster(b, groups, 2, 1)
+				r := c.start(b, Options{})
+				for group := range uint64(groups) {
+					if work {
+						c.queue(group+2, 0, 1, 1)
+						c.work(group + 2).paused = true
+					}
+				}
+				for range groups/probesMax + 1 {
+					mustPoll(b, r, 1)
+				}
+				for b.Loop() {
+					mustPoll(b, r, 8)
+				}
+			})
+		}
+	}
+}

@@ -113,3 +113,52 @@ func (f *fakeRouter) ControlCompaction(_ context.Context, request *adminv1.Contr
 	}
 	return answer, nil
 }
+
+// PollCompactionJobs makes a job of each five segments of a shard, and replaces
+// them by what comes back.
+func (f *fakeRouter) PollCompactionJobs(_ context.Context, request *metastorev1.PollCompactionJobsRequest) (*metastorev1.PollCompactionJobsResponse, error) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	answer := &metastorev1.PollCompactionJobsResponse{}
+	for _, update := range request.GetStatusUpdates() {
+		if f.tokens[update.GetName()] != update.GetToken() {
+			continue
+		}
+		if update.GetStatus() == metastorev1.CompactionJobStatus_COMPACTION_STATUS_IN_PROGRESS {
+			answer.Assignments = append(answer.Assignments, &metastorev1.CompactionJobAssignment{Name: update.GetName(), Token: update.GetToken()})
+			continue
+		}
+		sources := update.GetCompactedBlocks().GetSourceBlocks()
+		for _, id := range sources.GetBlocks() {
+			delete(f.blocks, blockKey{sources.GetTenant(), sources.GetShard(), id})
+		}
+		for _, block := range update.GetCompactedBlocks().GetNewBlocks() {
+			f.blocks[blockKey{block.TenantName(), block.GetShard(), block.GetId()}] = block
+		}
+		delete(f.tokens, update.GetName())
+	}
+	segments := map[uint32][]string{}
+	for key, block := range f.blocks {
+		if block.GetCompactionLevel() == 0 && !f.taken[key.id] {
+			segments[key.shard] = append(segments[key.shard], key.id)
+		}
+	}
+	for shard, ids := range segments {
+		slices.Sort(ids)
+		for sources := range slices.Chunk(ids, 5) {
+			if request.JobCapacity == 0 || len(sources) < 5 {
+				continue
+			}
+			request.JobCapacity--
+			f.token++
+			job := &metastorev1.CompactionJob{Name: metastorev1.JobName(sources, "", shard, 0), Shard: shard, SourceBlocks: sources}
+			for _, id := range sources {
+				f.taken[id] = true
+			}
+			f.tokens[job.Name] = f.token
+			answer.CompactionJobs = append(answer.CompactionJobs, job)
+			answer.Assignments = append(answer.Assignments, &metastorev1.CompactionJobAssignment{Name: job.Name, Token: f.token})
+		}
+	}
+	return answer, nil
+}

@@ -152,12 +152,12 @@ func (f *fleet) disturb(n, workerEach, serverEach int) {
 
 func fleetTenant(n int) string { return fmt.Sprintf("tenant-%d", n) }
 
-// add adds a segment with data of all tenants, until it is acknowledged.
-func (f *fleet) add(n int) {
+// fleetSegment makes a segment with data of all tenants.
+func fleetSegment(n int) *metastorev1.BlockMeta {
 	var id ulid.ULID
 	now := time.Now()
 	if err := id.SetTime(ulid.Timestamp(now)); err != nil {
-		f.t.Fatal(err)
+		panic(err)
 	}
 	copy(id[6:], fmt.Sprintf("%010d", n))
 	segment := &metastorev1.BlockMeta{
@@ -171,6 +171,12 @@ func (f *fleet) add(n int) {
 			Tenant: at, Name: 2, MinTime: segment.MinTime, MaxTime: segment.MaxTime, Size: 10, Labels: []int32{1, 3, at + 1},
 		})
 	}
+	return segment
+}
+
+// add adds a segment, until it is acknowledged.
+func (f *fleet) add(n int) {
+	segment := fleetSegment(n)
 	f.addAgain(segment)
 	f.known.Lock()
 	defer f.known.Unlock()
@@ -292,6 +298,46 @@ func (f *fleet) wantDistinctTokens() {
 		jobs[name] = true
 	}
 	f.t.Logf("%d jobs, %d grants", len(jobs), len(seen))
+}
+
+// The worker's part of the protocol, against a server that forgets nothing.
+func TestFleetWorker(t *testing.T) {
+	addr, stop, err := startFakeRouter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	f := &fleet{t: t, dir: t.TempDir(), acknowledged: map[string][]string{}, server: &serverProcess{t: t}}
+	if err := f.server.dial(addr); err != nil {
+		t.Fatal(err)
+	}
+	defer f.server.conn.Close()
+	for n := range 60 {
+		f.add(n)
+	}
+	if err := os.WriteFile(filepath.Join(f.dir, fleetAddress), []byte(addr), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	workers := []*fleetWorker{{dir: f.dir, jobs: map[string]*fleetJob{}}, {dir: f.dir, jobs: map[string]*fleetJob{}}}
+	turns := 0
+	for ; turns < 100; turns++ {
+		if err := workers[turns%2].turn(); err != nil {
+			t.Fatal(err)
+		}
+		if levels := f.check(fleetTenant(turns % fleetTenants)); levels == nil || levels[0] == 0 {
+			break
+		}
+	}
+	for tenant := range fleetTenants {
+		if levels := f.check(fleetTenant(tenant)); levels[0] != 0 || levels[1] != 12 {
+			t.Errorf("after %d turns tenant %d has blocks %v by level, want 12 of level 1", turns, tenant, levels)
+		}
+	}
+	f.wantGone()
+	f.wantDistinctTokens()
+	for _, w := range workers {
+		w.conn.Close()
+	}
 }
 
 // The fleet's merge loses nothing, whoever runs it.

@@ -89,17 +89,25 @@ func startServe(t *testing.T, dir string, more ...string) *serverProcess {
 		t.Fatalf("serve did not start: %v\n%s\n%s", err, banner.String(), s.stderr.String())
 	}
 	s.http = web[1]
-	if s.conn, err = grpc.NewClient(api[1], grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(200<<20), grpc.MaxCallRecvMsgSize(200<<20))); err != nil {
+	if err := s.dial(api[1]); err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.kill() })
+	return s
+}
+
+// dial connects the clients.
+func (s *serverProcess) dial(address string) (err error) {
+	if s.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(200<<20), grpc.MaxCallRecvMsgSize(200<<20))); err != nil {
+		return err
 	}
 	s.IndexServiceClient = metastorev1.NewIndexServiceClient(s.conn)
 	s.MetadataQueryServiceClient = metastorev1.NewMetadataQueryServiceClient(s.conn)
 	s.TenantServiceClient = metastorev1.NewTenantServiceClient(s.conn)
 	s.CompactionServiceClient = metastorev1.NewCompactionServiceClient(s.conn)
 	s.admin = adminv1.NewAdminServiceClient(s.conn)
-	t.Cleanup(func() { s.kill() })
-	return s
+	return nil
 }
 
 // stop asks the server to stop and waits for it.
