@@ -34,8 +34,13 @@ type fakeCluster struct {
 	labels    map[uint64][]*typesv1.Labels
 	costs     map[uint64]*nodev1.QueryCost
 	status    []*nodev1.GroupReplica // what GroupStatus answers, if set
-	noHints   bool
-	log       []entry
+	works     map[uint64]*fakeWork   // by group
+	tombstone string                 // job of the only tombstone
+	serial    int                    // of work
+	// Called before a group answers a poll; an error is the answer.
+	beforePoll func(ctx context.Context, group uint64) error
+	noHints    bool
+	log        []entry
 	// Called before every call, without the lock; an error is the answer.
 	before func(e entry) error
 }

@@ -20,8 +20,24 @@ import (
 // groups that contradict each other must not keep a router spinning.
 const immediateReroutes = 3
 
-// addBlockCall names the one call that writes: leaders take it best.
-const addBlockCall = "AddBlock"
+// Calls that leaders take best, or alone.
+const (
+	addBlockCall = "AddBlock"
+	reportCall   = "PollCompaction/reports"
+	offerCall    = "PollCompaction/offer"
+	probeCall    = "PollCompaction/probe"
+	controlCall  = "ControlCompaction"
+)
+
+// leading tells whether only the leader answers a call.
+func leading(call string) bool {
+	return call == reportCall || call == offerCall || call == probeCall
+}
+
+// led tells whether a call goes to the group's leader, if that is known.
+func led(call string) bool {
+	return leading(call) || call == addBlockCall || call == controlCall
+}
 
 // span is a part of the hash space that a request touches.
 type span struct {
@@ -75,13 +91,63 @@ func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spa
 	return nil
 }
 
+// settle is run for requests whose parts stand for themselves: a failure of one
+// part does not end the others, and is handed to lost with the spans that stay
+// unanswered. lost may be called concurrently.
+func (f *fanout) settle(ctx context.Context, name string, spans []span, ask ask, lost func([]span, error)) {
+	if len(spans) == 0 {
+		return
+	}
+	j := &job{fanout: f, name: name, ask: ask, lost: lost, slots: make(chan struct{}, f.limit)}
+	if err := j.guarded(ctx, spans, backoff{}); err != nil {
+		lost(spans, err)
+	}
+}
+
+// group sends one call to a group as such, whatever it owns: its replicas are
+// asked in turn, once each, as long as another try is allowed after an error.
+func (f *fanout) group(ctx context.Context, name string, id uint64, slots chan struct{}, again func(error) bool, ask ask) (err error) {
+	defer f.recover(name, &err)
+	j := &job{fanout: f, name: name, ask: ask, slots: slots}
+	m, err := f.source.Await(ctx)
+	if err != nil {
+		return &spentError{err}
+	}
+	var tried []string
+	for {
+		node, err := j.attempt(ctx, m, part{group: id}, "", tried)
+		v := judge(err)
+		f.metrics.attempts.WithLabelValues(name, v.outcome).Inc()
+		if v.action == accept {
+			j.answered(id, node)
+			return nil
+		}
+		if v.action == elsewhere || asStatus(err).Code() == codes.DeadlineExceeded {
+			f.replicas.rest(id, node)
+			f.leaders.forget(id, node)
+		}
+		tried = append(tried, node)
+		if v.action != elsewhere || !again(err) || len(tried) >= len(m.Group(id).GetReplicas()) || ctx.Err() != nil {
+			return fmt.Errorf("group %d: %w", id, err)
+		}
+	}
+}
+
 // job is one request under way.
 type job struct {
 	*fanout
 	name  string
 	ask   ask
 	tally *tally
-	slots chan struct{} // held during a call
+	lost  func([]span, error) // see settle; nil if one failure fails all
+	slots chan struct{}       // held during a call
+}
+
+// answered learns from an answer that only a leader can give.
+func (j *job) answered(group uint64, node string) {
+	if leading(j.name) {
+		j.leaders.confirm(group, node)
+	}
 }
 
 // serve gets the spans answered. What lies in one group goes round the loop;
@@ -108,11 +174,13 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 		j.tally.judged(v.action)
 		switch v.action {
 		case accept:
+			j.answered(p.group, node)
 			return nil
 		case surface:
 			if asStatus(err).Code() == codes.DeadlineExceeded {
 				// The replica may hang: let the next request try another.
 				j.replicas.rest(p.group, node)
+				j.leaders.forget(p.group, node)
 			}
 			return err
 		case repeat:
@@ -171,7 +239,7 @@ func (j *job) pause(ctx context.Context, p part, cause error, pause func(context
 }
 
 // divide serves parts at the same time. The first error ends the others and is
-// returned after they have ended.
+// returned after they have ended; unless parts stand for themselves.
 func (j *job) divide(ctx context.Context, parts []part, pauses backoff) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -182,7 +250,9 @@ func (j *job) divide(ctx context.Context, parts []part, pauses backoff) error {
 	)
 	for _, p := range parts {
 		all.Go(func() {
-			if err := j.guarded(ctx, p.spans(), pauses); err != nil {
+			if err := j.guarded(ctx, p.spans(), pauses); err != nil && j.lost != nil {
+				j.lost(p.spans(), err)
+			} else if err != nil {
 				once.Do(func() {
 					first = err
 					cancel()
@@ -223,7 +293,7 @@ func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part, again strin
 	if !ok {
 		return "", status.Error(codes.Unavailable, "no replica is known")
 	}
-	if j.name == addBlockCall && again == "" {
+	if led(j.name) && again == "" {
 		if leading := j.leaders.of(m, group, node); leading != "" && !slices.Contains(tried, leading) {
 			node = leading
 		}

@@ -57,6 +57,13 @@ func (l *leaders) of(m *clusterv1.Map, group *clusterv1.Group, ask string) strin
 	return known.node
 }
 
+// confirm is told of a node that answered what only a leader answers.
+func (l *leaders) confirm(group uint64, node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.byID[group] = leader{node, time.Now()}
+}
+
 // forget is told of a leader that failed a call. It is asked for again at once.
 func (l *leaders) forget(group uint64, node string) {
 	l.mu.Lock()

@@ -20,6 +20,9 @@ type metrics struct {
 	// Public requests, by route, that no interceptor sees.
 	undecodable *prometheus.CounterVec
 
+	// Polls of compaction workers.
+	polls, updates, offers, jobs, unreachable *prometheus.CounterVec
+
 	// What queries cost, by call; cost in the order of nodev1.CostItems.
 	cost     []*prometheus.CounterVec
 	reroutes *prometheus.CounterVec
@@ -57,6 +60,26 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "skerry_router_undecodable_requests_total",
 			Help: "Requests refused because they could not be decoded, or only into too much memory.",
 		}, []string{"route"}),
+		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_polls_total",
+			Help: "Polls of compaction workers: ok; degraded, some groups with jobs in progress did not answer; unanswered, results were not taken and the worker repeats; and others.",
+		}, []string{"outcome"}),
+		updates: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_poll_updates_total",
+			Help: "Reports of compaction workers: routed to their groups; unknown, the name cannot be a job's; bad, the result cannot be read.",
+		}, []string{"outcome"}),
+		offers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_poll_offers_total",
+			Help: "Offers of workers' slots to groups: taken, by jobs or for new ones; empty, nothing was due; failed.",
+		}, []string{"outcome"}),
+		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_poll_jobs_total",
+			Help: "Compaction jobs handed to workers, by level of their sources.",
+		}, []string{"level"}),
+		unreachable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_poll_unreachable_groups_total",
+			Help: "Groups that did not answer a poll, by what they were asked for: report, probe or offer.",
+		}, []string{"phase"}),
 		reroutes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_router_query_reroutes_total",
 			Help: "Parts of queries that a group sent elsewhere.",
@@ -70,7 +93,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(1, 8, 9),
 		}, []string{"call"}),
 	}
-	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.undecodable, m.reroutes, m.groups, m.tested}
+	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.undecodable, m.reroutes, m.groups, m.tested,
+		m.polls, m.updates, m.offers, m.jobs, m.unreachable}
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_router_query_" + item.Name + "_total", Help: "Cost of queries. " + item.Help,

@@ -34,6 +34,12 @@ type Options struct {
 	// after 20 s. Default 18 s.
 	QueryBudget time.Duration
 
+	// PollBudget bounds PollCompactionJobs; workers give up after 5 s and then
+	// lose what was assigned to them. Default 4 s.
+	PollBudget time.Duration
+	// MaxUpdates bounds the reports of one poll. Default 50,000.
+	MaxUpdates int
+
 	// SlowQuery is the time from which on a query is logged with its cost; lines
 	// are few, however many queries are slow. Default 2 s; negative for never.
 	SlowQuery time.Duration
@@ -98,7 +104,7 @@ func (o Options) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"AddBlockBudget", o.AddBlockBudget}, {"GetBlocksBudget", o.GetBlocksBudget}, {"QueryBudget", o.QueryBudget},
+		{"AddBlockBudget", o.AddBlockBudget}, {"GetBlocksBudget", o.GetBlocksBudget}, {"QueryBudget", o.QueryBudget}, {"PollBudget", o.PollBudget},
 		{"RefreshInterval", o.RefreshInterval}, {"RefreshTimeout", o.RefreshTimeout},
 		{"MaxConnectionAge", o.MaxConnectionAge}, {"MaxConnectionAgeGrace", o.MaxConnectionAgeGrace},
 	} {
@@ -111,7 +117,7 @@ func (o Options) Validate() error {
 		value int
 	}{
 		{"FanOut", o.FanOut}, {"MaxAnswerBytes", o.MaxAnswerBytes}, {"MaxQueryBytes", o.MaxQueryBytes},
-		{"MaxTenants", o.MaxTenants}, {"MaxLabels", o.MaxLabels}, {"MaxIDs", o.MaxIDs},
+		{"MaxTenants", o.MaxTenants}, {"MaxLabels", o.MaxLabels}, {"MaxIDs", o.MaxIDs}, {"MaxUpdates", o.MaxUpdates},
 		{"MaxWrites", o.MaxWrites}, {"MaxReads", o.MaxReads},
 		{"MaxQueuedWrites", o.MaxQueuedWrites}, {"MaxQueuedReads", o.MaxQueuedReads},
 	} {
@@ -130,6 +136,8 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.AddBlockBudget, 1800*time.Millisecond)
 	orDefault(&o.GetBlocksBudget, 4500*time.Millisecond)
 	orDefault(&o.QueryBudget, 18*time.Second)
+	orDefault(&o.PollBudget, 4*time.Second)
+	orDefault(&o.MaxUpdates, 50_000)
 	orDefault(&o.SlowQuery, 2*time.Second)
 	orDefault(&o.FanOut, 32)
 	orDefault(&o.RefreshInterval, 30*time.Second)

@@ -25,8 +25,10 @@ type Router struct {
 	options Options
 	source  *MapSource
 	fanout  *fanout
-	health  *healthService
-	closing sync.Once
+	// What waits for compaction workers.
+	backlogs *backlogs
+	health   *healthService
+	closing  sync.Once
 }
 
 // New starts a router: it begins to read the range map from the seeds. Requests
@@ -47,7 +49,7 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	log = sparse(log)
 	source := newMapSource(seeds, nodes, options.RefreshTimeout, log, metrics)
 	r := &Router{
-		options: options, source: source, health: newHealthService(),
+		options: options, source: source, backlogs: newBacklogs(), health: newHealthService(),
 		fanout: &fanout{
 			source: source, nodes: nodes, leaders: newLeaders(source, nodes), tracing: newTracing(options.Tracing),
 			limit: options.FanOut, log: log, metrics: metrics,
@@ -65,7 +67,7 @@ func (r *Router) Register(server *grpc.Server) {
 	metastorev1.RegisterIndexServiceServer(public, &indexService{router: r})
 	metastorev1.RegisterMetadataQueryServiceServer(public, &queryService{router: r})
 	metastorev1.RegisterTenantServiceServer(public, &tenantService{router: r})
-	metastorev1.RegisterCompactionServiceServer(public, &compactionService{})
+	metastorev1.RegisterCompactionServiceServer(public, &compactionService{router: r})
 	raftnode.RegisterRaftNodeServiceServer(public, &raftNodeService{router: r})
 	adminv1.RegisterAdminServiceServer(public, &adminService{router: r})
 	healthv1.RegisterHealthServer(public, r.health)

@@ -197,8 +197,13 @@ func TestBadInput(t *testing.T) {
 
 	_, err = metastorev1.NewTenantServiceClient(conn).DeleteTenant(t.Context(), &metastorev1.DeleteTenantRequest{TenantId: "a"})
 	wantCode(t, err, codes.InvalidArgument)
-	_, err = metastorev1.NewCompactionServiceClient(conn).PollCompactionJobs(t.Context(), &metastorev1.PollCompactionJobsRequest{})
-	wantCode(t, err, codes.Unimplemented)
+	// One bad report must not cost a worker its other leases.
+	_, err = metastorev1.NewCompactionServiceClient(conn).PollCompactionJobs(t.Context(), &metastorev1.PollCompactionJobsRequest{
+		StatusUpdates: []*metastorev1.CompactionJobStatusUpdate{{}, {Name: "x"}, {Name: "1-Tacme-S1-L0", Status: 77}},
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestHugeMessageLeavesTheServerAlive(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/skerrydb/skerry/cmd/internal/flags"
@@ -31,7 +32,7 @@ type command struct {
 
 // commands is the table, in the order of help.
 func commands() []command {
-	return append([]command{
+	return slices.Concat([]command{
 		serveCommand(),
 		blockAddCommand(),
 		blockGetCommand(),
@@ -39,8 +40,11 @@ func commands() []command {
 		labelsCommand(),
 		tenantsCommand(),
 		statusCommand(),
+	}, compactionCommands(), []command{
+		tombstonesCommand(),
+		retentionCommand(),
 		versionCommand(),
-	}, inspectCommands()...)
+	}, inspectCommands())
 }
 
 // dispatch finds the command that args begin with and runs it.

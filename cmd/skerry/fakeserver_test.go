@@ -31,6 +31,10 @@ type fakeRouter struct {
 
 	mutex  sync.Mutex
 	blocks map[blockKey]*metastorev1.BlockMeta
+	// Of compaction jobs under way, by name, and the segments that jobs have had.
+	tokens map[string]uint64
+	taken  map[string]bool
+	token  uint64
 }
 
 type blockKey struct {
@@ -47,7 +51,8 @@ func startFakeRouter() (addr string, stop func(), err error) {
 	}
 	server := grpc.NewServer(grpc.ForceServerCodecV2(wirecodec.Codec{}),
 		grpc.MaxRecvMsgSize(messageBytesMax), grpc.MaxSendMsgSize(messageBytesMax))
-	fake := &fakeRouter{blocks: map[blockKey]*metastorev1.BlockMeta{}}
+	fake := &fakeRouter{blocks: map[blockKey]*metastorev1.BlockMeta{}, tokens: map[string]uint64{}, taken: map[string]bool{}}
+	metastorev1.RegisterCompactionServiceServer(server, fake)
 	metastorev1.RegisterIndexServiceServer(server, fake)
 	metastorev1.RegisterMetadataQueryServiceServer(server, fake)
 	metastorev1.RegisterTenantServiceServer(server, fake)

@@ -7,7 +7,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"skerry": main})
+	testscript.Main(m, map[string]func(){"skerry": main, "fleet-worker": fleetWorkerMain})
 }
 
 // TestScripts runs the real binary as a process of its own. $ADDR is a fake

@@ -62,9 +62,9 @@ func serveArgs(t *testing.T, dir string) []string {
 }
 
 // startServe returns when the server says that it is ready.
-func startServe(t *testing.T, dir string) *serverProcess {
+func startServe(t *testing.T, dir string, more ...string) *serverProcess {
 	t.Helper()
-	s := &serverProcess{t: t, exited: make(chan error, 1), command: exec.Command("skerry", serveArgs(t, dir)...)}
+	s := &serverProcess{t: t, exited: make(chan error, 1), command: exec.Command("skerry", append(serveArgs(t, dir), more...)...)}
 	s.command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=10")
 	s.command.Stderr = &s.stderr
 	stdout, err := s.command.StdoutPipe()
@@ -89,17 +89,25 @@ func startServe(t *testing.T, dir string) *serverProcess {
 		t.Fatalf("serve did not start: %v\n%s\n%s", err, banner.String(), s.stderr.String())
 	}
 	s.http = web[1]
-	if s.conn, err = grpc.NewClient(api[1], grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(200<<20), grpc.MaxCallRecvMsgSize(200<<20))); err != nil {
+	if err := s.dial(api[1]); err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.kill() })
+	return s
+}
+
+// dial connects the clients.
+func (s *serverProcess) dial(address string) (err error) {
+	if s.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(200<<20), grpc.MaxCallRecvMsgSize(200<<20))); err != nil {
+		return err
 	}
 	s.IndexServiceClient = metastorev1.NewIndexServiceClient(s.conn)
 	s.MetadataQueryServiceClient = metastorev1.NewMetadataQueryServiceClient(s.conn)
 	s.TenantServiceClient = metastorev1.NewTenantServiceClient(s.conn)
 	s.CompactionServiceClient = metastorev1.NewCompactionServiceClient(s.conn)
 	s.admin = adminv1.NewAdminServiceClient(s.conn)
-	t.Cleanup(func() { s.kill() })
-	return s
+	return nil
 }
 
 // stop asks the server to stop and waits for it.

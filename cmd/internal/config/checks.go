@@ -38,6 +38,16 @@ func between[T cmp.Ordered](v *T, low, high T) func() error {
 	}
 }
 
+// noneOrBetween also accepts 0, which switches off.
+func noneOrBetween(v *time.Duration, low, high time.Duration) func() error {
+	return func() error {
+		if *v != 0 && between(v, low, high)() != nil {
+			return fmt.Errorf("want 0s, or %s to %s", low, high)
+		}
+		return nil
+	}
+}
+
 // readable writes a bound as its setting would be written.
 func readable(bound any) string {
 	if n, ok := bound.(int64); ok {

@@ -160,6 +160,9 @@ func TestPrintConfigRoundTrip(t *testing.T) {
 		s.LogLevel, s.LogFormat = "warn", "json"
 		s.ShutdownTimeout, s.RaftRTT = 90*time.Second, 7*time.Millisecond
 		s.CacheBytes, s.MemtableBytes, s.InflightRequestsMax = 1<<20+1, 3<<20, 12
+		s.IndexCacheBytes = 5 << 20
+		s.Compaction = Compaction{JobLease: 20 * time.Second, FailuresMax: 0, JobsMax: 7}
+		s.Retention = Retention{Period: 36 * time.Hour, Interval: 0, Grace: time.Minute, OverridesFile: "/o.yaml", OverridesReload: 3 * time.Second}
 	})
 	for name, want := range map[string]Serve{"defaults": DefaultServe(), "odd": odd} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
 	"time"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
@@ -55,6 +56,11 @@ type Serve struct {
 	QueryTimeout time.Duration
 	// From which time on queries are logged; 0 for never.
 	SlowQuery time.Duration
+	// Strings and label sets of index shards, shared by all groups of the node.
+	IndexCacheBytes int64
+	// What compaction and retention follow.
+	Compaction Compaction
+	Retention  Retention
 }
 
 // DefaultServe returns the settings that apply where nothing else is said.
@@ -76,6 +82,9 @@ func DefaultServe() Serve {
 		AnswersBytesMax:     512 << 20,
 		QueryTimeout:        15 * time.Second,
 		SlowQuery:           2 * time.Second,
+		IndexCacheBytes:     64 << 20,
+		Compaction:          defaultCompaction(),
+		Retention:           defaultRetention(),
 	}
 }
 
@@ -98,6 +107,10 @@ func (s Serve) StreamGroupCount() int {
 
 // settings is the table: names, documentation and checks, bound to s.
 func (s *Serve) settings() settings {
+	return slices.Concat(s.node(), s.Compaction.settings(), s.Retention.settings())
+}
+
+func (s *Serve) node() settings {
 	return settings{
 		{"data-dir", "DIR", "folder that keeps everything of this node; created if missing",
 			(*text)(&s.DataDir), filled(&s.DataDir)},
@@ -123,6 +136,8 @@ func (s *Serve) settings() settings {
 			(*byteCount)(&s.CacheBytes), between(&s.CacheBytes, 1<<20, 1<<50)},
 		{"store.memtable-bytes", "BYTES", "memory of one database memtable, 1MiB to 1GiB",
 			(*byteCount)(&s.MemtableBytes), between(&s.MemtableBytes, 1<<20, 1<<30)},
+		{"store.index-cache-bytes", "BYTES", "memory for cached strings and label sets of the index, shared by all groups; 1MiB or more",
+			(*byteCount)(&s.IndexCacheBytes), between(&s.IndexCacheBytes, 1<<20, 1<<50)},
 		{"raft.rtt", "DURATION", "round trip between nodes, in whole milliseconds; elections and heartbeats are multiples of it",
 			(*duration)(&s.RaftRTT), wholeMilliseconds(&s.RaftRTT, 10*time.Second)},
 		{"limits.max-inflight-requests", "N", "public calls served at a time, 1 to 1048576; more are refused",

@@ -4,6 +4,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/skerrydb/skerry/planner/retention"
+	"github.com/skerrydb/skerry/planner/schedule"
 )
 
 func TestValidateReportsEveryFault(t *testing.T) {
@@ -12,6 +17,8 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		StreamGroups: 2, LogLevel: "loud", LogFormat: "xml",
 		CacheBytes: 1, MemtableBytes: 2 << 30, RaftRTT: 1500 * time.Microsecond,
 		AnswersBytesMax: 1 << 20, SlowQuery: -time.Second,
+		Compaction: Compaction{JobLease: time.Millisecond, FailuresMax: 17, JobsMax: -1},
+		Retention:  Retention{Period: -time.Hour, Interval: time.Second, Grace: -1, OverridesReload: time.Hour},
 	}
 	err := bad.Validate()
 	if err == nil {
@@ -35,13 +42,21 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		`limits.max-answers-bytes is "1MiB": want 100MiB to`,
 		`limits.query-timeout is "0s": want 1ms to`,
 		`log.slow-query is "-1s": want 0s to`,
+		`store.index-cache-bytes is "0": want 1MiB to`,
+		`metastore.compaction-job-lease-duration is "1ms": want 1s to`,
+		`metastore.compaction-max-failures is "17": want 0 to 16`,
+		`metastore.compaction-max-job-queue-size is "-1": want 0 to`,
+		`retention-period is "-1h0m0s": want 0s to`,
+		`metastore.index.cleanup-interval is "1s": want 0s, or 10s to`,
+		`metastore.index.cleanup-grace-period is "-1ns": want 0s to`,
+		`runtime-config.reload-period is "1h0m0s": want 1s to 10m0s`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)
 		}
 	}
-	if faults := strings.Count(err.Error(), ";") + 1; faults != 17 {
-		t.Errorf("%d faults, want 17: %v", faults, err)
+	if faults := strings.Count(err.Error(), ";") + 1; faults != 25 {
+		t.Errorf("%d faults, want 25: %v", faults, err)
 	}
 }
 
@@ -67,6 +82,51 @@ func TestDerivedSettings(t *testing.T) {
 	}
 	if s.StreamGroups = 5; s.StreamGroupCount() != 5 {
 		t.Errorf("got %d", s.StreamGroupCount())
+	}
+}
+
+func TestPeriods(t *testing.T) {
+	const day = 24 * time.Hour
+	for text, want := range map[string]time.Duration{
+		"31d": 31 * day, "0": 0, "0s": 0, "1y": 365 * day, "2w": 14 * day, "1w1d": 8 * day, "1d12h30m": 36*time.Hour + 30*time.Minute,
+		"744h": 31 * day, "90m": 90 * time.Minute, "-1h": -time.Hour, "500ms": 500 * time.Millisecond,
+	} {
+		var got period
+		if err := got.Set(text); err != nil || time.Duration(got) != want {
+			t.Errorf("%q: got %v, %v; want %v", text, time.Duration(got), err, want)
+		}
+		var again period
+		if err := again.Set(got.String()); err != nil || again != got {
+			t.Errorf("%q: written as %s", text, got.String())
+		}
+	}
+	for _, text := range []string{"", "d", "31", "31 d", "1.5d", "-1d", "1d1w", "1d2d", "300y", "99999999999999999999d", "1h1d"} {
+		var got period
+		if err := got.Set(text); err == nil {
+			t.Errorf("%q: got %v", text, time.Duration(got))
+		}
+	}
+	serve := DefaultServe()
+	if text := serve.settings().find("retention-period").value.String(); text != "31d" {
+		t.Errorf("the default is written as %s", text)
+	}
+}
+
+// The defaults are the planner's, and what is set reaches it.
+func TestPlannersSettings(t *testing.T) {
+	if diff := cmp.Diff(schedule.Defaults(), DefaultServe().Compaction.Schedule()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(retention.Defaults(), DefaultServe().Retention.Plan()); diff != "" {
+		t.Error(diff)
+	}
+	c := Compaction{JobLease: time.Minute, FailuresMax: 7, JobsMax: 5}.Schedule()
+	if c.Lease != time.Minute || c.FailuresMax != 7 || c.Compaction.JobsMax != 5 || c.Validate() != nil {
+		t.Errorf("got %+v, %v", c, c.Validate())
+	}
+	r := Retention{Period: time.Hour, Grace: time.Minute}.Plan()
+	if r.Periods.Default != time.Hour || r.Grace != time.Minute || r.Validate() != nil {
+		t.Errorf("got %+v, %v", r, r.Validate())
 	}
 }
 

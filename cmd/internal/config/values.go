@@ -2,7 +2,9 @@ package config
 
 import (
 	"errors"
+	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -53,3 +55,54 @@ func (v *byteCount) Set(s string) error {
 
 func (v *byteCount) String() string  { return formatBytes(int64(*v)) }
 func (v *byteCount) yamlTag() string { return "!!str" }
+
+// period is a duration that may be long: it also knows years of 365 days, weeks
+// and days, in this order, before the units of duration.
+type period time.Duration
+
+var longUnits = []struct {
+	suffix byte
+	size   time.Duration
+}{{'y', 365 * 24 * time.Hour}, {'w', 7 * 24 * time.Hour}, {'d', 24 * time.Hour}}
+
+func (v *period) Set(s string) error {
+	fault := errors.New("want a period with its unit, such as 31d, 2w or 36h")
+	if s == "" {
+		return fault
+	}
+	var total time.Duration
+	rest := s
+	for _, unit := range longUnits {
+		at := strings.IndexByte(rest, unit.suffix)
+		if at < 0 {
+			continue
+		}
+		n, err := strconv.ParseUint(rest[:at], 10, 32)
+		if err != nil {
+			return fault
+		}
+		if n > uint64((math.MaxInt64-total)/unit.size) {
+			return errors.New("more than 290 years")
+		}
+		total, rest = total+time.Duration(n)*unit.size, rest[at+1:]
+	}
+	if rest != "" {
+		d, err := time.ParseDuration(rest)
+		if err != nil || rest != s && d < 0 || d > math.MaxInt64-total {
+			return fault
+		}
+		total += d
+	}
+	*v = period(total)
+	return nil
+}
+
+func (v *period) String() string {
+	const day = 24 * time.Hour
+	if d := time.Duration(*v); d > 0 && d%day == 0 {
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	return time.Duration(*v).String()
+}
+
+func (v *period) yamlTag() string { return "!!str" }

@@ -127,15 +127,20 @@ func (s *server) start(ctx context.Context, stdout io.Writer, failed chan<- erro
 
 func (s *server) startNode(ctx context.Context) error {
 	var err error
-	s.node, err = shardgroup.Open(ctx, shardgroup.Options{
+	s.node, err = shardgroup.Open(ctx, s.nodeOptions(), s.log, s.metrics)
+	return err
+}
+
+// nodeOptions translates the settings.
+func (s *server) nodeOptions() shardgroup.Options {
+	return shardgroup.Options{
 		DataDir: s.settings.DataDir, RaftAddress: s.settings.RaftAddress, APIAddress: s.grpcListener.Addr().String(),
 		Groups: s.settings.Groups, StreamGroups: s.settings.StreamGroupCount(),
 		RTT: s.settings.RaftRTT, CacheBytes: s.settings.CacheBytes, MemTableBytes: s.settings.MemtableBytes,
 		MaxReads: s.settings.ReadsMax, MaxQueuedReads: 16 * s.settings.ReadsMax,
 		MaxAnswersBytes: s.settings.AnswersBytesMax, QueryTimeout: s.settings.QueryTimeout,
-		Tracing: s.tracing,
-	}, s.log, s.metrics)
-	return err
+		IndexCacheBytes: int(s.settings.IndexCacheBytes), Tracing: s.tracing,
+	}
 }
 
 func (s *server) startRouter(ctx context.Context) error {

@@ -182,6 +182,661 @@ func (x *NodeStatus) GetError() string {
 	return ""
 }
 
+type CompactionStatusRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	GroupIds []uint64               `protobuf:"varint,1,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
+	// Bound of each group's lists; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactionStatusRequest) Reset() {
+	*x = CompactionStatusRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactionStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactionStatusRequest) ProtoMessage() {}
+
+func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactionStatusRequest.ProtoReflect.Descriptor instead.
+func (*CompactionStatusRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CompactionStatusRequest) GetGroupIds() []uint64 {
+	if x != nil {
+		return x.GroupIds
+	}
+	return nil
+}
+
+func (x *CompactionStatusRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type CompactionStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sums of the groups that answered, lowest level first.
+	Levels []*v11.LevelBacklog `protobuf:"bytes,1,rep,name=levels,proto3" json:"levels,omitempty"`
+	// In order of the ids.
+	Groups        []*GroupCompaction `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactionStatusResponse) Reset() {
+	*x = CompactionStatusResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactionStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactionStatusResponse) ProtoMessage() {}
+
+func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactionStatusResponse.ProtoReflect.Descriptor instead.
+func (*CompactionStatusResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CompactionStatusResponse) GetLevels() []*v11.LevelBacklog {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *CompactionStatusResponse) GetGroups() []*GroupCompaction {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupCompaction struct {
+	state   protoimpl.MessageState        `protogen:"open.v1"`
+	GroupId uint64                        `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Status  *v11.CompactionStatusResponse `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// Set if the group could not be asked; it has no status then.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupCompaction) Reset() {
+	*x = GroupCompaction{}
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupCompaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupCompaction) ProtoMessage() {}
+
+func (x *GroupCompaction) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupCompaction.ProtoReflect.Descriptor instead.
+func (*GroupCompaction) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GroupCompaction) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *GroupCompaction) GetStatus() *v11.CompactionStatusResponse {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *GroupCompaction) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type ListTombstonesRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	GroupIds []uint64               `protobuf:"varint,1,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
+	// Bound of each group's list; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTombstonesRequest) Reset() {
+	*x = ListTombstonesRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTombstonesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTombstonesRequest) ProtoMessage() {}
+
+func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTombstonesRequest.ProtoReflect.Descriptor instead.
+func (*ListTombstonesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListTombstonesRequest) GetGroupIds() []uint64 {
+	if x != nil {
+		return x.GroupIds
+	}
+	return nil
+}
+
+func (x *ListTombstonesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListTombstonesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of the ids.
+	Groups        []*GroupTombstones `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTombstonesResponse) Reset() {
+	*x = ListTombstonesResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTombstonesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTombstonesResponse) ProtoMessage() {}
+
+func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTombstonesResponse.ProtoReflect.Descriptor instead.
+func (*ListTombstonesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListTombstonesResponse) GetGroups() []*GroupTombstones {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupTombstones struct {
+	state   protoimpl.MessageState      `protogen:"open.v1"`
+	GroupId uint64                      `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	List    *v11.ListTombstonesResponse `protobuf:"bytes,2,opt,name=list,proto3" json:"list,omitempty"`
+	// Set if the group could not be asked; it has no list then.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupTombstones) Reset() {
+	*x = GroupTombstones{}
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupTombstones) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupTombstones) ProtoMessage() {}
+
+func (x *GroupTombstones) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupTombstones.ProtoReflect.Descriptor instead.
+func (*GroupTombstones) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GroupTombstones) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *GroupTombstones) GetList() *v11.ListTombstonesResponse {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *GroupTombstones) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type PlanRetentionRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	GroupIds []uint64               `protobuf:"varint,1,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
+	// Bound of each group's lists; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRetentionRequest) Reset() {
+	*x = PlanRetentionRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRetentionRequest) ProtoMessage() {}
+
+func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRetentionRequest.ProtoReflect.Descriptor instead.
+func (*PlanRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PlanRetentionRequest) GetGroupIds() []uint64 {
+	if x != nil {
+		return x.GroupIds
+	}
+	return nil
+}
+
+func (x *PlanRetentionRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type PlanRetentionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of the ids.
+	Groups        []*GroupRetention `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRetentionResponse) Reset() {
+	*x = PlanRetentionResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRetentionResponse) ProtoMessage() {}
+
+func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRetentionResponse.ProtoReflect.Descriptor instead.
+func (*PlanRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PlanRetentionResponse) GetGroups() []*GroupRetention {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupRetention struct {
+	state   protoimpl.MessageState     `protogen:"open.v1"`
+	GroupId uint64                     `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Plan    *v11.PlanRetentionResponse `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// Set if the group could not be asked; it has no plan then.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupRetention) Reset() {
+	*x = GroupRetention{}
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupRetention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupRetention) ProtoMessage() {}
+
+func (x *GroupRetention) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupRetention.ProtoReflect.Descriptor instead.
+func (*GroupRetention) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GroupRetention) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *GroupRetention) GetPlan() *v11.PlanRetentionResponse {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *GroupRetention) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type ControlCompactionRequest struct {
+	state  protoimpl.MessageState              `protogen:"open.v1"`
+	Action v11.ControlCompactionRequest_Action `protobuf:"varint,1,opt,name=action,proto3,enum=skerry.node.v1.ControlCompactionRequest_Action" json:"action,omitempty"`
+	// The job to retry or cancel; its name tells the group.
+	Job string `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	// The groups to pause or resume.
+	GroupIds      []uint64 `protobuf:"varint,3,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlCompactionRequest) Reset() {
+	*x = ControlCompactionRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlCompactionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlCompactionRequest) ProtoMessage() {}
+
+func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlCompactionRequest.ProtoReflect.Descriptor instead.
+func (*ControlCompactionRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ControlCompactionRequest) GetAction() v11.ControlCompactionRequest_Action {
+	if x != nil {
+		return x.Action
+	}
+	return v11.ControlCompactionRequest_Action(0)
+}
+
+func (x *ControlCompactionRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ControlCompactionRequest) GetGroupIds() []uint64 {
+	if x != nil {
+		return x.GroupIds
+	}
+	return nil
+}
+
+type ControlCompactionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of the ids.
+	Groups        []*GroupControl `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlCompactionResponse) Reset() {
+	*x = ControlCompactionResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlCompactionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlCompactionResponse) ProtoMessage() {}
+
+func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlCompactionResponse.ProtoReflect.Descriptor instead.
+func (*ControlCompactionResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ControlCompactionResponse) GetGroups() []*GroupControl {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupControl struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// False if it was so already, or if there is an error.
+	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Set if the group did not do it, or did not say.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupControl) Reset() {
+	*x = GroupControl{}
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupControl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupControl) ProtoMessage() {}
+
+func (x *GroupControl) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupControl.ProtoReflect.Descriptor instead.
+func (*GroupControl) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GroupControl) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *GroupControl) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *GroupControl) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // QueryExplanation tells what a query cost. A query whose headers have
 // skerry-explain: 1 is answered with one in the trailer skerry-explain-bin,
 // whether it succeeds or not.
@@ -207,7 +862,7 @@ type QueryExplanation struct {
 
 func (x *QueryExplanation) Reset() {
 	*x = QueryExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -219,7 +874,7 @@ func (x *QueryExplanation) String() string {
 func (*QueryExplanation) ProtoMessage() {}
 
 func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -232,7 +887,7 @@ func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryExplanation.ProtoReflect.Descriptor instead.
 func (*QueryExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *QueryExplanation) GetCost() *v11.QueryCost {
@@ -300,7 +955,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +967,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +980,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GroupExplanation) GetGroupId() uint64 {
@@ -377,6 +1032,44 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"NodeStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
 	"\breplicas\x18\x02 \x03(\v2\x1c.skerry.node.v1.GroupReplicaR\breplicas\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"L\n" +
+	"\x17CompactionStatusRequest\x12\x1b\n" +
+	"\tgroup_ids\x18\x01 \x03(\x04R\bgroupIds\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x8a\x01\n" +
+	"\x18CompactionStatusResponse\x124\n" +
+	"\x06levels\x18\x01 \x03(\v2\x1c.skerry.node.v1.LevelBacklogR\x06levels\x128\n" +
+	"\x06groups\x18\x02 \x03(\v2 .skerry.admin.v1.GroupCompactionR\x06groups\"\x84\x01\n" +
+	"\x0fGroupCompaction\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12@\n" +
+	"\x06status\x18\x02 \x01(\v2(.skerry.node.v1.CompactionStatusResponseR\x06status\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"J\n" +
+	"\x15ListTombstonesRequest\x12\x1b\n" +
+	"\tgroup_ids\x18\x01 \x03(\x04R\bgroupIds\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"R\n" +
+	"\x16ListTombstonesResponse\x128\n" +
+	"\x06groups\x18\x01 \x03(\v2 .skerry.admin.v1.GroupTombstonesR\x06groups\"~\n" +
+	"\x0fGroupTombstones\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12:\n" +
+	"\x04list\x18\x02 \x01(\v2&.skerry.node.v1.ListTombstonesResponseR\x04list\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"I\n" +
+	"\x14PlanRetentionRequest\x12\x1b\n" +
+	"\tgroup_ids\x18\x01 \x03(\x04R\bgroupIds\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"P\n" +
+	"\x15PlanRetentionResponse\x127\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1f.skerry.admin.v1.GroupRetentionR\x06groups\"|\n" +
+	"\x0eGroupRetention\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x129\n" +
+	"\x04plan\x18\x02 \x01(\v2%.skerry.node.v1.PlanRetentionResponseR\x04plan\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\x92\x01\n" +
+	"\x18ControlCompactionRequest\x12G\n" +
+	"\x06action\x18\x01 \x01(\x0e2/.skerry.node.v1.ControlCompactionRequest.ActionR\x06action\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x1b\n" +
+	"\tgroup_ids\x18\x03 \x03(\x04R\bgroupIds\"R\n" +
+	"\x19ControlCompactionResponse\x125\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1d.skerry.admin.v1.GroupControlR\x06groups\"Y\n" +
+	"\fGroupControl\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\"\x8e\x02\n" +
 	"\x10QueryExplanation\x12-\n" +
 	"\x04cost\x18\x01 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12!\n" +
@@ -393,9 +1086,13 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12\x1d\n" +
 	"\n" +
 	"node_calls\x18\x04 \x01(\rR\tnodeCalls\x12\x18\n" +
-	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2[\n" +
+	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\xfb\x03\n" +
 	"\fAdminService\x12K\n" +
-	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
+	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00\x12i\n" +
+	"\x10CompactionStatus\x12(.skerry.admin.v1.CompactionStatusRequest\x1a).skerry.admin.v1.CompactionStatusResponse\"\x00\x12c\n" +
+	"\x0eListTombstones\x12&.skerry.admin.v1.ListTombstonesRequest\x1a'.skerry.admin.v1.ListTombstonesResponse\"\x00\x12`\n" +
+	"\rPlanRetention\x12%.skerry.admin.v1.PlanRetentionRequest\x1a&.skerry.admin.v1.PlanRetentionResponse\"\x00\x12l\n" +
+	"\x11ControlCompaction\x12).skerry.admin.v1.ControlCompactionRequest\x1a*.skerry.admin.v1.ControlCompactionResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -409,31 +1106,65 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_admin_v1_admin_proto_goTypes = []any{
-	(*StatusRequest)(nil),    // 0: skerry.admin.v1.StatusRequest
-	(*StatusResponse)(nil),   // 1: skerry.admin.v1.StatusResponse
-	(*NodeStatus)(nil),       // 2: skerry.admin.v1.NodeStatus
-	(*QueryExplanation)(nil), // 3: skerry.admin.v1.QueryExplanation
-	(*GroupExplanation)(nil), // 4: skerry.admin.v1.GroupExplanation
-	(*v1.RangeMap)(nil),      // 5: skerry.cluster.v1.RangeMap
-	(*v11.GroupReplica)(nil), // 6: skerry.node.v1.GroupReplica
-	(*v11.QueryCost)(nil),    // 7: skerry.node.v1.QueryCost
+	(*StatusRequest)(nil),                    // 0: skerry.admin.v1.StatusRequest
+	(*StatusResponse)(nil),                   // 1: skerry.admin.v1.StatusResponse
+	(*NodeStatus)(nil),                       // 2: skerry.admin.v1.NodeStatus
+	(*CompactionStatusRequest)(nil),          // 3: skerry.admin.v1.CompactionStatusRequest
+	(*CompactionStatusResponse)(nil),         // 4: skerry.admin.v1.CompactionStatusResponse
+	(*GroupCompaction)(nil),                  // 5: skerry.admin.v1.GroupCompaction
+	(*ListTombstonesRequest)(nil),            // 6: skerry.admin.v1.ListTombstonesRequest
+	(*ListTombstonesResponse)(nil),           // 7: skerry.admin.v1.ListTombstonesResponse
+	(*GroupTombstones)(nil),                  // 8: skerry.admin.v1.GroupTombstones
+	(*PlanRetentionRequest)(nil),             // 9: skerry.admin.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),            // 10: skerry.admin.v1.PlanRetentionResponse
+	(*GroupRetention)(nil),                   // 11: skerry.admin.v1.GroupRetention
+	(*ControlCompactionRequest)(nil),         // 12: skerry.admin.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),        // 13: skerry.admin.v1.ControlCompactionResponse
+	(*GroupControl)(nil),                     // 14: skerry.admin.v1.GroupControl
+	(*QueryExplanation)(nil),                 // 15: skerry.admin.v1.QueryExplanation
+	(*GroupExplanation)(nil),                 // 16: skerry.admin.v1.GroupExplanation
+	(*v1.RangeMap)(nil),                      // 17: skerry.cluster.v1.RangeMap
+	(*v11.GroupReplica)(nil),                 // 18: skerry.node.v1.GroupReplica
+	(*v11.LevelBacklog)(nil),                 // 19: skerry.node.v1.LevelBacklog
+	(*v11.CompactionStatusResponse)(nil),     // 20: skerry.node.v1.CompactionStatusResponse
+	(*v11.ListTombstonesResponse)(nil),       // 21: skerry.node.v1.ListTombstonesResponse
+	(*v11.PlanRetentionResponse)(nil),        // 22: skerry.node.v1.PlanRetentionResponse
+	(v11.ControlCompactionRequest_Action)(0), // 23: skerry.node.v1.ControlCompactionRequest.Action
+	(*v11.QueryCost)(nil),                    // 24: skerry.node.v1.QueryCost
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	5, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	2, // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
-	6, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
-	7, // 3: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	4, // 4: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
-	7, // 5: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	0, // 6: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
-	1, // 7: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	17, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	2,  // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
+	18, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
+	19, // 3: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	5,  // 4: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
+	20, // 5: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
+	8,  // 6: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
+	21, // 7: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
+	11, // 8: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
+	22, // 9: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
+	23, // 10: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	14, // 11: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
+	24, // 12: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	16, // 13: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
+	24, // 14: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	0,  // 15: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
+	3,  // 16: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
+	6,  // 17: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
+	9,  // 18: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
+	12, // 19: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
+	1,  // 20: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
+	4,  // 21: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
+	7,  // 22: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
+	10, // 23: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
+	13, // 24: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -447,7 +1178,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,7 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_Status_FullMethodName = "/skerry.admin.v1.AdminService/Status"
+	AdminService_Status_FullMethodName            = "/skerry.admin.v1.AdminService/Status"
+	AdminService_CompactionStatus_FullMethodName  = "/skerry.admin.v1.AdminService/CompactionStatus"
+	AdminService_ListTombstones_FullMethodName    = "/skerry.admin.v1.AdminService/ListTombstones"
+	AdminService_PlanRetention_FullMethodName     = "/skerry.admin.v1.AdminService/PlanRetention"
+	AdminService_ControlCompaction_FullMethodName = "/skerry.admin.v1.AdminService/ControlCompaction"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -30,6 +34,16 @@ const (
 type AdminServiceClient interface {
 	// Status describes the cluster as the answering router sees it.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// CompactionStatus tells what waits for compaction, and why, in each group and
+	// in the cluster.
+	CompactionStatus(ctx context.Context, in *CompactionStatusRequest, opts ...grpc.CallOption) (*CompactionStatusResponse, error)
+	// ListTombstones lists objects that are to be deleted.
+	ListTombstones(ctx context.Context, in *ListTombstonesRequest, opts ...grpc.CallOption) (*ListTombstonesResponse, error)
+	// PlanRetention tells what the next sweep of each group would remove, and why
+	// the rest stays. Nothing is changed.
+	PlanRetention(ctx context.Context, in *PlanRetentionRequest, opts ...grpc.CallOption) (*PlanRetentionResponse, error)
+	// ControlCompaction pauses and resumes compaction, and changes a job.
+	ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error)
 }
 
 type adminServiceClient struct {
@@ -50,12 +64,62 @@ func (c *adminServiceClient) Status(ctx context.Context, in *StatusRequest, opts
 	return out, nil
 }
 
+func (c *adminServiceClient) CompactionStatus(ctx context.Context, in *CompactionStatusRequest, opts ...grpc.CallOption) (*CompactionStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompactionStatusResponse)
+	err := c.cc.Invoke(ctx, AdminService_CompactionStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListTombstones(ctx context.Context, in *ListTombstonesRequest, opts ...grpc.CallOption) (*ListTombstonesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTombstonesResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListTombstones_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) PlanRetention(ctx context.Context, in *PlanRetentionRequest, opts ...grpc.CallOption) (*PlanRetentionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanRetentionResponse)
+	err := c.cc.Invoke(ctx, AdminService_PlanRetention_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ControlCompactionResponse)
+	err := c.cc.Invoke(ctx, AdminService_ControlCompaction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations should embed UnimplementedAdminServiceServer
 // for forward compatibility.
 type AdminServiceServer interface {
 	// Status describes the cluster as the answering router sees it.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// CompactionStatus tells what waits for compaction, and why, in each group and
+	// in the cluster.
+	CompactionStatus(context.Context, *CompactionStatusRequest) (*CompactionStatusResponse, error)
+	// ListTombstones lists objects that are to be deleted.
+	ListTombstones(context.Context, *ListTombstonesRequest) (*ListTombstonesResponse, error)
+	// PlanRetention tells what the next sweep of each group would remove, and why
+	// the rest stays. Nothing is changed.
+	PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error)
+	// ControlCompaction pauses and resumes compaction, and changes a job.
+	ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error)
 }
 
 // UnimplementedAdminServiceServer should be embedded to have
@@ -67,6 +131,18 @@ type UnimplementedAdminServiceServer struct{}
 
 func (UnimplementedAdminServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedAdminServiceServer) CompactionStatus(context.Context, *CompactionStatusRequest) (*CompactionStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompactionStatus not implemented")
+}
+func (UnimplementedAdminServiceServer) ListTombstones(context.Context, *ListTombstonesRequest) (*ListTombstonesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTombstones not implemented")
+}
+func (UnimplementedAdminServiceServer) PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanRetention not implemented")
+}
+func (UnimplementedAdminServiceServer) ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ControlCompaction not implemented")
 }
 func (UnimplementedAdminServiceServer) testEmbeddedByValue() {}
 
@@ -106,6 +182,78 @@ func _AdminService_Status_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_CompactionStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompactionStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).CompactionStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_CompactionStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).CompactionStatus(ctx, req.(*CompactionStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListTombstones_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTombstonesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListTombstones(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListTombstones_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListTombstones(ctx, req.(*ListTombstonesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_PlanRetention_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanRetentionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PlanRetention(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PlanRetention_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PlanRetention(ctx, req.(*PlanRetentionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ControlCompaction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ControlCompactionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ControlCompaction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ControlCompaction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ControlCompaction(ctx, req.(*ControlCompactionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -116,6 +264,22 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _AdminService_Status_Handler,
+		},
+		{
+			MethodName: "CompactionStatus",
+			Handler:    _AdminService_CompactionStatus_Handler,
+		},
+		{
+			MethodName: "ListTombstones",
+			Handler:    _AdminService_ListTombstones_Handler,
+		},
+		{
+			MethodName: "PlanRetention",
+			Handler:    _AdminService_PlanRetention_Handler,
+		},
+		{
+			MethodName: "ControlCompaction",
+			Handler:    _AdminService_ControlCompaction_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
