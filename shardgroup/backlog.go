@@ -1,14 +1,20 @@
 package shardgroup
 
 import (
+	"github.com/skerrydb/skerry/planner"
+	"github.com/skerrydb/skerry/planner/schedule"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/statemachine/queue"
 )
 
-// backlog tells what waits, lowest level first, without levels at which nothing
-// does. It reads totals only.
-func backlog(v statemachine.View) ([]*nodev1.LevelBacklog, error) {
+// maxSilentJobs bounds the jobs of a level that are looked at one by one.
+const maxSilentJobs = 64
+
+// backlog tells what waits at a log time, lowest level first, without levels at
+// which nothing does. It reads totals, and the first of those jobs whose owners
+// fell silent: these wait for a worker, too.
+func backlog(v statemachine.View, now planner.Time) ([]*nodev1.LevelBacklog, error) {
 	var levels [queue.Levels]nodev1.LevelBacklog
 	totals, err := v.Jobs.Totals()
 	if err != nil {
@@ -30,6 +36,12 @@ func backlog(v statemachine.View) ([]*nodev1.LevelBacklog, error) {
 		if err != nil {
 			return nil, err
 		}
+		silent, err := silentJobs(v, level.GetLevel(), now)
+		if err != nil {
+			return nil, err
+		}
+		level.JobsWaiting += silent
+		level.JobsInProgress -= min(level.JobsInProgress, silent)
 		level.BlocksQueued, level.BlocksReturned = total.Blocks, total.Returned
 		for key, err := range v.Queue.Oldest(level.GetLevel()) {
 			if err != nil {
@@ -43,4 +55,32 @@ func backlog(v statemachine.View) ([]*nodev1.LevelBacklog, error) {
 		}
 	}
 	return waiting, nil
+}
+
+// silentJobs counts jobs of a level whose lease has ended, up to maxSilentJobs.
+func silentJobs(v statemachine.View, level uint32, now planner.Time) (uint64, error) {
+	silent := uint64(0)
+	for failures := uint32(0); failures <= schedule.FailuresCap; {
+		class, any := failures, false
+		for state, err := range v.Jobs.List(level, true, failures) {
+			if err != nil {
+				return 0, err
+			}
+			if !any {
+				class, any = state.GetFailures(), true
+			}
+			// Within a number of failures they are in the order of their leases.
+			if state.GetFailures() != class || state.GetLeaseExpiresAt() >= int64(now) {
+				break
+			}
+			if silent++; silent == maxSilentJobs {
+				return silent, nil
+			}
+		}
+		if !any {
+			break
+		}
+		failures = class + 1
+	}
+	return silent, nil
 }

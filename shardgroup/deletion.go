@@ -3,6 +3,7 @@ package shardgroup
 import (
 	"context"
 	"fmt"
+	"time"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
@@ -10,6 +11,9 @@ import (
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine"
 )
+
+// clockSkew is how far routers' clocks may run ahead of nodes'.
+const clockSkew = 10 * time.Minute
 
 // DeleteTenant deletes in parts, as many commands as it takes; each has its
 // effect also if a later one fails, and repeating the whole is safe.
@@ -29,7 +33,11 @@ func (s service) deleteTenant(ctx context.Context, request *nodev1.DeleteTenantR
 	if err := checkRanges(request.GetRanges()); err != nil {
 		return nil, err
 	}
-	group, err := s.group(request.GetGroupId())
+	// A moment in the future would keep the tenant out until then.
+	if latest := uint64(s.node.options.Now().Add(clockSkew).UnixMilli()); request.GetUntil() > latest {
+		return nil, fmt.Errorf("%w: the deletion reaches until %d, beyond %d: look at the router's clock", ErrBadRequest, request.GetUntil(), latest)
+	}
+	group, err := s.dataGroup(request.GetGroupId())
 	if err != nil {
 		return nil, err
 	}

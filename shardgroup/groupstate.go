@@ -95,7 +95,7 @@ func (c groupState) add(sum *ledState, g *Group, v statemachine.View, metrics ch
 	if err != nil {
 		return err
 	}
-	levels, err := backlog(v)
+	levels, err := backlog(v, groupTime(v, c.node.options.Now))
 	if err != nil {
 		return err
 	}

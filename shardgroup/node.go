@@ -125,7 +125,7 @@ func (n *Node) followOverrides() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancelBackground = cancel
 	n.background.Go(func() {
-		ticker := time.NewTicker(overrides.Interval)
+		ticker := time.NewTicker(n.options.OverridesInterval)
 		defer ticker.Stop()
 		n.overrides.Run(ctx, ticker.C)
 	})

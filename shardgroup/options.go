@@ -12,6 +12,7 @@ import (
 	"github.com/skerrydb/skerry/planner/retention"
 	"github.com/skerrydb/skerry/planner/schedule"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	"github.com/skerrydb/skerry/shardgroup/overrides"
 	"github.com/skerrydb/skerry/statemachine/queue"
 )
 
@@ -65,9 +66,11 @@ type Options struct {
 	// Time between two sweeps of a group for expired data, and before the first one.
 	// Default 15 minutes; negative: nothing expires.
 	RetentionInterval time.Duration
-	// Pyroscope's runtime overrides file, with the retention periods of tenants. It is
-	// read again every 10 s. Until it was once right, nothing expires. Default none.
+	// Pyroscope's runtime overrides file, with the retention periods of tenants. Until
+	// it was once right, nothing expires. Default none.
 	OverridesPath string
+	// How often to look whether the file changed. Default overrides.Interval, 10 s.
+	OverridesInterval time.Duration
 	// Another source of the periods, asked for before each sweep; an error means that
 	// nothing expires. It takes the place of the file. Default none.
 	Periods func() (retention.Periods, error)
@@ -102,6 +105,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RTT == 0 {
 		o.RTT = defaultRTT
+	}
+	if o.OverridesInterval == 0 {
+		o.OverridesInterval = overrides.Interval
 	}
 	if o.IndexCacheBytes == 0 {
 		o.IndexCacheBytes = defaultIndexCache

@@ -10,11 +10,12 @@ import (
 
 	"go.uber.org/zap"
 
-	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
-	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
-
 	"github.com/skerrydb/skerry/planner"
 	"github.com/skerrydb/skerry/planner/schedule"
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine"
 )
 
@@ -145,7 +146,7 @@ func (p *polls) once(ctx context.Context, asked schedule.Request) (*nodev1.PollC
 	p.metrics.carriedOut(d.Decision)
 	// What waits now is a hint: an answer without it is as good.
 	if err := p.group.inspect(func(v statemachine.View) (err error) {
-		d.response.Backlog, err = backlog(v)
+		d.response.Backlog, err = backlog(v, groupTime(v, p.now))
 		return err
 	}); err != nil {
 		p.log.Debug("counting what waits failed", zap.Error(err))
@@ -166,6 +167,9 @@ func (p *polls) decide(asked schedule.Request) (decision, error) {
 		if v.LeaderEpoch != d.epoch {
 			return errNotLeading
 		}
+		if err := ownsJobs(v, asked.Updates); err != nil {
+			return err
+		}
 		view, config := planView{v}, p.config
 		config.Paused = config.Paused || v.Paused
 		var err error
@@ -175,7 +179,7 @@ func (p *polls) decide(asked schedule.Request) (decision, error) {
 		if d.response.Poll, err = d.Answer(view.workerJob); err != nil {
 			return err
 		}
-		d.response.Backlog, err = backlog(v)
+		d.response.Backlog, err = backlog(v, groupTime(v, p.now))
 		return err
 	})
 	if err != nil {
@@ -184,6 +188,22 @@ func (p *polls) decide(asked schedule.Request) (decision, error) {
 	p.metrics.planning.Observe(time.Since(started).Seconds())
 	d.response.Freed = uint32(d.Slots - int(min(asked.Capacity, math.MaxInt32/2)))
 	return d, nil
+}
+
+// ownsJobs refuses a poll with reports about jobs of ranges that the group does
+// not own: to call them unknown would make the worker forget its results. What
+// is no job's name belongs nowhere.
+func ownsJobs(v statemachine.View, updates []schedule.Update) error {
+	for _, update := range updates {
+		tenant, shard, _, err := metastorev1.ParseJobName(update.Name)
+		if err != nil {
+			continue
+		}
+		if refusal := v.Owns(clusterv1.BlockPoint(tenant, shard)); refusal != nil {
+			return &statemachine.RouteRefusal{Detail: refusal}
+		}
+	}
+	return nil
 }
 
 // groupTime is log time as the next entry would make it.

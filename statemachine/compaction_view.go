@@ -1,6 +1,7 @@
 package statemachine
 
 import (
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/jobs"
 	"github.com/skerrydb/skerry/statemachine/queue"
@@ -27,6 +28,19 @@ type View struct {
 	JobsCount int
 	// Compaction is paused by an operator.
 	Paused bool
+	// Ranges that the group owns.
+	Ranges []*clusterv1.Range
+}
+
+// Owns refuses a point that the group does not own; nil if it does.
+func (v View) Owns(keyspace clusterv1.Keyspace, point uint64) *clusterv1.RouteError {
+	ref := &clusterv1.RangeRef{Keyspace: keyspace, Lo: point, Hi: point + 1}
+	for _, row := range v.Ranges {
+		if row.Overlaps(ref) {
+			return nil
+		}
+	}
+	return &clusterv1.RouteError{Reason: clusterv1.RouteError_REASON_NOT_OWNER}
 }
 
 func (q Inspect) read(v *view) (any, error) {
@@ -34,5 +48,6 @@ func (q Inspect) read(v *view) (any, error) {
 		Queue: queue.NewView(v.tx), Jobs: jobs.NewView(v.tx), Tombstones: tombstones.NewView(v.tx), Index: v.index,
 		LogTime: v.header.logTime, LeaderEpoch: v.header.leaderEpoch,
 		LastToken: v.header.lastToken, JobsCount: int(v.header.jobs), Paused: v.header.paused,
+		Ranges: v.ranges.Rows(),
 	})
 }

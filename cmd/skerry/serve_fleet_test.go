@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 )
 
@@ -253,7 +254,8 @@ func (f *fleet) awaitCompaction() {
 				f.t.FailNow()
 			}
 			if time.Since(since) > fleetPatience {
-				f.t.Fatalf("%s: %d segments are left and nothing happens", fleetTenant(tenant), left)
+				waiting, err := adminv1.NewAdminServiceClient(f.server.conn).CompactionStatus(f.t.Context(), &adminv1.CompactionStatusRequest{})
+				f.t.Fatalf("%s: %d segments are left and nothing happens: %v (%v)", fleetTenant(tenant), left, waiting, err)
 			}
 			levels := f.check(fleetTenant(tenant))
 			if levels != nil && levels[0] < left {

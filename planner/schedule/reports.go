@@ -22,9 +22,10 @@ func (p *poll) reports(updates []Update) error {
 		p.Reports = append(p.Reports, Report{update.Name, reason})
 		switch reason.Code {
 		case planner.UnknownJob, planner.StaleToken, planner.NotLeased, planner.BadStatus:
-			// The worker drops the job. The slot of a result that was refused, or applied
-			// before, is free in its own count already.
-			p.Slots++
+			// The worker drops the job. That of a success it counts as free already.
+			if update.Status != metastorev1.CompactionJobStatus_COMPACTION_STATUS_SUCCESS {
+				p.Slots++
+			}
 		}
 	}
 	return nil

@@ -48,6 +48,8 @@ type Serve struct {
 	RaftRTT time.Duration
 	// Public calls served at a time; more are refused.
 	InflightRequestsMax int
+	// Whether DeleteTenant deletes.
+	AllowTenantDeletion bool
 	// Reads that work in the node's store at a time.
 	ReadsMax int
 	// Bytes of all answers that the node builds at a time.
@@ -140,6 +142,8 @@ func (s *Serve) node() settings {
 			(*byteCount)(&s.IndexCacheBytes), between(&s.IndexCacheBytes, 1<<20, 1<<50)},
 		{"raft.rtt", "DURATION", "round trip between nodes, in whole milliseconds; elections and heartbeats are multiples of it",
 			(*duration)(&s.RaftRTT), wholeMilliseconds(&s.RaftRTT, 10*time.Second)},
+		{"tenants.allow-delete", "", "let clients delete tenants by the public API, which asks nobody who they are",
+			(*toggle)(&s.AllowTenantDeletion), nil},
 		{"limits.max-inflight-requests", "N", "public calls served at a time, 1 to 1048576; more are refused",
 			(*number)(&s.InflightRequestsMax), between(&s.InflightRequestsMax, 1, 1<<20)},
 		{"limits.max-reads", "N", "reads that work in the node's store at a time, 1 to 65536; others wait, up to 16 times as many, then more are refused",

@@ -28,6 +28,23 @@ func (v *number) Set(s string) error {
 func (v *number) String() string  { return strconv.Itoa(int(*v)) }
 func (v *number) yamlTag() string { return "!!int" }
 
+type toggle bool
+
+func (v *toggle) Set(s string) error {
+	on, err := strconv.ParseBool(s)
+	if err != nil {
+		return errors.New("want true or false")
+	}
+	*v = toggle(on)
+	return nil
+}
+
+func (v *toggle) String() string  { return strconv.FormatBool(bool(*v)) }
+func (v *toggle) yamlTag() string { return "!!bool" }
+
+// IsBoolFlag lets the flag stand without a value.
+func (v *toggle) IsBoolFlag() bool { return true }
+
 type duration time.Duration
 
 func (v *duration) Set(s string) error {

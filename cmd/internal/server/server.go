@@ -140,7 +140,17 @@ func (s *server) nodeOptions() shardgroup.Options {
 		MaxReads: s.settings.ReadsMax, MaxQueuedReads: 16 * s.settings.ReadsMax,
 		MaxAnswersBytes: s.settings.AnswersBytesMax, QueryTimeout: s.settings.QueryTimeout,
 		IndexCacheBytes: int(s.settings.IndexCacheBytes), Tracing: s.tracing,
+		Compaction: s.settings.Compaction.Schedule(), Retention: s.settings.Retention.Plan(), RetentionInterval: sweepInterval(s.settings.Retention.Interval),
+		OverridesPath: s.settings.Retention.OverridesFile, OverridesInterval: s.settings.Retention.OverridesReload,
 	}
+}
+
+// sweepInterval translates a setting in which 0 means never.
+func sweepInterval(interval time.Duration) time.Duration {
+	if interval == 0 {
+		return -1
+	}
+	return interval
 }
 
 func (s *server) startRouter(ctx context.Context) error {
@@ -148,7 +158,7 @@ func (s *server) startRouter(ctx context.Context) error {
 	options := router.Options{
 		ID: s.node.ID(), AdvertiseAddress: s.grpcListener.Addr().String(), Version: info.Version, Revision: info.Revision,
 		MaxWrites: s.settings.InflightRequestsMax, MaxReads: s.settings.InflightRequestsMax,
-		SlowQuery: s.settings.SlowQuery, Tracing: s.tracing,
+		SlowQuery: s.settings.SlowQuery, Tracing: s.tracing, AllowTenantDeletion: s.settings.AllowTenantDeletion,
 	}
 	if options.SlowQuery == 0 {
 		options.SlowQuery = -1 // never
