@@ -100,7 +100,6 @@ func TestBatchesWithOneBeginning(t *testing.T) {
 	a, b := inPartition(10, 1, "", 0), inPartition(10, 1, "", 0)
 	b.Shard = 2
 	r := filled(t, a, b)
-	epoch := r.apply(claim("a", 1)).GetLeaderEpoch()
 	for _, block := range []*metastorev1.BlockMeta{a, b} {
 		job := &raftlogv1.CompactionJob{Name: metastorev1.JobName([]string{block.Id}, "", block.Shard, 0), Shard: block.Shard, Sources: []string{block.Id}}
 		create(r, job)
@@ -126,7 +125,7 @@ func TestBatchesWithOneBeginning(t *testing.T) {
 	// another job: both give it back.
 	next := inPartition(10, 2, "", 0)
 	r = filled(t, a)
-	epoch = r.apply(claim("a", 1)).GetLeaderEpoch()
+	epoch := r.apply(claim("a", 1)).GetLeaderEpoch()
 	create(r, &raftlogv1.CompactionJob{Name: "one", Shard: 1, Sources: []string{a.Id}})
 	r.retain(epoch, expired(listed(t, r)[0]))
 	r.apply(addCommand(inPartition(10, 1, "", 0)))
