@@ -39,6 +39,7 @@ func commands() []command {
 		queryCommand(),
 		labelsCommand(),
 		tenantsCommand(),
+		tenantsDeleteCommand(),
 		statusCommand(),
 	}, compactionCommands(), []command{
 		tombstonesCommand(),
