@@ -209,7 +209,7 @@ func TestReportsNeverFailPolls(t *testing.T) {
 	unspecified := inProgress(assignment)
 	unspecified.Status = metastorev1.CompactionJobStatus_COMPACTION_STATUS_UNSPECIFIED
 	for name, update := range map[string]*metastorev1.CompactionJobStatusUpdate{
-		"unknown job":     {Name: "no-such-job", Token: 1, Status: metastorev1.CompactionJobStatus_COMPACTION_STATUS_SUCCESS},
+		"unknown job":     {Name: "no-such-job", Token: 1, Status: metastorev1.CompactionJobStatus_COMPACTION_STATUS_IN_PROGRESS},
 		"no name":         {},
 		"very long name":  {Name: strings.Repeat("x", 1<<20), Status: metastorev1.CompactionJobStatus_COMPACTION_STATUS_IN_PROGRESS},
 		"another's token": other,

@@ -93,8 +93,8 @@ func TestFileIsFollowed(t *testing.T) {
 	} {
 		if step.content == "-" {
 			_ = os.Remove(path)
-		} else if err := os.WriteFile(path, []byte(step.content), 0o600); err != nil {
-			t.Fatal(err)
+		} else {
+			replace(t, path, step.content)
 		}
 		ticks <- time.Time{}
 		ticks <- time.Time{} // the one before was worked off
@@ -130,4 +130,16 @@ func gauges(t *testing.T, registry *prometheus.Registry) (right bool, at float64
 		}
 	}
 	return right, at
+}
+
+// replace changes a file at once: it may be read meanwhile.
+func replace(t *testing.T, path, content string) {
+	t.Helper()
+	err := os.WriteFile(path+".new", []byte(content), 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
