@@ -19,7 +19,7 @@ const (
 	// Groups whose backlog one poll asks for.
 	probesMax = 32
 	// A group that does not answer must not eat up the poll's time.
-	offerTimeout = time.Second
+	offerTimeout = 2 * time.Second
 	probeTimeout = 500 * time.Millisecond
 )
 

@@ -2,6 +2,7 @@ package shardgroup
 
 import (
 	"github.com/skerrydb/skerry/planner"
+	"github.com/skerrydb/skerry/planner/compaction"
 	"github.com/skerrydb/skerry/planner/schedule"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/statemachine"
@@ -14,7 +15,7 @@ const maxSilentJobs = 64
 // backlog tells what waits at a log time, lowest level first, without levels at
 // which nothing does. It reads totals, and the first of those jobs whose owners
 // fell silent: these wait for a worker, too.
-func backlog(v statemachine.View, now planner.Time) ([]*nodev1.LevelBacklog, error) {
+func backlog(v statemachine.View, now planner.Time, config compaction.Config) ([]*nodev1.LevelBacklog, error) {
 	var levels [queue.Levels]nodev1.LevelBacklog
 	totals, err := v.Jobs.Totals()
 	if err != nil {
@@ -54,7 +55,29 @@ func backlog(v statemachine.View, now planner.Time) ([]*nodev1.LevelBacklog, err
 			waiting = append(waiting, level)
 		}
 	}
-	return waiting, nil
+	deletions, err := dueDeletions(v, now, config)
+	if deletions > 0 {
+		waiting = append(waiting, &nodev1.LevelBacklog{Level: queue.Levels, JobsWaiting: deletions})
+	}
+	return waiting, err
+}
+
+// dueDeletions tells how many jobs without blocks the tombstones make that are
+// due: one stands for any number. They ride on other jobs where there are any.
+func dueDeletions(v statemachine.View, now planner.Time, config compaction.Config) (uint64, error) {
+	if config.TombstonesMax == 0 {
+		return 0, nil
+	}
+	for tombstone, err := range v.Tombstones.Waiting() {
+		if err != nil {
+			return 0, err
+		}
+		if planner.Time(tombstone.GetSince()).Add(config.TombstoneDelay) < now {
+			return 1, nil
+		}
+		break
+	}
+	return 0, nil
 }
 
 // silentJobs counts jobs of a level whose lease has ended, up to maxSilentJobs.

@@ -95,7 +95,7 @@ func (c groupState) add(sum *ledState, g *Group, v statemachine.View, metrics ch
 	if err != nil {
 		return err
 	}
-	levels, err := backlog(v, groupTime(v, c.node.options.Now))
+	levels, err := backlog(v, groupTime(v, c.node.options.Now), c.node.options.Compaction.Compaction)
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ type describer struct {
 
 func (d *describer) describe() error {
 	var err error
-	if d.out.Levels, err = backlog(d.view.View, d.now); err != nil {
+	if d.out.Levels, err = backlog(d.view.View, d.now, d.config.Compaction); err != nil {
 		return err
 	}
 	d.out.Now = int64(d.now)

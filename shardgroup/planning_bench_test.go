@@ -44,7 +44,7 @@ func BenchmarkPlanning(b *testing.B) {
 							if _, err = d.Answer(planView{v}.workerJob); err != nil {
 								return err
 							}
-							_, err = backlog(v, groupTime(v, time.Now))
+							_, err = backlog(v, groupTime(v, time.Now), schedule.Defaults().Compaction)
 							return err
 						}}); err != nil {
 							b.Fatal(err)

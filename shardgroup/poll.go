@@ -30,6 +30,8 @@ const (
 	maxPollBytes   = 64 << 20
 	// Decisions of one poll that may be refused before it fails.
 	maxDecisions = 4
+	// Jobs are not handed out with less time left than this.
+	assignWithin = 300 * time.Millisecond
 )
 
 // polls decides what workers ask of a group: one after the other, since each
@@ -126,6 +128,11 @@ func (p *polls) once(ctx context.Context, asked schedule.Request) (*nodev1.PollC
 		return nil, err
 	}
 	p.decided()
+	// Jobs whose assignment nobody hears of wait for the end of a lease, and count it
+	// as a failure.
+	if deadline, limited := ctx.Deadline(); limited && len(d.Assign) > 0 && time.Until(deadline) < assignWithin {
+		return nil, fmt.Errorf("%w: too little time is left to hand out jobs", context.DeadlineExceeded)
+	}
 	if d.Empty() {
 		// A deposed leader knows nothing of jobs that were handed out since, and would
 		// tell their owners that they may forget them.
@@ -146,7 +153,7 @@ func (p *polls) once(ctx context.Context, asked schedule.Request) (*nodev1.PollC
 	p.metrics.carriedOut(d.Decision)
 	// What waits now is a hint: an answer without it is as good.
 	if err := p.group.inspect(func(v statemachine.View) (err error) {
-		d.response.Backlog, err = backlog(v, groupTime(v, p.now))
+		d.response.Backlog, err = backlog(v, groupTime(v, p.now), p.config.Compaction)
 		return err
 	}); err != nil {
 		p.log.Debug("counting what waits failed", zap.Error(err))
@@ -179,7 +186,7 @@ func (p *polls) decide(asked schedule.Request) (decision, error) {
 		if d.response.Poll, err = d.Answer(view.workerJob); err != nil {
 			return err
 		}
-		d.response.Backlog, err = backlog(v, groupTime(v, p.now))
+		d.response.Backlog, err = backlog(v, groupTime(v, p.now), p.config.Compaction)
 		return err
 	})
 	if err != nil {

@@ -9,9 +9,13 @@ import (
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 
+	"github.com/skerrydb/skerry/planner"
 	"github.com/skerrydb/skerry/planner/retention"
 	"github.com/skerrydb/skerry/statemachine"
 )
+
+// sweepPause is the time between sweeps while there is more to remove than one may.
+const sweepPause = 5 * time.Second
 
 // sweeper removes expired index shards of a group while this replica leads it.
 // Each sweep judges the state as it is: one that was lost, or came too late, is
@@ -76,6 +80,11 @@ func (s *sweeper) run(ctx context.Context, epoch uint64) {
 		default:
 			after = next
 		}
+		if err == nil && next != (retention.Place{}) {
+			// There is more than one sweep's work.
+			timer.Reset(min(s.interval, sweepPause))
+			continue
+		}
 		timer.Reset(s.interval)
 	}
 }
@@ -114,7 +123,9 @@ func planRetention(v statemachine.View, config retention.Config, periods func() 
 	if err := config.Periods.Validate(); err != nil {
 		return retention.Plan{}, fmt.Errorf("retention periods: %w", err)
 	}
-	return retention.Make(planView{v}, config, groupTime(v, now), after)
+	// Not log time: what a node whose clock ran ahead once wrote must not make data
+	// expire for all.
+	return retention.Make(planView{v}, config, planner.Time(now().UnixNano()), after)
 }
 
 // remove proposes the removals. It reports whether another leader came first:

@@ -117,7 +117,15 @@ func (p *poll) create() error {
 	if err != nil {
 		return err
 	}
-	p.Create, p.Stopped = plan.Jobs, plan.Stopped
+	p.Stopped = plan.Stopped
+	for _, job := range plan.Jobs {
+		// One of the same tombstones may exist still: what it is for comes with it.
+		if _, exists, err := p.view.Job(job.Name); err != nil {
+			return err
+		} else if !exists {
+			p.Create = append(p.Create, job)
+		}
+	}
 	if free < want && len(plan.Jobs) == free+len(candidates) {
 		p.Stopped = queueFull
 	}

@@ -180,6 +180,10 @@ func Parse(content []byte) (map[string]time.Duration, error) {
 	if !present {
 		return nil, errors.New("the file has no `overrides`: write `overrides: {}` if no tenant has any")
 	}
+	if section.Tag == "!!null" {
+		// As in a file that is being written.
+		return nil, errors.New("`overrides` is followed by nothing: write `overrides: {}` if no tenant has any")
+	}
 	var tenants map[string]*struct {
 		Period yaml.Node `yaml:"retention_period"`
 	}
@@ -189,7 +193,10 @@ func Parse(content []byte) (map[string]time.Duration, error) {
 	periods := map[string]time.Duration{}
 	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
 		limits := tenants[tenant]
-		if limits == nil || limits.Period.IsZero() {
+		if limits == nil {
+			return nil, fmt.Errorf("tenant %.64q is followed by nothing: write {} if it has no overrides", tenant)
+		}
+		if limits.Period.IsZero() {
 			continue
 		}
 		node := &limits.Period

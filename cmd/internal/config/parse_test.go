@@ -197,7 +197,7 @@ func TestHelpTellsEverySetting(t *testing.T) {
 	serve := DefaultServe()
 	for _, s := range serve.settings() {
 		want := "  -" + s.name + " " + s.unit + "\n        " + s.doc
-		if value := s.value.String(); value != "" {
+		if value := s.value.String(); value != "" && value != "false" {
 			want += " (default " + value + ")"
 		}
 		if !strings.Contains(help.String(), want+"\n") {

@@ -142,7 +142,7 @@ func (s *Serve) node() settings {
 			(*byteCount)(&s.IndexCacheBytes), between(&s.IndexCacheBytes, 1<<20, 1<<50)},
 		{"raft.rtt", "DURATION", "round trip between nodes, in whole milliseconds; elections and heartbeats are multiples of it",
 			(*duration)(&s.RaftRTT), wholeMilliseconds(&s.RaftRTT, 10*time.Second)},
-		{"tenants.allow-delete", "", "let clients delete tenants by the public API, which asks nobody who they are",
+		{"tenants.allow-delete", "BOOL", "let clients delete tenants by the public API, which asks nobody who they are",
 			(*toggle)(&s.AllowTenantDeletion), nil},
 		{"limits.max-inflight-requests", "N", "public calls served at a time, 1 to 1048576; more are refused",
 			(*number)(&s.InflightRequestsMax), between(&s.InflightRequestsMax, 1, 1<<20)},

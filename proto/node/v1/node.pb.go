@@ -1347,17 +1347,20 @@ func (x *PollCompactionResponse) GetBacklog() []*LevelBacklog {
 	return nil
 }
 
-// LevelBacklog is what waits at one level of compaction.
+// LevelBacklog is what waits at one level of compaction. The level above all that
+// are compacted stands for tombstones that are due, if there are no other jobs to
+// carry them.
 type LevelBacklog struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Level uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
-	// Jobs that no worker has.
+	// Jobs that no worker has, or whose worker fell silent.
 	JobsWaiting    uint64 `protobuf:"varint,2,opt,name=jobs_waiting,json=jobsWaiting,proto3" json:"jobs_waiting,omitempty"`
 	JobsInProgress uint64 `protobuf:"varint,3,opt,name=jobs_in_progress,json=jobsInProgress,proto3" json:"jobs_in_progress,omitempty"`
 	// Blocks in the queue, and given back by failed jobs.
 	BlocksQueued   uint64 `protobuf:"varint,4,opt,name=blocks_queued,json=blocksQueued,proto3" json:"blocks_queued,omitempty"`
 	BlocksReturned uint64 `protobuf:"varint,5,opt,name=blocks_returned,json=blocksReturned,proto3" json:"blocks_returned,omitempty"`
 	// When the block was queued that waits longest, Unix nanoseconds; 0 for none.
+	// Blocks of jobs do not count.
 	Oldest        int64 `protobuf:"varint,6,opt,name=oldest,proto3" json:"oldest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
