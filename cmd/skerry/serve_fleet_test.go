@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
@@ -64,12 +62,6 @@ func TestFleetReplacesEverySegmentOnce(t *testing.T) {
 	}
 	f := &fleet{t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(*fleetSeed, 0)), acknowledged: map[string][]string{}}
 	f.startServer()
-	_, err := f.server.PollCompactionJobs(t.Context(), &metastorev1.PollCompactionJobsRequest{JobCapacity: 1})
-	if status.Code(err) == codes.Unimplemented {
-		t.Skip("the nodes of this build do not serve compaction")
-	} else if err != nil {
-		t.Fatal(err)
-	}
 	f.workers = make([]*exec.Cmd, fleetWorkers)
 	for i := range f.workers {
 		f.startWorker(i)
