@@ -13,8 +13,10 @@ import (
 	"github.com/skerrydb/skerry/planner/schedule"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/statemachine/queue"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
@@ -130,6 +132,22 @@ func TestManyTenantsWithOneBlock(t *testing.T) {
 				},
 			})
 		}
+	}
+	// Nothing waits but objects to delete: that is work, too, once they are due.
+	hint := func(now planner.Time) (levels []*nodev1.LevelBacklog) {
+		if _, err := g.machine.Lookup(statemachine.Inspect{Fn: func(v statemachine.View) (err error) {
+			levels, err = backlog(v, now, schedule.Defaults().Compaction)
+			return err
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		return levels
+	}
+	if early := hint(planner.Time(time.Hour)); len(early) != 0 {
+		t.Errorf("before tombstones are due: %v", early)
+	}
+	if due := hint(now); len(due) != 1 || due[0].GetLevel() != queue.Levels || due[0].GetJobsWaiting() != 1 {
+		t.Errorf("once they are due: %v", due)
 	}
 	for n := 0; n < tenants; n += 997 {
 		want := block(n, 3)
