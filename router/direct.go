@@ -73,6 +73,46 @@ func (d direct) DeleteTenant(ctx context.Context, in *nodev1.DeleteTenantRequest
 	return call(ctx, in, d.server.DeleteTenant)
 }
 
+func (d direct) Hello(ctx context.Context, in *nodev1.HelloRequest, _ ...grpc.CallOption) (*nodev1.HelloResponse, error) {
+	return call(ctx, in, d.server.Hello)
+}
+
+func (d direct) Found(ctx context.Context, in *nodev1.FoundRequest, _ ...grpc.CallOption) (*nodev1.FoundResponse, error) {
+	return call(ctx, in, d.server.Found)
+}
+
+func (d direct) Join(ctx context.Context, in *nodev1.JoinRequest, _ ...grpc.CallOption) (*nodev1.JoinResponse, error) {
+	return call(ctx, in, d.server.Join)
+}
+
+func (d direct) Heartbeat(ctx context.Context, in *nodev1.HeartbeatRequest, _ ...grpc.CallOption) (*nodev1.HeartbeatResponse, error) {
+	return call(ctx, in, d.server.Heartbeat)
+}
+
+func (d direct) ClusterState(ctx context.Context, in *nodev1.ClusterStateRequest, _ ...grpc.CallOption) (*nodev1.ClusterStateResponse, error) {
+	return call(ctx, in, d.server.ClusterState)
+}
+
+func (d direct) Operate(ctx context.Context, in *nodev1.OperateRequest, _ ...grpc.CallOption) (*nodev1.OperateResponse, error) {
+	return call(ctx, in, d.server.Operate)
+}
+
+func (d direct) ChangeMembership(ctx context.Context, in *nodev1.ChangeMembershipRequest, _ ...grpc.CallOption) (*nodev1.ChangeMembershipResponse, error) {
+	return call(ctx, in, d.server.ChangeMembership)
+}
+
+func (d direct) GroupMembership(ctx context.Context, in *nodev1.GroupMembershipRequest, _ ...grpc.CallOption) (*nodev1.GroupMembershipResponse, error) {
+	return call(ctx, in, d.server.GroupMembership)
+}
+
+func (d direct) TransferLeader(ctx context.Context, in *nodev1.TransferLeaderRequest, _ ...grpc.CallOption) (*nodev1.TransferLeaderResponse, error) {
+	return call(ctx, in, d.server.TransferLeader)
+}
+
+func (d direct) ReplaceRanges(ctx context.Context, in *nodev1.ReplaceRangesRequest, _ ...grpc.CallOption) (*nodev1.ReplaceRangesResponse, error) {
+	return call(ctx, in, d.server.ReplaceRanges)
+}
+
 func call[Q, A any](ctx context.Context, in Q, method func(context.Context, Q) (A, error)) (A, error) {
 	out, err := method(ctx, in)
 	if err == nil {

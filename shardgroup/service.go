@@ -19,8 +19,7 @@ import (
 
 // service is the node API over the node's groups.
 type service struct {
-	// Every call is there, or the build fails.
-	nodev1.UnsafeNodeServiceServer
+	nodev1.UnimplementedNodeServiceServer
 	node *Node
 }
 

@@ -182,6 +182,175 @@ func (x *NodeStatus) GetError() string {
 	return ""
 }
 
+type ClusterStateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterStateRequest) Reset() {
+	*x = ClusterStateRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterStateRequest) ProtoMessage() {}
+
+func (x *ClusterStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterStateRequest.ProtoReflect.Descriptor instead.
+func (*ClusterStateRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+type ClusterStateResponse struct {
+	state         protoimpl.MessageState    `protogen:"open.v1"`
+	State         *v11.ClusterStateResponse `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterStateResponse) Reset() {
+	*x = ClusterStateResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterStateResponse) ProtoMessage() {}
+
+func (x *ClusterStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterStateResponse.ProtoReflect.Descriptor instead.
+func (*ClusterStateResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ClusterStateResponse) GetState() *v11.ClusterStateResponse {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type OperateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The router sets the request id, and the actor if it knows who calls.
+	Operation     *v11.OperateRequest `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateRequest) Reset() {
+	*x = OperateRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateRequest) ProtoMessage() {}
+
+func (x *OperateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
+func (*OperateRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OperateRequest) GetOperation() *v11.OperateRequest {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+type OperateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       *v11.OperateResponse   `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateResponse) Reset() {
+	*x = OperateResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateResponse) ProtoMessage() {}
+
+func (x *OperateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
+func (*OperateResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OperateResponse) GetOutcome() *v11.OperateResponse {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 type CompactionStatusRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	GroupIds []uint64               `protobuf:"varint,1,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
@@ -193,7 +362,7 @@ type CompactionStatusRequest struct {
 
 func (x *CompactionStatusRequest) Reset() {
 	*x = CompactionStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -205,7 +374,7 @@ func (x *CompactionStatusRequest) String() string {
 func (*CompactionStatusRequest) ProtoMessage() {}
 
 func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -218,7 +387,7 @@ func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusRequest.ProtoReflect.Descriptor instead.
 func (*CompactionStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CompactionStatusRequest) GetGroupIds() []uint64 {
@@ -247,7 +416,7 @@ type CompactionStatusResponse struct {
 
 func (x *CompactionStatusResponse) Reset() {
 	*x = CompactionStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -259,7 +428,7 @@ func (x *CompactionStatusResponse) String() string {
 func (*CompactionStatusResponse) ProtoMessage() {}
 
 func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -272,7 +441,7 @@ func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusResponse.ProtoReflect.Descriptor instead.
 func (*CompactionStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CompactionStatusResponse) GetLevels() []*v11.LevelBacklog {
@@ -301,7 +470,7 @@ type GroupCompaction struct {
 
 func (x *GroupCompaction) Reset() {
 	*x = GroupCompaction{}
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +482,7 @@ func (x *GroupCompaction) String() string {
 func (*GroupCompaction) ProtoMessage() {}
 
 func (x *GroupCompaction) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +495,7 @@ func (x *GroupCompaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupCompaction.ProtoReflect.Descriptor instead.
 func (*GroupCompaction) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GroupCompaction) GetGroupId() uint64 {
@@ -361,7 +530,7 @@ type ListTombstonesRequest struct {
 
 func (x *ListTombstonesRequest) Reset() {
 	*x = ListTombstonesRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +542,7 @@ func (x *ListTombstonesRequest) String() string {
 func (*ListTombstonesRequest) ProtoMessage() {}
 
 func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,7 +555,7 @@ func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesRequest.ProtoReflect.Descriptor instead.
 func (*ListTombstonesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTombstonesRequest) GetGroupIds() []uint64 {
@@ -413,7 +582,7 @@ type ListTombstonesResponse struct {
 
 func (x *ListTombstonesResponse) Reset() {
 	*x = ListTombstonesResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +594,7 @@ func (x *ListTombstonesResponse) String() string {
 func (*ListTombstonesResponse) ProtoMessage() {}
 
 func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +607,7 @@ func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesResponse.ProtoReflect.Descriptor instead.
 func (*ListTombstonesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListTombstonesResponse) GetGroups() []*GroupTombstones {
@@ -460,7 +629,7 @@ type GroupTombstones struct {
 
 func (x *GroupTombstones) Reset() {
 	*x = GroupTombstones{}
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +641,7 @@ func (x *GroupTombstones) String() string {
 func (*GroupTombstones) ProtoMessage() {}
 
 func (x *GroupTombstones) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +654,7 @@ func (x *GroupTombstones) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupTombstones.ProtoReflect.Descriptor instead.
 func (*GroupTombstones) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GroupTombstones) GetGroupId() uint64 {
@@ -520,7 +689,7 @@ type PlanRetentionRequest struct {
 
 func (x *PlanRetentionRequest) Reset() {
 	*x = PlanRetentionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +701,7 @@ func (x *PlanRetentionRequest) String() string {
 func (*PlanRetentionRequest) ProtoMessage() {}
 
 func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +714,7 @@ func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionRequest.ProtoReflect.Descriptor instead.
 func (*PlanRetentionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanRetentionRequest) GetGroupIds() []uint64 {
@@ -572,7 +741,7 @@ type PlanRetentionResponse struct {
 
 func (x *PlanRetentionResponse) Reset() {
 	*x = PlanRetentionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +753,7 @@ func (x *PlanRetentionResponse) String() string {
 func (*PlanRetentionResponse) ProtoMessage() {}
 
 func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +766,7 @@ func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionResponse.ProtoReflect.Descriptor instead.
 func (*PlanRetentionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlanRetentionResponse) GetGroups() []*GroupRetention {
@@ -619,7 +788,7 @@ type GroupRetention struct {
 
 func (x *GroupRetention) Reset() {
 	*x = GroupRetention{}
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +800,7 @@ func (x *GroupRetention) String() string {
 func (*GroupRetention) ProtoMessage() {}
 
 func (x *GroupRetention) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +813,7 @@ func (x *GroupRetention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRetention.ProtoReflect.Descriptor instead.
 func (*GroupRetention) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GroupRetention) GetGroupId() uint64 {
@@ -681,7 +850,7 @@ type ControlCompactionRequest struct {
 
 func (x *ControlCompactionRequest) Reset() {
 	*x = ControlCompactionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +862,7 @@ func (x *ControlCompactionRequest) String() string {
 func (*ControlCompactionRequest) ProtoMessage() {}
 
 func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +875,7 @@ func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionRequest.ProtoReflect.Descriptor instead.
 func (*ControlCompactionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ControlCompactionRequest) GetAction() v11.ControlCompactionRequest_Action {
@@ -740,7 +909,7 @@ type ControlCompactionResponse struct {
 
 func (x *ControlCompactionResponse) Reset() {
 	*x = ControlCompactionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +921,7 @@ func (x *ControlCompactionResponse) String() string {
 func (*ControlCompactionResponse) ProtoMessage() {}
 
 func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +934,7 @@ func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionResponse.ProtoReflect.Descriptor instead.
 func (*ControlCompactionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ControlCompactionResponse) GetGroups() []*GroupControl {
@@ -788,7 +957,7 @@ type GroupControl struct {
 
 func (x *GroupControl) Reset() {
 	*x = GroupControl{}
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +969,7 @@ func (x *GroupControl) String() string {
 func (*GroupControl) ProtoMessage() {}
 
 func (x *GroupControl) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +982,7 @@ func (x *GroupControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupControl.ProtoReflect.Descriptor instead.
 func (*GroupControl) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GroupControl) GetGroupId() uint64 {
@@ -862,7 +1031,7 @@ type QueryExplanation struct {
 
 func (x *QueryExplanation) Reset() {
 	*x = QueryExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1043,7 @@ func (x *QueryExplanation) String() string {
 func (*QueryExplanation) ProtoMessage() {}
 
 func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1056,7 @@ func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryExplanation.ProtoReflect.Descriptor instead.
 func (*QueryExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *QueryExplanation) GetCost() *v11.QueryCost {
@@ -955,7 +1124,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1136,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1149,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GroupExplanation) GetGroupId() uint64 {
@@ -1032,7 +1201,14 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"NodeStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
 	"\breplicas\x18\x02 \x03(\v2\x1c.skerry.node.v1.GroupReplicaR\breplicas\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"L\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\x15\n" +
+	"\x13ClusterStateRequest\"R\n" +
+	"\x14ClusterStateResponse\x12:\n" +
+	"\x05state\x18\x01 \x01(\v2$.skerry.node.v1.ClusterStateResponseR\x05state\"N\n" +
+	"\x0eOperateRequest\x12<\n" +
+	"\toperation\x18\x01 \x01(\v2\x1e.skerry.node.v1.OperateRequestR\toperation\"L\n" +
+	"\x0fOperateResponse\x129\n" +
+	"\aoutcome\x18\x01 \x01(\v2\x1f.skerry.node.v1.OperateResponseR\aoutcome\"L\n" +
 	"\x17CompactionStatusRequest\x12\x1b\n" +
 	"\tgroup_ids\x18\x01 \x03(\x04R\bgroupIds\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x8a\x01\n" +
@@ -1086,13 +1262,15 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12\x1d\n" +
 	"\n" +
 	"node_calls\x18\x04 \x01(\rR\tnodeCalls\x12\x18\n" +
-	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\xfb\x03\n" +
+	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\xaa\x05\n" +
 	"\fAdminService\x12K\n" +
 	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00\x12i\n" +
 	"\x10CompactionStatus\x12(.skerry.admin.v1.CompactionStatusRequest\x1a).skerry.admin.v1.CompactionStatusResponse\"\x00\x12c\n" +
 	"\x0eListTombstones\x12&.skerry.admin.v1.ListTombstonesRequest\x1a'.skerry.admin.v1.ListTombstonesResponse\"\x00\x12`\n" +
 	"\rPlanRetention\x12%.skerry.admin.v1.PlanRetentionRequest\x1a&.skerry.admin.v1.PlanRetentionResponse\"\x00\x12l\n" +
-	"\x11ControlCompaction\x12).skerry.admin.v1.ControlCompactionRequest\x1a*.skerry.admin.v1.ControlCompactionResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
+	"\x11ControlCompaction\x12).skerry.admin.v1.ControlCompactionRequest\x1a*.skerry.admin.v1.ControlCompactionResponse\"\x00\x12]\n" +
+	"\fClusterState\x12$.skerry.admin.v1.ClusterStateRequest\x1a%.skerry.admin.v1.ClusterStateResponse\"\x00\x12N\n" +
+	"\aOperate\x12\x1f.skerry.admin.v1.OperateRequest\x1a .skerry.admin.v1.OperateResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -1106,65 +1284,79 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),                    // 0: skerry.admin.v1.StatusRequest
 	(*StatusResponse)(nil),                   // 1: skerry.admin.v1.StatusResponse
 	(*NodeStatus)(nil),                       // 2: skerry.admin.v1.NodeStatus
-	(*CompactionStatusRequest)(nil),          // 3: skerry.admin.v1.CompactionStatusRequest
-	(*CompactionStatusResponse)(nil),         // 4: skerry.admin.v1.CompactionStatusResponse
-	(*GroupCompaction)(nil),                  // 5: skerry.admin.v1.GroupCompaction
-	(*ListTombstonesRequest)(nil),            // 6: skerry.admin.v1.ListTombstonesRequest
-	(*ListTombstonesResponse)(nil),           // 7: skerry.admin.v1.ListTombstonesResponse
-	(*GroupTombstones)(nil),                  // 8: skerry.admin.v1.GroupTombstones
-	(*PlanRetentionRequest)(nil),             // 9: skerry.admin.v1.PlanRetentionRequest
-	(*PlanRetentionResponse)(nil),            // 10: skerry.admin.v1.PlanRetentionResponse
-	(*GroupRetention)(nil),                   // 11: skerry.admin.v1.GroupRetention
-	(*ControlCompactionRequest)(nil),         // 12: skerry.admin.v1.ControlCompactionRequest
-	(*ControlCompactionResponse)(nil),        // 13: skerry.admin.v1.ControlCompactionResponse
-	(*GroupControl)(nil),                     // 14: skerry.admin.v1.GroupControl
-	(*QueryExplanation)(nil),                 // 15: skerry.admin.v1.QueryExplanation
-	(*GroupExplanation)(nil),                 // 16: skerry.admin.v1.GroupExplanation
-	(*v1.RangeMap)(nil),                      // 17: skerry.cluster.v1.RangeMap
-	(*v11.GroupReplica)(nil),                 // 18: skerry.node.v1.GroupReplica
-	(*v11.LevelBacklog)(nil),                 // 19: skerry.node.v1.LevelBacklog
-	(*v11.CompactionStatusResponse)(nil),     // 20: skerry.node.v1.CompactionStatusResponse
-	(*v11.ListTombstonesResponse)(nil),       // 21: skerry.node.v1.ListTombstonesResponse
-	(*v11.PlanRetentionResponse)(nil),        // 22: skerry.node.v1.PlanRetentionResponse
-	(v11.ControlCompactionRequest_Action)(0), // 23: skerry.node.v1.ControlCompactionRequest.Action
-	(*v11.QueryCost)(nil),                    // 24: skerry.node.v1.QueryCost
+	(*ClusterStateRequest)(nil),              // 3: skerry.admin.v1.ClusterStateRequest
+	(*ClusterStateResponse)(nil),             // 4: skerry.admin.v1.ClusterStateResponse
+	(*OperateRequest)(nil),                   // 5: skerry.admin.v1.OperateRequest
+	(*OperateResponse)(nil),                  // 6: skerry.admin.v1.OperateResponse
+	(*CompactionStatusRequest)(nil),          // 7: skerry.admin.v1.CompactionStatusRequest
+	(*CompactionStatusResponse)(nil),         // 8: skerry.admin.v1.CompactionStatusResponse
+	(*GroupCompaction)(nil),                  // 9: skerry.admin.v1.GroupCompaction
+	(*ListTombstonesRequest)(nil),            // 10: skerry.admin.v1.ListTombstonesRequest
+	(*ListTombstonesResponse)(nil),           // 11: skerry.admin.v1.ListTombstonesResponse
+	(*GroupTombstones)(nil),                  // 12: skerry.admin.v1.GroupTombstones
+	(*PlanRetentionRequest)(nil),             // 13: skerry.admin.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),            // 14: skerry.admin.v1.PlanRetentionResponse
+	(*GroupRetention)(nil),                   // 15: skerry.admin.v1.GroupRetention
+	(*ControlCompactionRequest)(nil),         // 16: skerry.admin.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),        // 17: skerry.admin.v1.ControlCompactionResponse
+	(*GroupControl)(nil),                     // 18: skerry.admin.v1.GroupControl
+	(*QueryExplanation)(nil),                 // 19: skerry.admin.v1.QueryExplanation
+	(*GroupExplanation)(nil),                 // 20: skerry.admin.v1.GroupExplanation
+	(*v1.RangeMap)(nil),                      // 21: skerry.cluster.v1.RangeMap
+	(*v11.GroupReplica)(nil),                 // 22: skerry.node.v1.GroupReplica
+	(*v11.ClusterStateResponse)(nil),         // 23: skerry.node.v1.ClusterStateResponse
+	(*v11.OperateRequest)(nil),               // 24: skerry.node.v1.OperateRequest
+	(*v11.OperateResponse)(nil),              // 25: skerry.node.v1.OperateResponse
+	(*v11.LevelBacklog)(nil),                 // 26: skerry.node.v1.LevelBacklog
+	(*v11.CompactionStatusResponse)(nil),     // 27: skerry.node.v1.CompactionStatusResponse
+	(*v11.ListTombstonesResponse)(nil),       // 28: skerry.node.v1.ListTombstonesResponse
+	(*v11.PlanRetentionResponse)(nil),        // 29: skerry.node.v1.PlanRetentionResponse
+	(v11.ControlCompactionRequest_Action)(0), // 30: skerry.node.v1.ControlCompactionRequest.Action
+	(*v11.QueryCost)(nil),                    // 31: skerry.node.v1.QueryCost
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	17, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	21, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	2,  // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
-	18, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
-	19, // 3: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
-	5,  // 4: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
-	20, // 5: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
-	8,  // 6: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
-	21, // 7: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
-	11, // 8: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
-	22, // 9: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
-	23, // 10: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	14, // 11: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
-	24, // 12: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	16, // 13: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
-	24, // 14: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	0,  // 15: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
-	3,  // 16: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
-	6,  // 17: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
-	9,  // 18: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
-	12, // 19: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
-	1,  // 20: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
-	4,  // 21: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
-	7,  // 22: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
-	10, // 23: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
-	13, // 24: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	22, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
+	23, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
+	24, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
+	25, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
+	26, // 6: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	9,  // 7: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
+	27, // 8: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
+	12, // 9: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
+	28, // 10: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
+	15, // 11: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
+	29, // 12: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
+	30, // 13: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	18, // 14: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
+	31, // 15: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	20, // 16: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
+	31, // 17: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	0,  // 18: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
+	7,  // 19: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
+	10, // 20: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
+	13, // 21: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
+	16, // 22: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
+	3,  // 23: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
+	5,  // 24: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
+	1,  // 25: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
+	8,  // 26: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
+	11, // 27: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
+	14, // 28: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
+	17, // 29: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
+	4,  // 30: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
+	6,  // 31: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1178,7 +1370,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

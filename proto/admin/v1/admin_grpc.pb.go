@@ -26,6 +26,8 @@ const (
 	AdminService_ListTombstones_FullMethodName    = "/skerry.admin.v1.AdminService/ListTombstones"
 	AdminService_PlanRetention_FullMethodName     = "/skerry.admin.v1.AdminService/PlanRetention"
 	AdminService_ControlCompaction_FullMethodName = "/skerry.admin.v1.AdminService/ControlCompaction"
+	AdminService_ClusterState_FullMethodName      = "/skerry.admin.v1.AdminService/ClusterState"
+	AdminService_Operate_FullMethodName           = "/skerry.admin.v1.AdminService/Operate"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -44,6 +46,11 @@ type AdminServiceClient interface {
 	PlanRetention(ctx context.Context, in *PlanRetentionRequest, opts ...grpc.CallOption) (*PlanRetentionResponse, error)
 	// ControlCompaction pauses and resumes compaction, and changes a job.
 	ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error)
+	// ClusterState describes the cluster as the directory's leader sees it: what
+	// lives, what is wrong, what happens next.
+	ClusterState(ctx context.Context, in *ClusterStateRequest, opts ...grpc.CallOption) (*ClusterStateResponse, error)
+	// Operate changes the cluster: nodes, groups, ranges, leaders, settings.
+	Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error)
 }
 
 type adminServiceClient struct {
@@ -104,6 +111,26 @@ func (c *adminServiceClient) ControlCompaction(ctx context.Context, in *ControlC
 	return out, nil
 }
 
+func (c *adminServiceClient) ClusterState(ctx context.Context, in *ClusterStateRequest, opts ...grpc.CallOption) (*ClusterStateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClusterStateResponse)
+	err := c.cc.Invoke(ctx, AdminService_ClusterState_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OperateResponse)
+	err := c.cc.Invoke(ctx, AdminService_Operate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations should embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -120,6 +147,11 @@ type AdminServiceServer interface {
 	PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error)
 	// ControlCompaction pauses and resumes compaction, and changes a job.
 	ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error)
+	// ClusterState describes the cluster as the directory's leader sees it: what
+	// lives, what is wrong, what happens next.
+	ClusterState(context.Context, *ClusterStateRequest) (*ClusterStateResponse, error)
+	// Operate changes the cluster: nodes, groups, ranges, leaders, settings.
+	Operate(context.Context, *OperateRequest) (*OperateResponse, error)
 }
 
 // UnimplementedAdminServiceServer should be embedded to have
@@ -143,6 +175,12 @@ func (UnimplementedAdminServiceServer) PlanRetention(context.Context, *PlanReten
 }
 func (UnimplementedAdminServiceServer) ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ControlCompaction not implemented")
+}
+func (UnimplementedAdminServiceServer) ClusterState(context.Context, *ClusterStateRequest) (*ClusterStateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClusterState not implemented")
+}
+func (UnimplementedAdminServiceServer) Operate(context.Context, *OperateRequest) (*OperateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Operate not implemented")
 }
 func (UnimplementedAdminServiceServer) testEmbeddedByValue() {}
 
@@ -254,6 +292,42 @@ func _AdminService_ControlCompaction_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ClusterState_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClusterStateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ClusterState(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ClusterState_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ClusterState(ctx, req.(*ClusterStateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_Operate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OperateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Operate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Operate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Operate(ctx, req.(*OperateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -280,6 +354,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ControlCompaction",
 			Handler:    _AdminService_ControlCompaction_Handler,
+		},
+		{
+			MethodName: "ClusterState",
+			Handler:    _AdminService_ClusterState_Handler,
+		},
+		{
+			MethodName: "Operate",
+			Handler:    _AdminService_Operate_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

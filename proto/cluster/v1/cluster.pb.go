@@ -124,11 +124,22 @@ func (HashFunction) EnumDescriptor() ([]byte, []int) {
 	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{1}
 }
 
+// NodeState is what an operator wants of a node. Whether it is alive is another
+// matter, which is not recorded.
 type NodeState int32
 
 const (
 	NodeState_NODE_STATE_UNSPECIFIED NodeState = 0
 	NodeState_NODE_STATE_UP          NodeState = 1
+	// Leads nothing and gets nothing new; keeps its replicas.
+	NodeState_NODE_STATE_DRAINING NodeState = 2
+	// Its replicas move to other nodes; then it is REMOVED.
+	NodeState_NODE_STATE_DECOMMISSIONING NodeState = 3
+	// It will never come back: its replicas are made anew elsewhere; then it is
+	// REMOVED.
+	NodeState_NODE_STATE_LOST NodeState = 4
+	// Has no replicas and is never let in again.
+	NodeState_NODE_STATE_REMOVED NodeState = 5
 )
 
 // Enum value maps for NodeState.
@@ -136,10 +147,18 @@ var (
 	NodeState_name = map[int32]string{
 		0: "NODE_STATE_UNSPECIFIED",
 		1: "NODE_STATE_UP",
+		2: "NODE_STATE_DRAINING",
+		3: "NODE_STATE_DECOMMISSIONING",
+		4: "NODE_STATE_LOST",
+		5: "NODE_STATE_REMOVED",
 	}
 	NodeState_value = map[string]int32{
-		"NODE_STATE_UNSPECIFIED": 0,
-		"NODE_STATE_UP":          1,
+		"NODE_STATE_UNSPECIFIED":     0,
+		"NODE_STATE_UP":              1,
+		"NODE_STATE_DRAINING":        2,
+		"NODE_STATE_DECOMMISSIONING": 3,
+		"NODE_STATE_LOST":            4,
+		"NODE_STATE_REMOVED":         5,
 	}
 )
 
@@ -224,6 +243,10 @@ type ReplicaRole int32
 const (
 	ReplicaRole_REPLICA_ROLE_UNSPECIFIED ReplicaRole = 0
 	ReplicaRole_REPLICA_ROLE_VOTER       ReplicaRole = 1
+	// Receives the log, does not vote. It becomes a voter once it has caught up.
+	ReplicaRole_REPLICA_ROLE_LEARNER ReplicaRole = 2
+	// Is to leave the group. Its record goes once the group has confirmed that.
+	ReplicaRole_REPLICA_ROLE_LEAVING ReplicaRole = 3
 )
 
 // Enum value maps for ReplicaRole.
@@ -231,10 +254,14 @@ var (
 	ReplicaRole_name = map[int32]string{
 		0: "REPLICA_ROLE_UNSPECIFIED",
 		1: "REPLICA_ROLE_VOTER",
+		2: "REPLICA_ROLE_LEARNER",
+		3: "REPLICA_ROLE_LEAVING",
 	}
 	ReplicaRole_value = map[string]int32{
 		"REPLICA_ROLE_UNSPECIFIED": 0,
 		"REPLICA_ROLE_VOTER":       1,
+		"REPLICA_ROLE_LEARNER":     2,
+		"REPLICA_ROLE_LEAVING":     3,
 	}
 )
 
@@ -263,6 +290,108 @@ func (x ReplicaRole) Number() protoreflect.EnumNumber {
 // Deprecated: Use ReplicaRole.Descriptor instead.
 func (ReplicaRole) EnumDescriptor() ([]byte, []int) {
 	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{4}
+}
+
+type Operation_Kind int32
+
+const (
+	Operation_KIND_UNSPECIFIED Operation_Kind = 0
+	Operation_KIND_SPLIT       Operation_Kind = 1
+	Operation_KIND_MERGE       Operation_Kind = 2
+)
+
+// Enum value maps for Operation_Kind.
+var (
+	Operation_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_SPLIT",
+		2: "KIND_MERGE",
+	}
+	Operation_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_SPLIT":       1,
+		"KIND_MERGE":       2,
+	}
+)
+
+func (x Operation_Kind) Enum() *Operation_Kind {
+	p := new(Operation_Kind)
+	*p = x
+	return p
+}
+
+func (x Operation_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Operation_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_cluster_v1_cluster_proto_enumTypes[5].Descriptor()
+}
+
+func (Operation_Kind) Type() protoreflect.EnumType {
+	return &file_cluster_v1_cluster_proto_enumTypes[5]
+}
+
+func (x Operation_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Operation_Kind.Descriptor instead.
+func (Operation_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{6, 0}
+}
+
+type Operation_State int32
+
+const (
+	Operation_STATE_UNSPECIFIED Operation_State = 0
+	Operation_STATE_RUNNING     Operation_State = 1
+	Operation_STATE_DONE        Operation_State = 2
+	// Given up; the ranges are as they were.
+	Operation_STATE_FAILED Operation_State = 3
+)
+
+// Enum value maps for Operation_State.
+var (
+	Operation_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_RUNNING",
+		2: "STATE_DONE",
+		3: "STATE_FAILED",
+	}
+	Operation_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_RUNNING":     1,
+		"STATE_DONE":        2,
+		"STATE_FAILED":      3,
+	}
+)
+
+func (x Operation_State) Enum() *Operation_State {
+	p := new(Operation_State)
+	*p = x
+	return p
+}
+
+func (x Operation_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Operation_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_cluster_v1_cluster_proto_enumTypes[6].Descriptor()
+}
+
+func (Operation_State) Type() protoreflect.EnumType {
+	return &file_cluster_v1_cluster_proto_enumTypes[6]
+}
+
+func (x Operation_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Operation_State.Descriptor instead.
+func (Operation_State) EnumDescriptor() ([]byte, []int) {
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{6, 1}
 }
 
 type RouteError_Reason int32
@@ -316,11 +445,11 @@ func (x RouteError_Reason) String() string {
 }
 
 func (RouteError_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_cluster_v1_cluster_proto_enumTypes[5].Descriptor()
+	return file_cluster_v1_cluster_proto_enumTypes[7].Descriptor()
 }
 
 func (RouteError_Reason) Type() protoreflect.EnumType {
-	return &file_cluster_v1_cluster_proto_enumTypes[5]
+	return &file_cluster_v1_cluster_proto_enumTypes[7]
 }
 
 func (x RouteError_Reason) Number() protoreflect.EnumNumber {
@@ -329,7 +458,7 @@ func (x RouteError_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RouteError_Reason.Descriptor instead.
 func (RouteError_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{7, 0}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{11, 0}
 }
 
 // Cluster is the directory's root record. All ids are monotone and never reused.
@@ -346,9 +475,11 @@ type Cluster struct {
 	NextReplicaId uint64 `protobuf:"varint,7,opt,name=next_replica_id,json=nextReplicaId,proto3" json:"next_replica_id,omitempty"`
 	NextRangeId   uint64 `protobuf:"varint,8,opt,name=next_range_id,json=nextRangeId,proto3" json:"next_range_id,omitempty"`
 	// Unix nanoseconds, of the proposer.
-	CreatedAt     int64 `protobuf:"varint,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CreatedAt       int64     `protobuf:"varint,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	NextOperationId uint64    `protobuf:"varint,10,opt,name=next_operation_id,json=nextOperationId,proto3" json:"next_operation_id,omitempty"`
+	Settings        *Settings `protobuf:"bytes,11,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Cluster) Reset() {
@@ -444,21 +575,125 @@ func (x *Cluster) GetCreatedAt() int64 {
 	return 0
 }
 
+func (x *Cluster) GetNextOperationId() uint64 {
+	if x != nil {
+		return x.NextOperationId
+	}
+	return 0
+}
+
+func (x *Cluster) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// Settings hold for the whole cluster and change while it runs. A field that is
+// 0 or unset stands for its default.
+type Settings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Voters of a data group, if there are as many nodes. Default 3; odd.
+	ReplicationFactor uint32 `protobuf:"varint,1,opt,name=replication_factor,json=replicationFactor,proto3" json:"replication_factor,omitempty"`
+	// Voters of the directory, if there are as many nodes. Default 5; odd.
+	DirectoryReplicas uint32 `protobuf:"varint,2,opt,name=directory_replicas,json=directoryReplicas,proto3" json:"directory_replicas,omitempty"`
+	// A node that is silent for that long is dead: its replicas are made anew
+	// elsewhere. Nanoseconds; default 5 minutes; negative: never.
+	RepairAfter int64 `protobuf:"varint,3,opt,name=repair_after,json=repairAfter,proto3" json:"repair_after,omitempty"`
+	// Leadership stays where elections put it, except for drains.
+	LeaderBalanceOff bool `protobuf:"varint,4,opt,name=leader_balance_off,json=leaderBalanceOff,proto3" json:"leader_balance_off,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Settings) Reset() {
+	*x = Settings{}
+	mi := &file_cluster_v1_cluster_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settings) ProtoMessage() {}
+
+func (x *Settings) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_v1_cluster_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settings.ProtoReflect.Descriptor instead.
+func (*Settings) Descriptor() ([]byte, []int) {
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Settings) GetReplicationFactor() uint32 {
+	if x != nil {
+		return x.ReplicationFactor
+	}
+	return 0
+}
+
+func (x *Settings) GetDirectoryReplicas() uint32 {
+	if x != nil {
+		return x.DirectoryReplicas
+	}
+	return 0
+}
+
+func (x *Settings) GetRepairAfter() int64 {
+	if x != nil {
+		return x.RepairAfter
+	}
+	return 0
+}
+
+func (x *Settings) GetLeaderBalanceOff() bool {
+	if x != nil {
+		return x.LeaderBalanceOff
+	}
+	return false
+}
+
 // Node is one process with a data directory. Addresses are not identity.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// UUID; equals the Raft library's node host id.
-	NodeId        string    `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	RaftAddress   string    `protobuf:"bytes,2,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
-	ApiAddress    string    `protobuf:"bytes,3,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
-	State         NodeState `protobuf:"varint,4,opt,name=state,proto3,enum=skerry.cluster.v1.NodeState" json:"state,omitempty"`
+	NodeId      string    `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	RaftAddress string    `protobuf:"bytes,2,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
+	ApiAddress  string    `protobuf:"bytes,3,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	State       NodeState `protobuf:"varint,4,opt,name=state,proto3,enum=skerry.cluster.v1.NodeState" json:"state,omitempty"`
+	// Failure domain: replicas of a group are spread over zones. May be empty.
+	Zone string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Counts the node's starts. Of two records of a node the one with more boots
+	// has the younger addresses.
+	Boots uint64 `protobuf:"varint,6,opt,name=boots,proto3" json:"boots,omitempty"`
+	// Of the build, for people.
+	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	// Data formats (Cluster.active_version) that the build works with.
+	MinFormat uint32 `protobuf:"varint,8,opt,name=min_format,json=minFormat,proto3" json:"min_format,omitempty"`
+	MaxFormat uint32 `protobuf:"varint,9,opt,name=max_format,json=maxFormat,proto3" json:"max_format,omitempty"`
+	// Unix nanoseconds, of the proposer.
+	JoinedAt int64 `protobuf:"varint,10,opt,name=joined_at,json=joinedAt,proto3" json:"joined_at,omitempty"`
+	// Who wanted the state, and why; for people.
+	StateReason   string `protobuf:"bytes,11,opt,name=state_reason,json=stateReason,proto3" json:"state_reason,omitempty"`
+	StateSince    int64  `protobuf:"varint,12,opt,name=state_since,json=stateSince,proto3" json:"state_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_cluster_v1_cluster_proto_msgTypes[1]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +705,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_v1_cluster_proto_msgTypes[1]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +718,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{1}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Node) GetNodeId() string {
@@ -514,6 +749,62 @@ func (x *Node) GetState() NodeState {
 	return NodeState_NODE_STATE_UNSPECIFIED
 }
 
+func (x *Node) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Node) GetBoots() uint64 {
+	if x != nil {
+		return x.Boots
+	}
+	return 0
+}
+
+func (x *Node) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Node) GetMinFormat() uint32 {
+	if x != nil {
+		return x.MinFormat
+	}
+	return 0
+}
+
+func (x *Node) GetMaxFormat() uint32 {
+	if x != nil {
+		return x.MaxFormat
+	}
+	return 0
+}
+
+func (x *Node) GetJoinedAt() int64 {
+	if x != nil {
+		return x.JoinedAt
+	}
+	return 0
+}
+
+func (x *Node) GetStateReason() string {
+	if x != nil {
+		return x.StateReason
+	}
+	return ""
+}
+
+func (x *Node) GetStateSince() int64 {
+	if x != nil {
+		return x.StateSince
+	}
+	return 0
+}
+
 // Replica is a group's copy on a node.
 type Replica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -526,7 +817,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_cluster_v1_cluster_proto_msgTypes[2]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +829,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_v1_cluster_proto_msgTypes[2]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +842,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Replica) GetReplicaId() uint64 {
@@ -577,17 +868,23 @@ func (x *Replica) GetRole() ReplicaRole {
 
 // Group is one Raft group.
 type Group struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
-	State         GroupState             `protobuf:"varint,2,opt,name=state,proto3,enum=skerry.cluster.v1.GroupState" json:"state,omitempty"`
-	Replicas      []*Replica             `protobuf:"bytes,3,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	State   GroupState             `protobuf:"varint,2,opt,name=state,proto3,enum=skerry.cluster.v1.GroupState" json:"state,omitempty"`
+	// In order of their ids.
+	Replicas []*Replica `protobuf:"bytes,3,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// The replicas that the group was made with, all voters. They begin with these
+	// members, whenever each of them starts first; others join. Never changes.
+	Founders []*Replica `protobuf:"bytes,4,rep,name=founders,proto3" json:"founders,omitempty"`
+	// Of the command that made the group, so that a repeat makes no second one.
+	RequestId     []byte `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_cluster_v1_cluster_proto_msgTypes[3]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +896,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_v1_cluster_proto_msgTypes[3]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +909,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Group) GetGroupId() uint64 {
@@ -636,6 +933,20 @@ func (x *Group) GetReplicas() []*Replica {
 	return nil
 }
 
+func (x *Group) GetFounders() []*Replica {
+	if x != nil {
+		return x.Founders
+	}
+	return nil
+}
+
+func (x *Group) GetRequestId() []byte {
+	if x != nil {
+		return x.RequestId
+	}
+	return nil
+}
+
 // Range is a half-open span of points in one keyspace, owned by one group.
 type Range struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -648,14 +959,17 @@ type Range struct {
 	GroupId uint64 `protobuf:"varint,5,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
 	// Grows with every change of bounds or owner; for every point the sequence of
 	// (epoch, owner) strictly increases.
-	Epoch         uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The operation that is about to replace the range; 0 for none. Set in the
+	// directory only.
+	OperationId   uint64 `protobuf:"varint,7,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_cluster_v1_cluster_proto_msgTypes[4]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +981,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_v1_cluster_proto_msgTypes[4]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +994,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Range) GetRangeId() uint64 {
@@ -725,6 +1039,153 @@ func (x *Range) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *Range) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
+// Operation is a change of ranges that takes more than one step. The directory
+// keeps those that run, and the last ones that ended.
+type Operation struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	OperationId uint64                 `protobuf:"varint,1,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
+	Kind        Operation_Kind         `protobuf:"varint,2,opt,name=kind,proto3,enum=skerry.cluster.v1.Operation_Kind" json:"kind,omitempty"`
+	State       Operation_State        `protobuf:"varint,3,opt,name=state,proto3,enum=skerry.cluster.v1.Operation_State" json:"state,omitempty"`
+	// The group that owns the ranges.
+	GroupId uint64 `protobuf:"varint,4,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// The ranges that are replaced, exactly, and those that take their place: the
+	// same points, epochs of max(before) + 1.
+	Before []*Range `protobuf:"bytes,5,rep,name=before,proto3" json:"before,omitempty"`
+	After  []*Range `protobuf:"bytes,6,rep,name=after,proto3" json:"after,omitempty"`
+	// For people.
+	Actor  string `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	Error  string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	// Unix nanoseconds, of the proposers.
+	StartedAt int64 `protobuf:"varint,10,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	EndedAt   int64 `protobuf:"varint,11,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// Of the command that began it.
+	RequestId     []byte `protobuf:"bytes,12,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Operation) Reset() {
+	*x = Operation{}
+	mi := &file_cluster_v1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Operation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Operation) ProtoMessage() {}
+
+func (x *Operation) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_v1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Operation.ProtoReflect.Descriptor instead.
+func (*Operation) Descriptor() ([]byte, []int) {
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Operation) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
+func (x *Operation) GetKind() Operation_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Operation_KIND_UNSPECIFIED
+}
+
+func (x *Operation) GetState() Operation_State {
+	if x != nil {
+		return x.State
+	}
+	return Operation_STATE_UNSPECIFIED
+}
+
+func (x *Operation) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *Operation) GetBefore() []*Range {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Operation) GetAfter() []*Range {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Operation) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Operation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Operation) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Operation) GetStartedAt() int64 {
+	if x != nil {
+		return x.StartedAt
+	}
+	return 0
+}
+
+func (x *Operation) GetEndedAt() int64 {
+	if x != nil {
+		return x.EndedAt
+	}
+	return 0
+}
+
+func (x *Operation) GetRequestId() []byte {
+	if x != nil {
+		return x.RequestId
+	}
+	return nil
+}
+
 // RangeRef is what a request believes about a part of one range: the span it
 // touches and the epoch of the range. The group checks it on apply and in reads.
 type RangeRef struct {
@@ -741,7 +1202,7 @@ type RangeRef struct {
 
 func (x *RangeRef) Reset() {
 	*x = RangeRef{}
-	mi := &file_cluster_v1_cluster_proto_msgTypes[5]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +1214,7 @@ func (x *RangeRef) String() string {
 func (*RangeRef) ProtoMessage() {}
 
 func (x *RangeRef) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_v1_cluster_proto_msgTypes[5]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +1227,7 @@ func (x *RangeRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeRef.ProtoReflect.Descriptor instead.
 func (*RangeRef) Descriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RangeRef) GetKeyspace() Keyspace {
@@ -813,7 +1274,7 @@ type RangeMap struct {
 
 func (x *RangeMap) Reset() {
 	*x = RangeMap{}
-	mi := &file_cluster_v1_cluster_proto_msgTypes[6]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +1286,7 @@ func (x *RangeMap) String() string {
 func (*RangeMap) ProtoMessage() {}
 
 func (x *RangeMap) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_v1_cluster_proto_msgTypes[6]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +1299,7 @@ func (x *RangeMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeMap.ProtoReflect.Descriptor instead.
 func (*RangeMap) Descriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RangeMap) GetCluster() *Cluster {
@@ -869,20 +1330,212 @@ func (x *RangeMap) GetRanges() []*Range {
 	return nil
 }
 
+// MapUpdate brings a watcher's map to another version.
+type MapUpdate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Update:
+	//
+	//	*MapUpdate_Snapshot
+	//	*MapUpdate_Delta
+	Update        isMapUpdate_Update `protobuf_oneof:"update"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MapUpdate) Reset() {
+	*x = MapUpdate{}
+	mi := &file_cluster_v1_cluster_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapUpdate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapUpdate) ProtoMessage() {}
+
+func (x *MapUpdate) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_v1_cluster_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapUpdate.ProtoReflect.Descriptor instead.
+func (*MapUpdate) Descriptor() ([]byte, []int) {
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MapUpdate) GetUpdate() isMapUpdate_Update {
+	if x != nil {
+		return x.Update
+	}
+	return nil
+}
+
+func (x *MapUpdate) GetSnapshot() *RangeMap {
+	if x != nil {
+		if x, ok := x.Update.(*MapUpdate_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
+func (x *MapUpdate) GetDelta() *MapDelta {
+	if x != nil {
+		if x, ok := x.Update.(*MapUpdate_Delta); ok {
+			return x.Delta
+		}
+	}
+	return nil
+}
+
+type isMapUpdate_Update interface {
+	isMapUpdate_Update()
+}
+
+type MapUpdate_Snapshot struct {
+	// The whole map.
+	Snapshot *RangeMap `protobuf:"bytes,1,opt,name=snapshot,proto3,oneof"`
+}
+
+type MapUpdate_Delta struct {
+	Delta *MapDelta `protobuf:"bytes,2,opt,name=delta,proto3,oneof"`
+}
+
+func (*MapUpdate_Snapshot) isMapUpdate_Update() {}
+
+func (*MapUpdate_Delta) isMapUpdate_Update() {}
+
+// MapDelta is what changed between two versions of the map.
+type MapDelta struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version that it applies to.
+	FromVersion uint64 `protobuf:"varint,1,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
+	// The new root record, with the new version.
+	Cluster *Cluster `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// New and changed records.
+	Nodes  []*Node  `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Groups []*Group `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"`
+	Ranges []*Range `protobuf:"bytes,5,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// Records that are gone.
+	RemovedNodes  []string `protobuf:"bytes,6,rep,name=removed_nodes,json=removedNodes,proto3" json:"removed_nodes,omitempty"`
+	RemovedGroups []uint64 `protobuf:"varint,7,rep,packed,name=removed_groups,json=removedGroups,proto3" json:"removed_groups,omitempty"`
+	RemovedRanges []uint64 `protobuf:"varint,8,rep,packed,name=removed_ranges,json=removedRanges,proto3" json:"removed_ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MapDelta) Reset() {
+	*x = MapDelta{}
+	mi := &file_cluster_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapDelta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapDelta) ProtoMessage() {}
+
+func (x *MapDelta) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapDelta.ProtoReflect.Descriptor instead.
+func (*MapDelta) Descriptor() ([]byte, []int) {
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MapDelta) GetFromVersion() uint64 {
+	if x != nil {
+		return x.FromVersion
+	}
+	return 0
+}
+
+func (x *MapDelta) GetCluster() *Cluster {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+func (x *MapDelta) GetNodes() []*Node {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *MapDelta) GetGroups() []*Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *MapDelta) GetRanges() []*Range {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *MapDelta) GetRemovedNodes() []string {
+	if x != nil {
+		return x.RemovedNodes
+	}
+	return nil
+}
+
+func (x *MapDelta) GetRemovedGroups() []uint64 {
+	if x != nil {
+		return x.RemovedGroups
+	}
+	return nil
+}
+
+func (x *MapDelta) GetRemovedRanges() []uint64 {
+	if x != nil {
+		return x.RemovedRanges
+	}
+	return nil
+}
+
 // RouteError is the detail of an error about routing, made by the group itself.
 type RouteError struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason RouteError_Reason      `protobuf:"varint,1,opt,name=reason,proto3,enum=skerry.cluster.v1.RouteError_Reason" json:"reason,omitempty"`
 	// The group's own, newer descriptors of what was asked for.
-	Current       []*Range `protobuf:"bytes,2,rep,name=current,proto3" json:"current,omitempty"`
-	GroupId       uint64   `protobuf:"varint,3,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Current []*Range `protobuf:"bytes,2,rep,name=current,proto3" json:"current,omitempty"`
+	GroupId uint64   `protobuf:"varint,3,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// The node that leads the group, as far as the answering one knows; empty if
+	// unknown.
+	LeaderNodeId  string `protobuf:"bytes,4,opt,name=leader_node_id,json=leaderNodeId,proto3" json:"leader_node_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RouteError) Reset() {
 	*x = RouteError{}
-	mi := &file_cluster_v1_cluster_proto_msgTypes[7]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1547,7 @@ func (x *RouteError) String() string {
 func (*RouteError) ProtoMessage() {}
 
 func (x *RouteError) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_v1_cluster_proto_msgTypes[7]
+	mi := &file_cluster_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1560,7 @@ func (x *RouteError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteError.ProtoReflect.Descriptor instead.
 func (*RouteError) Descriptor() ([]byte, []int) {
-	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_cluster_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RouteError) GetReason() RouteError_Reason {
@@ -931,11 +1584,18 @@ func (x *RouteError) GetGroupId() uint64 {
 	return 0
 }
 
+func (x *RouteError) GetLeaderNodeId() string {
+	if x != nil {
+		return x.LeaderNodeId
+	}
+	return ""
+}
+
 var File_cluster_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x18cluster/v1/cluster.proto\x12\x11skerry.cluster.v1\"\xe2\x02\n" +
+	"\x18cluster/v1/cluster.proto\x12\x11skerry.cluster.v1\"\xc7\x03\n" +
 	"\aCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12D\n" +
@@ -948,29 +1608,81 @@ const file_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x0fnext_replica_id\x18\a \x01(\x04R\rnextReplicaId\x12\"\n" +
 	"\rnext_range_id\x18\b \x01(\x04R\vnextRangeId\x12\x1d\n" +
 	"\n" +
-	"created_at\x18\t \x01(\x03R\tcreatedAt\"\x97\x01\n" +
+	"created_at\x18\t \x01(\x03R\tcreatedAt\x12*\n" +
+	"\x11next_operation_id\x18\n" +
+	" \x01(\x04R\x0fnextOperationId\x127\n" +
+	"\bsettings\x18\v \x01(\v2\x1b.skerry.cluster.v1.SettingsR\bsettings\"\xb9\x01\n" +
+	"\bSettings\x12-\n" +
+	"\x12replication_factor\x18\x01 \x01(\rR\x11replicationFactor\x12-\n" +
+	"\x12directory_replicas\x18\x02 \x01(\rR\x11directoryReplicas\x12!\n" +
+	"\frepair_after\x18\x03 \x01(\x03R\vrepairAfter\x12,\n" +
+	"\x12leader_balance_off\x18\x04 \x01(\bR\x10leaderBalanceOff\"\xfa\x02\n" +
 	"\x04Node\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12!\n" +
 	"\fraft_address\x18\x02 \x01(\tR\vraftAddress\x12\x1f\n" +
 	"\vapi_address\x18\x03 \x01(\tR\n" +
 	"apiAddress\x122\n" +
-	"\x05state\x18\x04 \x01(\x0e2\x1c.skerry.cluster.v1.NodeStateR\x05state\"u\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1c.skerry.cluster.v1.NodeStateR\x05state\x12\x12\n" +
+	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x14\n" +
+	"\x05boots\x18\x06 \x01(\x04R\x05boots\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x1d\n" +
+	"\n" +
+	"min_format\x18\b \x01(\rR\tminFormat\x12\x1d\n" +
+	"\n" +
+	"max_format\x18\t \x01(\rR\tmaxFormat\x12\x1b\n" +
+	"\tjoined_at\x18\n" +
+	" \x01(\x03R\bjoinedAt\x12!\n" +
+	"\fstate_reason\x18\v \x01(\tR\vstateReason\x12\x1f\n" +
+	"\vstate_since\x18\f \x01(\x03R\n" +
+	"stateSince\"u\n" +
 	"\aReplica\x12\x1d\n" +
 	"\n" +
 	"replica_id\x18\x01 \x01(\x04R\treplicaId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x122\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x1e.skerry.cluster.v1.ReplicaRoleR\x04role\"\x8f\x01\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x1e.skerry.cluster.v1.ReplicaRoleR\x04role\"\xe6\x01\n" +
 	"\x05Group\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x123\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1d.skerry.cluster.v1.GroupStateR\x05state\x126\n" +
-	"\breplicas\x18\x03 \x03(\v2\x1a.skerry.cluster.v1.ReplicaR\breplicas\"\xac\x01\n" +
+	"\breplicas\x18\x03 \x03(\v2\x1a.skerry.cluster.v1.ReplicaR\breplicas\x126\n" +
+	"\bfounders\x18\x04 \x03(\v2\x1a.skerry.cluster.v1.ReplicaR\bfounders\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\fR\trequestId\"\xcf\x01\n" +
 	"\x05Range\x12\x19\n" +
 	"\brange_id\x18\x01 \x01(\x04R\arangeId\x127\n" +
 	"\bkeyspace\x18\x02 \x01(\x0e2\x1b.skerry.cluster.v1.KeyspaceR\bkeyspace\x12\x0e\n" +
 	"\x02lo\x18\x03 \x01(\x06R\x02lo\x12\x0e\n" +
 	"\x02hi\x18\x04 \x01(\x06R\x02hi\x12\x19\n" +
 	"\bgroup_id\x18\x05 \x01(\x04R\agroupId\x12\x14\n" +
-	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\"y\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12!\n" +
+	"\foperation_id\x18\a \x01(\x04R\voperationId\"\xcc\x04\n" +
+	"\tOperation\x12!\n" +
+	"\foperation_id\x18\x01 \x01(\x04R\voperationId\x125\n" +
+	"\x04kind\x18\x02 \x01(\x0e2!.skerry.cluster.v1.Operation.KindR\x04kind\x128\n" +
+	"\x05state\x18\x03 \x01(\x0e2\".skerry.cluster.v1.Operation.StateR\x05state\x12\x19\n" +
+	"\bgroup_id\x18\x04 \x01(\x04R\agroupId\x120\n" +
+	"\x06before\x18\x05 \x03(\v2\x18.skerry.cluster.v1.RangeR\x06before\x12.\n" +
+	"\x05after\x18\x06 \x03(\v2\x18.skerry.cluster.v1.RangeR\x05after\x12\x14\n" +
+	"\x05actor\x18\a \x01(\tR\x05actor\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x12\x14\n" +
+	"\x05error\x18\t \x01(\tR\x05error\x12\x1d\n" +
+	"\n" +
+	"started_at\x18\n" +
+	" \x01(\x03R\tstartedAt\x12\x19\n" +
+	"\bended_at\x18\v \x01(\x03R\aendedAt\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\f \x01(\fR\trequestId\"<\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_SPLIT\x10\x01\x12\x0e\n" +
+	"\n" +
+	"KIND_MERGE\x10\x02\"S\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSTATE_RUNNING\x10\x01\x12\x0e\n" +
+	"\n" +
+	"STATE_DONE\x10\x02\x12\x10\n" +
+	"\fSTATE_FAILED\x10\x03\"y\n" +
 	"\bRangeRef\x127\n" +
 	"\bkeyspace\x18\x01 \x01(\x0e2\x1b.skerry.cluster.v1.KeyspaceR\bkeyspace\x12\x0e\n" +
 	"\x02lo\x18\x02 \x01(\x06R\x02lo\x12\x0e\n" +
@@ -980,12 +1692,26 @@ const file_cluster_v1_cluster_proto_rawDesc = "" +
 	"\acluster\x18\x01 \x01(\v2\x1a.skerry.cluster.v1.ClusterR\acluster\x12-\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x17.skerry.cluster.v1.NodeR\x05nodes\x120\n" +
 	"\x06groups\x18\x03 \x03(\v2\x18.skerry.cluster.v1.GroupR\x06groups\x120\n" +
-	"\x06ranges\x18\x04 \x03(\v2\x18.skerry.cluster.v1.RangeR\x06ranges\"\xc5\x02\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x18.skerry.cluster.v1.RangeR\x06ranges\"\x85\x01\n" +
+	"\tMapUpdate\x129\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapH\x00R\bsnapshot\x123\n" +
+	"\x05delta\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.MapDeltaH\x00R\x05deltaB\b\n" +
+	"\x06update\"\xe9\x02\n" +
+	"\bMapDelta\x12!\n" +
+	"\ffrom_version\x18\x01 \x01(\x04R\vfromVersion\x124\n" +
+	"\acluster\x18\x02 \x01(\v2\x1a.skerry.cluster.v1.ClusterR\acluster\x12-\n" +
+	"\x05nodes\x18\x03 \x03(\v2\x17.skerry.cluster.v1.NodeR\x05nodes\x120\n" +
+	"\x06groups\x18\x04 \x03(\v2\x18.skerry.cluster.v1.GroupR\x06groups\x120\n" +
+	"\x06ranges\x18\x05 \x03(\v2\x18.skerry.cluster.v1.RangeR\x06ranges\x12#\n" +
+	"\rremoved_nodes\x18\x06 \x03(\tR\fremovedNodes\x12%\n" +
+	"\x0eremoved_groups\x18\a \x03(\x04R\rremovedGroups\x12%\n" +
+	"\x0eremoved_ranges\x18\b \x03(\x04R\rremovedRanges\"\xeb\x02\n" +
 	"\n" +
 	"RouteError\x12<\n" +
 	"\x06reason\x18\x01 \x01(\x0e2$.skerry.cluster.v1.RouteError.ReasonR\x06reason\x122\n" +
 	"\acurrent\x18\x02 \x03(\v2\x18.skerry.cluster.v1.RangeR\acurrent\x12\x19\n" +
-	"\bgroup_id\x18\x03 \x01(\x04R\agroupId\"\xa9\x01\n" +
+	"\bgroup_id\x18\x03 \x01(\x04R\agroupId\x12$\n" +
+	"\x0eleader_node_id\x18\x04 \x01(\tR\fleaderNodeId\"\xa9\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REASON_NOT_OWNER\x10\x01\x12\x16\n" +
@@ -1000,18 +1726,24 @@ const file_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x0fKEYSPACE_STREAM\x10\x02*F\n" +
 	"\fHashFunction\x12\x1d\n" +
 	"\x19HASH_FUNCTION_UNSPECIFIED\x10\x00\x12\x17\n" +
-	"\x13HASH_FUNCTION_XXH64\x10\x01*:\n" +
+	"\x13HASH_FUNCTION_XXH64\x10\x01*\xa0\x01\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
-	"\rNODE_STATE_UP\x10\x01*[\n" +
+	"\rNODE_STATE_UP\x10\x01\x12\x17\n" +
+	"\x13NODE_STATE_DRAINING\x10\x02\x12\x1e\n" +
+	"\x1aNODE_STATE_DECOMMISSIONING\x10\x03\x12\x13\n" +
+	"\x0fNODE_STATE_LOST\x10\x04\x12\x16\n" +
+	"\x12NODE_STATE_REMOVED\x10\x05*[\n" +
 	"\n" +
 	"GroupState\x12\x1b\n" +
 	"\x17GROUP_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14GROUP_STATE_CREATING\x10\x01\x12\x16\n" +
-	"\x12GROUP_STATE_ACTIVE\x10\x02*C\n" +
+	"\x12GROUP_STATE_ACTIVE\x10\x02*w\n" +
 	"\vReplicaRole\x12\x1c\n" +
 	"\x18REPLICA_ROLE_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12REPLICA_ROLE_VOTER\x10\x01B7Z5github.com/skerrydb/skerry/proto/cluster/v1;clusterv1b\x06proto3"
+	"\x12REPLICA_ROLE_VOTER\x10\x01\x12\x18\n" +
+	"\x14REPLICA_ROLE_LEARNER\x10\x02\x12\x18\n" +
+	"\x14REPLICA_ROLE_LEAVING\x10\x03B7Z5github.com/skerrydb/skerry/proto/cluster/v1;clusterv1b\x06proto3"
 
 var (
 	file_cluster_v1_cluster_proto_rawDescOnce sync.Once
@@ -1025,43 +1757,61 @@ func file_cluster_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_cluster_v1_cluster_proto_rawDescData
 }
 
-var file_cluster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_cluster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_cluster_v1_cluster_proto_goTypes = []any{
 	(Keyspace)(0),          // 0: skerry.cluster.v1.Keyspace
 	(HashFunction)(0),      // 1: skerry.cluster.v1.HashFunction
 	(NodeState)(0),         // 2: skerry.cluster.v1.NodeState
 	(GroupState)(0),        // 3: skerry.cluster.v1.GroupState
 	(ReplicaRole)(0),       // 4: skerry.cluster.v1.ReplicaRole
-	(RouteError_Reason)(0), // 5: skerry.cluster.v1.RouteError.Reason
-	(*Cluster)(nil),        // 6: skerry.cluster.v1.Cluster
-	(*Node)(nil),           // 7: skerry.cluster.v1.Node
-	(*Replica)(nil),        // 8: skerry.cluster.v1.Replica
-	(*Group)(nil),          // 9: skerry.cluster.v1.Group
-	(*Range)(nil),          // 10: skerry.cluster.v1.Range
-	(*RangeRef)(nil),       // 11: skerry.cluster.v1.RangeRef
-	(*RangeMap)(nil),       // 12: skerry.cluster.v1.RangeMap
-	(*RouteError)(nil),     // 13: skerry.cluster.v1.RouteError
+	(Operation_Kind)(0),    // 5: skerry.cluster.v1.Operation.Kind
+	(Operation_State)(0),   // 6: skerry.cluster.v1.Operation.State
+	(RouteError_Reason)(0), // 7: skerry.cluster.v1.RouteError.Reason
+	(*Cluster)(nil),        // 8: skerry.cluster.v1.Cluster
+	(*Settings)(nil),       // 9: skerry.cluster.v1.Settings
+	(*Node)(nil),           // 10: skerry.cluster.v1.Node
+	(*Replica)(nil),        // 11: skerry.cluster.v1.Replica
+	(*Group)(nil),          // 12: skerry.cluster.v1.Group
+	(*Range)(nil),          // 13: skerry.cluster.v1.Range
+	(*Operation)(nil),      // 14: skerry.cluster.v1.Operation
+	(*RangeRef)(nil),       // 15: skerry.cluster.v1.RangeRef
+	(*RangeMap)(nil),       // 16: skerry.cluster.v1.RangeMap
+	(*MapUpdate)(nil),      // 17: skerry.cluster.v1.MapUpdate
+	(*MapDelta)(nil),       // 18: skerry.cluster.v1.MapDelta
+	(*RouteError)(nil),     // 19: skerry.cluster.v1.RouteError
 }
 var file_cluster_v1_cluster_proto_depIdxs = []int32{
 	1,  // 0: skerry.cluster.v1.Cluster.hash_function:type_name -> skerry.cluster.v1.HashFunction
-	2,  // 1: skerry.cluster.v1.Node.state:type_name -> skerry.cluster.v1.NodeState
-	4,  // 2: skerry.cluster.v1.Replica.role:type_name -> skerry.cluster.v1.ReplicaRole
-	3,  // 3: skerry.cluster.v1.Group.state:type_name -> skerry.cluster.v1.GroupState
-	8,  // 4: skerry.cluster.v1.Group.replicas:type_name -> skerry.cluster.v1.Replica
-	0,  // 5: skerry.cluster.v1.Range.keyspace:type_name -> skerry.cluster.v1.Keyspace
-	0,  // 6: skerry.cluster.v1.RangeRef.keyspace:type_name -> skerry.cluster.v1.Keyspace
-	6,  // 7: skerry.cluster.v1.RangeMap.cluster:type_name -> skerry.cluster.v1.Cluster
-	7,  // 8: skerry.cluster.v1.RangeMap.nodes:type_name -> skerry.cluster.v1.Node
-	9,  // 9: skerry.cluster.v1.RangeMap.groups:type_name -> skerry.cluster.v1.Group
-	10, // 10: skerry.cluster.v1.RangeMap.ranges:type_name -> skerry.cluster.v1.Range
-	5,  // 11: skerry.cluster.v1.RouteError.reason:type_name -> skerry.cluster.v1.RouteError.Reason
-	10, // 12: skerry.cluster.v1.RouteError.current:type_name -> skerry.cluster.v1.Range
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 1: skerry.cluster.v1.Cluster.settings:type_name -> skerry.cluster.v1.Settings
+	2,  // 2: skerry.cluster.v1.Node.state:type_name -> skerry.cluster.v1.NodeState
+	4,  // 3: skerry.cluster.v1.Replica.role:type_name -> skerry.cluster.v1.ReplicaRole
+	3,  // 4: skerry.cluster.v1.Group.state:type_name -> skerry.cluster.v1.GroupState
+	11, // 5: skerry.cluster.v1.Group.replicas:type_name -> skerry.cluster.v1.Replica
+	11, // 6: skerry.cluster.v1.Group.founders:type_name -> skerry.cluster.v1.Replica
+	0,  // 7: skerry.cluster.v1.Range.keyspace:type_name -> skerry.cluster.v1.Keyspace
+	5,  // 8: skerry.cluster.v1.Operation.kind:type_name -> skerry.cluster.v1.Operation.Kind
+	6,  // 9: skerry.cluster.v1.Operation.state:type_name -> skerry.cluster.v1.Operation.State
+	13, // 10: skerry.cluster.v1.Operation.before:type_name -> skerry.cluster.v1.Range
+	13, // 11: skerry.cluster.v1.Operation.after:type_name -> skerry.cluster.v1.Range
+	0,  // 12: skerry.cluster.v1.RangeRef.keyspace:type_name -> skerry.cluster.v1.Keyspace
+	8,  // 13: skerry.cluster.v1.RangeMap.cluster:type_name -> skerry.cluster.v1.Cluster
+	10, // 14: skerry.cluster.v1.RangeMap.nodes:type_name -> skerry.cluster.v1.Node
+	12, // 15: skerry.cluster.v1.RangeMap.groups:type_name -> skerry.cluster.v1.Group
+	13, // 16: skerry.cluster.v1.RangeMap.ranges:type_name -> skerry.cluster.v1.Range
+	16, // 17: skerry.cluster.v1.MapUpdate.snapshot:type_name -> skerry.cluster.v1.RangeMap
+	18, // 18: skerry.cluster.v1.MapUpdate.delta:type_name -> skerry.cluster.v1.MapDelta
+	8,  // 19: skerry.cluster.v1.MapDelta.cluster:type_name -> skerry.cluster.v1.Cluster
+	10, // 20: skerry.cluster.v1.MapDelta.nodes:type_name -> skerry.cluster.v1.Node
+	12, // 21: skerry.cluster.v1.MapDelta.groups:type_name -> skerry.cluster.v1.Group
+	13, // 22: skerry.cluster.v1.MapDelta.ranges:type_name -> skerry.cluster.v1.Range
+	7,  // 23: skerry.cluster.v1.RouteError.reason:type_name -> skerry.cluster.v1.RouteError.Reason
+	13, // 24: skerry.cluster.v1.RouteError.current:type_name -> skerry.cluster.v1.Range
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_cluster_v1_cluster_proto_init() }
@@ -1069,13 +1819,17 @@ func file_cluster_v1_cluster_proto_init() {
 	if File_cluster_v1_cluster_proto != nil {
 		return
 	}
+	file_cluster_v1_cluster_proto_msgTypes[9].OneofWrappers = []any{
+		(*MapUpdate_Snapshot)(nil),
+		(*MapUpdate_Delta)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_v1_cluster_proto_rawDesc), len(file_cluster_v1_cluster_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   8,
+			NumEnums:      8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ package nodev1
 import (
 	v1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	v12 "github.com/skerrydb/skerry/proto/metastore/v1"
+	v13 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	v11 "github.com/skerrydb/skerry/proto/types/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -26,6 +27,276 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type ReplicaState int32
+
+const (
+	ReplicaState_REPLICA_STATE_UNSPECIFIED ReplicaState = 0
+	ReplicaState_REPLICA_STATE_RUNNING     ReplicaState = 1
+	// Stopped until the node's disk has space again.
+	ReplicaState_REPLICA_STATE_SUSPENDED ReplicaState = 2
+	// Cannot be started; see error.
+	ReplicaState_REPLICA_STATE_FAILED ReplicaState = 3
+)
+
+// Enum value maps for ReplicaState.
+var (
+	ReplicaState_name = map[int32]string{
+		0: "REPLICA_STATE_UNSPECIFIED",
+		1: "REPLICA_STATE_RUNNING",
+		2: "REPLICA_STATE_SUSPENDED",
+		3: "REPLICA_STATE_FAILED",
+	}
+	ReplicaState_value = map[string]int32{
+		"REPLICA_STATE_UNSPECIFIED": 0,
+		"REPLICA_STATE_RUNNING":     1,
+		"REPLICA_STATE_SUSPENDED":   2,
+		"REPLICA_STATE_FAILED":      3,
+	}
+)
+
+func (x ReplicaState) Enum() *ReplicaState {
+	p := new(ReplicaState)
+	*p = x
+	return p
+}
+
+func (x ReplicaState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplicaState) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (ReplicaState) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[0]
+}
+
+func (x ReplicaState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplicaState.Descriptor instead.
+func (ReplicaState) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
+type DiskReport_Level int32
+
+const (
+	DiskReport_LEVEL_UNSPECIFIED DiskReport_Level = 0
+	DiskReport_LEVEL_NORMAL      DiskReport_Level = 1
+	// New blocks are refused here, and leaders move away.
+	DiskReport_LEVEL_LOW DiskReport_Level = 2
+	// Replicas are suspended.
+	DiskReport_LEVEL_FULL DiskReport_Level = 3
+)
+
+// Enum value maps for DiskReport_Level.
+var (
+	DiskReport_Level_name = map[int32]string{
+		0: "LEVEL_UNSPECIFIED",
+		1: "LEVEL_NORMAL",
+		2: "LEVEL_LOW",
+		3: "LEVEL_FULL",
+	}
+	DiskReport_Level_value = map[string]int32{
+		"LEVEL_UNSPECIFIED": 0,
+		"LEVEL_NORMAL":      1,
+		"LEVEL_LOW":         2,
+		"LEVEL_FULL":        3,
+	}
+)
+
+func (x DiskReport_Level) Enum() *DiskReport_Level {
+	p := new(DiskReport_Level)
+	*p = x
+	return p
+}
+
+func (x DiskReport_Level) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DiskReport_Level) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[1].Descriptor()
+}
+
+func (DiskReport_Level) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[1]
+}
+
+func (x DiskReport_Level) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DiskReport_Level.Descriptor instead.
+func (DiskReport_Level) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29, 0}
+}
+
+type DiskReport_Health int32
+
+const (
+	DiskReport_HEALTH_UNSPECIFIED DiskReport_Health = 0
+	DiskReport_HEALTH_GOOD        DiskReport_Health = 1
+	// A write takes seconds: leaders move away.
+	DiskReport_HEALTH_SLOW DiskReport_Health = 2
+	// Writes do not end, or fail: the node exits.
+	DiskReport_HEALTH_STALLED DiskReport_Health = 3
+)
+
+// Enum value maps for DiskReport_Health.
+var (
+	DiskReport_Health_name = map[int32]string{
+		0: "HEALTH_UNSPECIFIED",
+		1: "HEALTH_GOOD",
+		2: "HEALTH_SLOW",
+		3: "HEALTH_STALLED",
+	}
+	DiskReport_Health_value = map[string]int32{
+		"HEALTH_UNSPECIFIED": 0,
+		"HEALTH_GOOD":        1,
+		"HEALTH_SLOW":        2,
+		"HEALTH_STALLED":     3,
+	}
+)
+
+func (x DiskReport_Health) Enum() *DiskReport_Health {
+	p := new(DiskReport_Health)
+	*p = x
+	return p
+}
+
+func (x DiskReport_Health) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DiskReport_Health) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[2].Descriptor()
+}
+
+func (DiskReport_Health) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[2]
+}
+
+func (x DiskReport_Health) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DiskReport_Health.Descriptor instead.
+func (DiskReport_Health) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29, 1}
+}
+
+type Finding_Severity int32
+
+const (
+	Finding_SEVERITY_UNSPECIFIED Finding_Severity = 0
+	// Nothing to do.
+	Finding_SEVERITY_INFO Finding_Severity = 1
+	// Something will break if nothing is done.
+	Finding_SEVERITY_WARNING Finding_Severity = 2
+	// Something is broken.
+	Finding_SEVERITY_CRITICAL Finding_Severity = 3
+)
+
+// Enum value maps for Finding_Severity.
+var (
+	Finding_Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_INFO",
+		2: "SEVERITY_WARNING",
+		3: "SEVERITY_CRITICAL",
+	}
+	Finding_Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_INFO":        1,
+		"SEVERITY_WARNING":     2,
+		"SEVERITY_CRITICAL":    3,
+	}
+)
+
+func (x Finding_Severity) Enum() *Finding_Severity {
+	p := new(Finding_Severity)
+	*p = x
+	return p
+}
+
+func (x Finding_Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Finding_Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[3].Descriptor()
+}
+
+func (Finding_Severity) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[3]
+}
+
+func (x Finding_Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Finding_Severity.Descriptor instead.
+func (Finding_Severity) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33, 0}
+}
+
+type ChangeMembershipRequest_Change int32
+
+const (
+	ChangeMembershipRequest_CHANGE_UNSPECIFIED ChangeMembershipRequest_Change = 0
+	ChangeMembershipRequest_CHANGE_ADD_LEARNER ChangeMembershipRequest_Change = 1
+	// Of a learner, or of a new replica.
+	ChangeMembershipRequest_CHANGE_ADD_VOTER ChangeMembershipRequest_Change = 2
+	ChangeMembershipRequest_CHANGE_REMOVE    ChangeMembershipRequest_Change = 3
+)
+
+// Enum value maps for ChangeMembershipRequest_Change.
+var (
+	ChangeMembershipRequest_Change_name = map[int32]string{
+		0: "CHANGE_UNSPECIFIED",
+		1: "CHANGE_ADD_LEARNER",
+		2: "CHANGE_ADD_VOTER",
+		3: "CHANGE_REMOVE",
+	}
+	ChangeMembershipRequest_Change_value = map[string]int32{
+		"CHANGE_UNSPECIFIED": 0,
+		"CHANGE_ADD_LEARNER": 1,
+		"CHANGE_ADD_VOTER":   2,
+		"CHANGE_REMOVE":      3,
+	}
+)
+
+func (x ChangeMembershipRequest_Change) Enum() *ChangeMembershipRequest_Change {
+	p := new(ChangeMembershipRequest_Change)
+	*p = x
+	return p
+}
+
+func (x ChangeMembershipRequest_Change) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChangeMembershipRequest_Change) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[4].Descriptor()
+}
+
+func (ChangeMembershipRequest_Change) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[4]
+}
+
+func (x ChangeMembershipRequest_Change) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChangeMembershipRequest_Change.Descriptor instead.
+func (ChangeMembershipRequest_Change) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40, 0}
+}
 
 type ControlCompactionRequest_Action int32
 
@@ -69,11 +340,11 @@ func (x ControlCompactionRequest_Action) String() string {
 }
 
 func (ControlCompactionRequest_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_node_v1_node_proto_enumTypes[0].Descriptor()
+	return file_node_v1_node_proto_enumTypes[5].Descriptor()
 }
 
 func (ControlCompactionRequest_Action) Type() protoreflect.EnumType {
-	return &file_node_v1_node_proto_enumTypes[0]
+	return &file_node_v1_node_proto_enumTypes[5]
 }
 
 func (x ControlCompactionRequest_Action) Number() protoreflect.EnumNumber {
@@ -82,7 +353,7 @@ func (x ControlCompactionRequest_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ControlCompactionRequest_Action.Descriptor instead.
 func (ControlCompactionRequest_Action) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{31, 0}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61, 0}
 }
 
 type AddBlockRequest struct {
@@ -1111,7 +1382,12 @@ type GroupReplica struct {
 	// Set if the replica could not be read.
 	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
 	// Blocks' object bytes.
-	ObjectBytes   uint64 `protobuf:"varint,11,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
+	ObjectBytes uint64 `protobuf:"varint,11,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
+	// As the replica has applied it; unset if unknown.
+	Membership *Membership `protobuf:"bytes,12,opt,name=membership,proto3" json:"membership,omitempty"`
+	// The group has its identity: it was given to it and applied here.
+	Initialised   bool         `protobuf:"varint,13,opt,name=initialised,proto3" json:"initialised,omitempty"`
+	State         ReplicaState `protobuf:"varint,14,opt,name=state,proto3,enum=skerry.node.v1.ReplicaState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1223,6 +1499,1898 @@ func (x *GroupReplica) GetObjectBytes() uint64 {
 	return 0
 }
 
+func (x *GroupReplica) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
+}
+
+func (x *GroupReplica) GetInitialised() bool {
+	if x != nil {
+		return x.Initialised
+	}
+	return false
+}
+
+func (x *GroupReplica) GetState() ReplicaState {
+	if x != nil {
+		return x.State
+	}
+	return ReplicaState_REPLICA_STATE_UNSPECIFIED
+}
+
+// Membership is the members of a Raft group, replica id to node id.
+type Membership struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Grows with every change.
+	ConfigId uint64            `protobuf:"varint,1,opt,name=config_id,json=configId,proto3" json:"config_id,omitempty"`
+	Voters   map[uint64]string `protobuf:"bytes,2,rep,name=voters,proto3" json:"voters,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Learners map[uint64]string `protobuf:"bytes,3,rep,name=learners,proto3" json:"learners,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Ids that were members once and never may be again.
+	Removed       []uint64 `protobuf:"varint,4,rep,packed,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_node_v1_node_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Membership) GetConfigId() uint64 {
+	if x != nil {
+		return x.ConfigId
+	}
+	return 0
+}
+
+func (x *Membership) GetVoters() map[uint64]string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *Membership) GetLearners() map[uint64]string {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *Membership) GetRemoved() []uint64 {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+type HelloRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller; unset if it is no node.
+	Node *v1.Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The caller's cluster; empty for none.
+	ClusterId     string `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelloRequest) Reset() {
+	*x = HelloRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelloRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelloRequest) ProtoMessage() {}
+
+func (x *HelloRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
+func (*HelloRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *HelloRequest) GetNode() *v1.Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *HelloRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type HelloResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who answers.
+	Node *v1.Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Empty for none yet.
+	ClusterId string `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// Nodes that the answering one knows, with the youngest addresses it knows.
+	Nodes      []*v1.Node `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	MapVersion uint64     `protobuf:"varint,4,opt,name=map_version,json=mapVersion,proto3" json:"map_version,omitempty"`
+	// The map that the node was founded with, as long as it is kept: how a repeat
+	// of an interrupted founding finds it.
+	Founding *v1.RangeMap `protobuf:"bytes,5,opt,name=founding,proto3" json:"founding,omitempty"`
+	// What the node is doing, for people: waiting, starting, serving, stopping.
+	Phase string `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
+	// Tells apart processes on copies of one data directory.
+	ProcessId     string `protobuf:"bytes,7,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelloResponse) Reset() {
+	*x = HelloResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelloResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelloResponse) ProtoMessage() {}
+
+func (x *HelloResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
+func (*HelloResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *HelloResponse) GetNode() *v1.Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetNodes() []*v1.Node {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetMapVersion() uint64 {
+	if x != nil {
+		return x.MapVersion
+	}
+	return 0
+}
+
+func (x *HelloResponse) GetFounding() *v1.RangeMap {
+	if x != nil {
+		return x.Founding
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetProcessId() string {
+	if x != nil {
+		return x.ProcessId
+	}
+	return ""
+}
+
+type FoundRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Map   *v1.RangeMap           `protobuf:"bytes,1,opt,name=map,proto3" json:"map,omitempty"`
+	// The node of the map that is meant: it must be the one that is asked.
+	NodeId        string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundRequest) Reset() {
+	*x = FoundRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundRequest) ProtoMessage() {}
+
+func (x *FoundRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundRequest.ProtoReflect.Descriptor instead.
+func (*FoundRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FoundRequest) GetMap() *v1.RangeMap {
+	if x != nil {
+		return x.Map
+	}
+	return nil
+}
+
+func (x *FoundRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+type FoundResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundResponse) Reset() {
+	*x = FoundResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundResponse) ProtoMessage() {}
+
+func (x *FoundResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundResponse.ProtoReflect.Descriptor instead.
+func (*FoundResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+}
+
+type JoinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  *v1.Node               `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Of a node that is a member already; empty for a new one.
+	ClusterId     string `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ProcessId     string `protobuf:"bytes,3,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinRequest) Reset() {
+	*x = JoinRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinRequest) ProtoMessage() {}
+
+func (x *JoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
+func (*JoinRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *JoinRequest) GetNode() *v1.Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *JoinRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetProcessId() string {
+	if x != nil {
+		return x.ProcessId
+	}
+	return ""
+}
+
+type JoinResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Map           *v1.RangeMap           `protobuf:"bytes,1,opt,name=map,proto3" json:"map,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinResponse) Reset() {
+	*x = JoinResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinResponse) ProtoMessage() {}
+
+func (x *JoinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
+func (*JoinResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *JoinResponse) GetMap() *v1.RangeMap {
+	if x != nil {
+		return x.Map
+	}
+	return nil
+}
+
+type WatchMapRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the caller has; 0 for nothing.
+	Version       uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchMapRequest) Reset() {
+	*x = WatchMapRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchMapRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchMapRequest) ProtoMessage() {}
+
+func (x *WatchMapRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchMapRequest.ProtoReflect.Descriptor instead.
+func (*WatchMapRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *WatchMapRequest) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type HeartbeatRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        *NodeReport            `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeartbeatRequest) Reset() {
+	*x = HeartbeatRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeartbeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeartbeatRequest) ProtoMessage() {}
+
+func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
+func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HeartbeatRequest) GetReport() *NodeReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type HeartbeatResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MapVersion    uint64                 `protobuf:"varint,1,opt,name=map_version,json=mapVersion,proto3" json:"map_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeartbeatResponse) Reset() {
+	*x = HeartbeatResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeartbeatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeartbeatResponse) ProtoMessage() {}
+
+func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
+func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *HeartbeatResponse) GetMapVersion() uint64 {
+	if x != nil {
+		return x.MapVersion
+	}
+	return 0
+}
+
+// NodeReport is what a node says about itself, every second.
+type NodeReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the node would register.
+	Node      *v1.Node        `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	ProcessId string          `protobuf:"bytes,2,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	Replicas  []*GroupReplica `protobuf:"bytes,3,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Disk      *DiskReport     `protobuf:"bytes,4,opt,name=disk,proto3" json:"disk,omitempty"`
+	// Of the node's copy of the map.
+	MapVersion uint64 `protobuf:"varint,5,opt,name=map_version,json=mapVersion,proto3" json:"map_version,omitempty"`
+	// The node is about to stop: it gives its leaders away.
+	Stopping      bool `protobuf:"varint,6,opt,name=stopping,proto3" json:"stopping,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeReport) Reset() {
+	*x = NodeReport{}
+	mi := &file_node_v1_node_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeReport) ProtoMessage() {}
+
+func (x *NodeReport) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
+func (*NodeReport) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *NodeReport) GetNode() *v1.Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *NodeReport) GetProcessId() string {
+	if x != nil {
+		return x.ProcessId
+	}
+	return ""
+}
+
+func (x *NodeReport) GetReplicas() []*GroupReplica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *NodeReport) GetDisk() *DiskReport {
+	if x != nil {
+		return x.Disk
+	}
+	return nil
+}
+
+func (x *NodeReport) GetMapVersion() uint64 {
+	if x != nil {
+		return x.MapVersion
+	}
+	return 0
+}
+
+func (x *NodeReport) GetStopping() bool {
+	if x != nil {
+		return x.Stopping
+	}
+	return false
+}
+
+type DiskReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FreeBytes     uint64                 `protobuf:"varint,1,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	TotalBytes    uint64                 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	Level         DiskReport_Level       `protobuf:"varint,3,opt,name=level,proto3,enum=skerry.node.v1.DiskReport_Level" json:"level,omitempty"`
+	Health        DiskReport_Health      `protobuf:"varint,4,opt,name=health,proto3,enum=skerry.node.v1.DiskReport_Health" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskReport) Reset() {
+	*x = DiskReport{}
+	mi := &file_node_v1_node_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskReport) ProtoMessage() {}
+
+func (x *DiskReport) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskReport.ProtoReflect.Descriptor instead.
+func (*DiskReport) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DiskReport) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *DiskReport) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *DiskReport) GetLevel() DiskReport_Level {
+	if x != nil {
+		return x.Level
+	}
+	return DiskReport_LEVEL_UNSPECIFIED
+}
+
+func (x *DiskReport) GetHealth() DiskReport_Health {
+	if x != nil {
+		return x.Health
+	}
+	return DiskReport_HEALTH_UNSPECIFIED
+}
+
+type ClusterStateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterStateRequest) Reset() {
+	*x = ClusterStateRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterStateRequest) ProtoMessage() {}
+
+func (x *ClusterStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterStateRequest.ProtoReflect.Descriptor instead.
+func (*ClusterStateRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+}
+
+type ClusterStateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Map   *v1.RangeMap           `protobuf:"bytes,1,opt,name=map,proto3" json:"map,omitempty"`
+	// Those that run, and the last ones that ended; youngest first.
+	Operations []*v1.Operation `protobuf:"bytes,2,rep,name=operations,proto3" json:"operations,omitempty"`
+	Nodes      []*NodeLiveness `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Findings   []*Finding      `protobuf:"bytes,4,rep,name=findings,proto3" json:"findings,omitempty"`
+	// What the controller does next, and what it would do but for a reason; for
+	// people.
+	Plan []string `protobuf:"bytes,5,rep,name=plan,proto3" json:"plan,omitempty"`
+	// The answering node: the directory's leader.
+	LeaderNodeId  string `protobuf:"bytes,6,opt,name=leader_node_id,json=leaderNodeId,proto3" json:"leader_node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterStateResponse) Reset() {
+	*x = ClusterStateResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterStateResponse) ProtoMessage() {}
+
+func (x *ClusterStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterStateResponse.ProtoReflect.Descriptor instead.
+func (*ClusterStateResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ClusterStateResponse) GetMap() *v1.RangeMap {
+	if x != nil {
+		return x.Map
+	}
+	return nil
+}
+
+func (x *ClusterStateResponse) GetOperations() []*v1.Operation {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+func (x *ClusterStateResponse) GetNodes() []*NodeLiveness {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ClusterStateResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *ClusterStateResponse) GetPlan() []string {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+func (x *ClusterStateResponse) GetLeaderNodeId() string {
+	if x != nil {
+		return x.LeaderNodeId
+	}
+	return ""
+}
+
+type NodeLiveness struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Heard of within the last few seconds.
+	Alive bool `protobuf:"varint,2,opt,name=alive,proto3" json:"alive,omitempty"`
+	// Nanoseconds since the last report; -1: none since the directory's leader
+	// took over.
+	SilentFor int64 `protobuf:"varint,3,opt,name=silent_for,json=silentFor,proto3" json:"silent_for,omitempty"`
+	// The last one.
+	Report        *NodeReport `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLiveness) Reset() {
+	*x = NodeLiveness{}
+	mi := &file_node_v1_node_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLiveness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLiveness) ProtoMessage() {}
+
+func (x *NodeLiveness) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLiveness.ProtoReflect.Descriptor instead.
+func (*NodeLiveness) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *NodeLiveness) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *NodeLiveness) GetAlive() bool {
+	if x != nil {
+		return x.Alive
+	}
+	return false
+}
+
+func (x *NodeLiveness) GetSilentFor() int64 {
+	if x != nil {
+		return x.SilentFor
+	}
+	return 0
+}
+
+func (x *NodeLiveness) GetReport() *NodeReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// Finding is something that an operator should know.
+type Finding struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Severity Finding_Severity       `protobuf:"varint,1,opt,name=severity,proto3,enum=skerry.node.v1.Finding_Severity" json:"severity,omitempty"`
+	// Short and stable, for scripts: no-quorum, node-silent, disk-low, …
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// What it is about: group 3, node 0f3a…
+	Subject     string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	Cause       string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	Consequence string `protobuf:"bytes,5,opt,name=consequence,proto3" json:"consequence,omitempty"`
+	// What to run or do.
+	Command       string `protobuf:"bytes,6,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_node_v1_node_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Finding) GetSeverity() Finding_Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Finding_SEVERITY_UNSPECIFIED
+}
+
+func (x *Finding) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Finding) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Finding) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Finding) GetConsequence() string {
+	if x != nil {
+		return x.Consequence
+	}
+	return ""
+}
+
+func (x *Finding) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+type OperateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Check and say what would happen; change nothing.
+	DryRun bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Who wants it and why, for people and the audit log.
+	Actor  string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// 16 bytes; the same in every retry.
+	RequestId []byte `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Go on though checks say that it is unwise; what is impossible stays refused.
+	Force bool `protobuf:"varint,5,opt,name=force,proto3" json:"force,omitempty"`
+	// Types that are valid to be assigned to Action:
+	//
+	//	*OperateRequest_SetNodeState
+	//	*OperateRequest_CreateGroups
+	//	*OperateRequest_Split
+	//	*OperateRequest_Merge
+	//	*OperateRequest_TransferLeader
+	//	*OperateRequest_ChangeSettings
+	//	*OperateRequest_ActivateFormat
+	Action        isOperateRequest_Action `protobuf_oneof:"action"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateRequest) Reset() {
+	*x = OperateRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateRequest) ProtoMessage() {}
+
+func (x *OperateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
+func (*OperateRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *OperateRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *OperateRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *OperateRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *OperateRequest) GetRequestId() []byte {
+	if x != nil {
+		return x.RequestId
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *OperateRequest) GetAction() isOperateRequest_Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetSetNodeState() *v13.SetNodeState {
+	if x != nil {
+		if x, ok := x.Action.(*OperateRequest_SetNodeState); ok {
+			return x.SetNodeState
+		}
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetCreateGroups() *CreateGroupsAction {
+	if x != nil {
+		if x, ok := x.Action.(*OperateRequest_CreateGroups); ok {
+			return x.CreateGroups
+		}
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetSplit() *SplitAction {
+	if x != nil {
+		if x, ok := x.Action.(*OperateRequest_Split); ok {
+			return x.Split
+		}
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetMerge() *MergeAction {
+	if x != nil {
+		if x, ok := x.Action.(*OperateRequest_Merge); ok {
+			return x.Merge
+		}
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetTransferLeader() *TransferLeaderAction {
+	if x != nil {
+		if x, ok := x.Action.(*OperateRequest_TransferLeader); ok {
+			return x.TransferLeader
+		}
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetChangeSettings() *v13.ChangeSettings {
+	if x != nil {
+		if x, ok := x.Action.(*OperateRequest_ChangeSettings); ok {
+			return x.ChangeSettings
+		}
+	}
+	return nil
+}
+
+func (x *OperateRequest) GetActivateFormat() *v13.ActivateFormat {
+	if x != nil {
+		if x, ok := x.Action.(*OperateRequest_ActivateFormat); ok {
+			return x.ActivateFormat
+		}
+	}
+	return nil
+}
+
+type isOperateRequest_Action interface {
+	isOperateRequest_Action()
+}
+
+type OperateRequest_SetNodeState struct {
+	// UP, DRAINING, DECOMMISSIONING or LOST.
+	SetNodeState *v13.SetNodeState `protobuf:"bytes,10,opt,name=set_node_state,json=setNodeState,proto3,oneof"`
+}
+
+type OperateRequest_CreateGroups struct {
+	CreateGroups *CreateGroupsAction `protobuf:"bytes,11,opt,name=create_groups,json=createGroups,proto3,oneof"`
+}
+
+type OperateRequest_Split struct {
+	Split *SplitAction `protobuf:"bytes,12,opt,name=split,proto3,oneof"`
+}
+
+type OperateRequest_Merge struct {
+	Merge *MergeAction `protobuf:"bytes,13,opt,name=merge,proto3,oneof"`
+}
+
+type OperateRequest_TransferLeader struct {
+	TransferLeader *TransferLeaderAction `protobuf:"bytes,14,opt,name=transfer_leader,json=transferLeader,proto3,oneof"`
+}
+
+type OperateRequest_ChangeSettings struct {
+	ChangeSettings *v13.ChangeSettings `protobuf:"bytes,15,opt,name=change_settings,json=changeSettings,proto3,oneof"`
+}
+
+type OperateRequest_ActivateFormat struct {
+	ActivateFormat *v13.ActivateFormat `protobuf:"bytes,16,opt,name=activate_format,json=activateFormat,proto3,oneof"`
+}
+
+func (*OperateRequest_SetNodeState) isOperateRequest_Action() {}
+
+func (*OperateRequest_CreateGroups) isOperateRequest_Action() {}
+
+func (*OperateRequest_Split) isOperateRequest_Action() {}
+
+func (*OperateRequest_Merge) isOperateRequest_Action() {}
+
+func (*OperateRequest_TransferLeader) isOperateRequest_Action() {}
+
+func (*OperateRequest_ChangeSettings) isOperateRequest_Action() {}
+
+func (*OperateRequest_ActivateFormat) isOperateRequest_Action() {}
+
+// CreateGroupsAction makes empty groups; the directory chooses their nodes.
+type CreateGroupsAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateGroupsAction) Reset() {
+	*x = CreateGroupsAction{}
+	mi := &file_node_v1_node_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateGroupsAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateGroupsAction) ProtoMessage() {}
+
+func (x *CreateGroupsAction) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateGroupsAction.ProtoReflect.Descriptor instead.
+func (*CreateGroupsAction) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *CreateGroupsAction) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// SplitAction splits a range.
+type SplitAction struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RangeId uint64                 `protobuf:"varint,1,opt,name=range_id,json=rangeId,proto3" json:"range_id,omitempty"`
+	// First point of the second part; 0: the middle.
+	At            uint64 `protobuf:"fixed64,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SplitAction) Reset() {
+	*x = SplitAction{}
+	mi := &file_node_v1_node_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SplitAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SplitAction) ProtoMessage() {}
+
+func (x *SplitAction) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SplitAction.ProtoReflect.Descriptor instead.
+func (*SplitAction) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SplitAction) GetRangeId() uint64 {
+	if x != nil {
+		return x.RangeId
+	}
+	return 0
+}
+
+func (x *SplitAction) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// MergeAction merges a range with the one that follows it.
+type MergeAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RangeId       uint64                 `protobuf:"varint,1,opt,name=range_id,json=rangeId,proto3" json:"range_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MergeAction) Reset() {
+	*x = MergeAction{}
+	mi := &file_node_v1_node_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MergeAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MergeAction) ProtoMessage() {}
+
+func (x *MergeAction) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MergeAction.ProtoReflect.Descriptor instead.
+func (*MergeAction) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *MergeAction) GetRangeId() uint64 {
+	if x != nil {
+		return x.RangeId
+	}
+	return 0
+}
+
+// TransferLeaderAction moves the leadership of a group.
+type TransferLeaderAction struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Empty: any other voter's node.
+	NodeId        string `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderAction) Reset() {
+	*x = TransferLeaderAction{}
+	mi := &file_node_v1_node_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderAction) ProtoMessage() {}
+
+func (x *TransferLeaderAction) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderAction.ProtoReflect.Descriptor instead.
+func (*TransferLeaderAction) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *TransferLeaderAction) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *TransferLeaderAction) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+type OperateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False if it was so already, or in a dry run.
+	Changed bool `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"`
+	// What was found and will happen, line by line, for people.
+	Steps         []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	MapVersion    uint64   `protobuf:"varint,3,opt,name=map_version,json=mapVersion,proto3" json:"map_version,omitempty"`
+	GroupIds      []uint64 `protobuf:"varint,4,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
+	OperationId   uint64   `protobuf:"varint,5,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperateResponse) Reset() {
+	*x = OperateResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperateResponse) ProtoMessage() {}
+
+func (x *OperateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
+func (*OperateResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *OperateResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *OperateResponse) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *OperateResponse) GetMapVersion() uint64 {
+	if x != nil {
+		return x.MapVersion
+	}
+	return 0
+}
+
+func (x *OperateResponse) GetGroupIds() []uint64 {
+	if x != nil {
+		return x.GroupIds
+	}
+	return nil
+}
+
+func (x *OperateResponse) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
+type ChangeMembershipRequest struct {
+	state     protoimpl.MessageState         `protogen:"open.v1"`
+	GroupId   uint64                         `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Change    ChangeMembershipRequest_Change `protobuf:"varint,2,opt,name=change,proto3,enum=skerry.node.v1.ChangeMembershipRequest_Change" json:"change,omitempty"`
+	ReplicaId uint64                         `protobuf:"varint,3,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
+	// Unset for a removal.
+	NodeId string `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Membership.config_id that it was decided on: refused if there was another
+	// change since.
+	ConfigId      uint64 `protobuf:"varint,5,opt,name=config_id,json=configId,proto3" json:"config_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembershipRequest) Reset() {
+	*x = ChangeMembershipRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembershipRequest) ProtoMessage() {}
+
+func (x *ChangeMembershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembershipRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMembershipRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ChangeMembershipRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *ChangeMembershipRequest) GetChange() ChangeMembershipRequest_Change {
+	if x != nil {
+		return x.Change
+	}
+	return ChangeMembershipRequest_CHANGE_UNSPECIFIED
+}
+
+func (x *ChangeMembershipRequest) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
+}
+
+func (x *ChangeMembershipRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ChangeMembershipRequest) GetConfigId() uint64 {
+	if x != nil {
+		return x.ConfigId
+	}
+	return 0
+}
+
+type ChangeMembershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembershipResponse) Reset() {
+	*x = ChangeMembershipResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembershipResponse) ProtoMessage() {}
+
+func (x *ChangeMembershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembershipResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMembershipResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+}
+
+type GroupMembershipRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupMembershipRequest) Reset() {
+	*x = GroupMembershipRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupMembershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupMembershipRequest) ProtoMessage() {}
+
+func (x *GroupMembershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupMembershipRequest.ProtoReflect.Descriptor instead.
+func (*GroupMembershipRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *GroupMembershipRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+type GroupMembershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Membership    *Membership            `protobuf:"bytes,1,opt,name=membership,proto3" json:"membership,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupMembershipResponse) Reset() {
+	*x = GroupMembershipResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupMembershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupMembershipResponse) ProtoMessage() {}
+
+func (x *GroupMembershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupMembershipResponse.ProtoReflect.Descriptor instead.
+func (*GroupMembershipResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *GroupMembershipResponse) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
+}
+
+type TransferLeaderRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	ReplicaId     uint64                 `protobuf:"varint,2,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderRequest) Reset() {
+	*x = TransferLeaderRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderRequest) ProtoMessage() {}
+
+func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *TransferLeaderRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *TransferLeaderRequest) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
+}
+
+type TransferLeaderResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeaderResponse) Reset() {
+	*x = TransferLeaderResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeaderResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeaderResponse) ProtoMessage() {}
+
+func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
+}
+
+type ReplaceRangesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Ranges        *v13.ReplaceRanges     `protobuf:"bytes,2,opt,name=ranges,proto3" json:"ranges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceRangesRequest) Reset() {
+	*x = ReplaceRangesRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceRangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceRangesRequest) ProtoMessage() {}
+
+func (x *ReplaceRangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceRangesRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceRangesRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ReplaceRangesRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *ReplaceRangesRequest) GetRanges() *v13.ReplaceRanges {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+type ReplaceRangesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The group refuses for good: it does not own the ranges before.
+	Refusal string `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// What the group owns, if it refuses.
+	Current       []*v1.Range `protobuf:"bytes,2,rep,name=current,proto3" json:"current,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceRangesResponse) Reset() {
+	*x = ReplaceRangesResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceRangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceRangesResponse) ProtoMessage() {}
+
+func (x *ReplaceRangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceRangesResponse.ProtoReflect.Descriptor instead.
+func (*ReplaceRangesResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ReplaceRangesResponse) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
+}
+
+func (x *ReplaceRangesResponse) GetCurrent() []*v1.Range {
+	if x != nil {
+		return x.Current
+	}
+	return nil
+}
+
 type PollCompactionRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
@@ -1236,7 +3404,7 @@ type PollCompactionRequest struct {
 
 func (x *PollCompactionRequest) Reset() {
 	*x = PollCompactionRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +3416,7 @@ func (x *PollCompactionRequest) String() string {
 func (*PollCompactionRequest) ProtoMessage() {}
 
 func (x *PollCompactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +3429,7 @@ func (x *PollCompactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollCompactionRequest.ProtoReflect.Descriptor instead.
 func (*PollCompactionRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PollCompactionRequest) GetGroupId() uint64 {
@@ -1298,7 +3466,7 @@ type PollCompactionResponse struct {
 
 func (x *PollCompactionResponse) Reset() {
 	*x = PollCompactionResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +3478,7 @@ func (x *PollCompactionResponse) String() string {
 func (*PollCompactionResponse) ProtoMessage() {}
 
 func (x *PollCompactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +3491,7 @@ func (x *PollCompactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollCompactionResponse.ProtoReflect.Descriptor instead.
 func (*PollCompactionResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PollCompactionResponse) GetPoll() *v12.PollCompactionJobsResponse {
@@ -1368,7 +3536,7 @@ type LevelBacklog struct {
 
 func (x *LevelBacklog) Reset() {
 	*x = LevelBacklog{}
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +3548,7 @@ func (x *LevelBacklog) String() string {
 func (*LevelBacklog) ProtoMessage() {}
 
 func (x *LevelBacklog) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +3561,7 @@ func (x *LevelBacklog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelBacklog.ProtoReflect.Descriptor instead.
 func (*LevelBacklog) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LevelBacklog) GetLevel() uint32 {
@@ -1449,7 +3617,7 @@ type CompactionStatusRequest struct {
 
 func (x *CompactionStatusRequest) Reset() {
 	*x = CompactionStatusRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +3629,7 @@ func (x *CompactionStatusRequest) String() string {
 func (*CompactionStatusRequest) ProtoMessage() {}
 
 func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +3642,7 @@ func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusRequest.ProtoReflect.Descriptor instead.
 func (*CompactionStatusRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CompactionStatusRequest) GetGroupId() uint64 {
@@ -1511,7 +3679,7 @@ type CompactionStatusResponse struct {
 
 func (x *CompactionStatusResponse) Reset() {
 	*x = CompactionStatusResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +3691,7 @@ func (x *CompactionStatusResponse) String() string {
 func (*CompactionStatusResponse) ProtoMessage() {}
 
 func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +3704,7 @@ func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusResponse.ProtoReflect.Descriptor instead.
 func (*CompactionStatusResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CompactionStatusResponse) GetLevels() []*LevelBacklog {
@@ -1612,7 +3780,7 @@ type QueueKey struct {
 
 func (x *QueueKey) Reset() {
 	*x = QueueKey{}
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +3792,7 @@ func (x *QueueKey) String() string {
 func (*QueueKey) ProtoMessage() {}
 
 func (x *QueueKey) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +3805,7 @@ func (x *QueueKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueKey.ProtoReflect.Descriptor instead.
 func (*QueueKey) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *QueueKey) GetTenant() string {
@@ -1706,7 +3874,7 @@ type JobInfo struct {
 
 func (x *JobInfo) Reset() {
 	*x = JobInfo{}
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +3886,7 @@ func (x *JobInfo) String() string {
 func (*JobInfo) ProtoMessage() {}
 
 func (x *JobInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +3899,7 @@ func (x *JobInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobInfo.ProtoReflect.Descriptor instead.
 func (*JobInfo) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *JobInfo) GetName() string {
@@ -1829,7 +3997,7 @@ type ListTombstonesRequest struct {
 
 func (x *ListTombstonesRequest) Reset() {
 	*x = ListTombstonesRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +4009,7 @@ func (x *ListTombstonesRequest) String() string {
 func (*ListTombstonesRequest) ProtoMessage() {}
 
 func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +4022,7 @@ func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesRequest.ProtoReflect.Descriptor instead.
 func (*ListTombstonesRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListTombstonesRequest) GetGroupId() uint64 {
@@ -1881,7 +4049,7 @@ type ListTombstonesResponse struct {
 
 func (x *ListTombstonesResponse) Reset() {
 	*x = ListTombstonesResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +4061,7 @@ func (x *ListTombstonesResponse) String() string {
 func (*ListTombstonesResponse) ProtoMessage() {}
 
 func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +4074,7 @@ func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesResponse.ProtoReflect.Descriptor instead.
 func (*ListTombstonesResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListTombstonesResponse) GetTombstones() []*TombstoneInfo {
@@ -1936,7 +4104,7 @@ type TombstoneInfo struct {
 
 func (x *TombstoneInfo) Reset() {
 	*x = TombstoneInfo{}
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +4116,7 @@ func (x *TombstoneInfo) String() string {
 func (*TombstoneInfo) ProtoMessage() {}
 
 func (x *TombstoneInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +4129,7 @@ func (x *TombstoneInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TombstoneInfo.ProtoReflect.Descriptor instead.
 func (*TombstoneInfo) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TombstoneInfo) GetTombstone() *v12.Tombstones {
@@ -1996,7 +4164,7 @@ type PlanRetentionRequest struct {
 
 func (x *PlanRetentionRequest) Reset() {
 	*x = PlanRetentionRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +4176,7 @@ func (x *PlanRetentionRequest) String() string {
 func (*PlanRetentionRequest) ProtoMessage() {}
 
 func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +4189,7 @@ func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionRequest.ProtoReflect.Descriptor instead.
 func (*PlanRetentionRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PlanRetentionRequest) GetGroupId() uint64 {
@@ -2054,7 +4222,7 @@ type PlanRetentionResponse struct {
 
 func (x *PlanRetentionResponse) Reset() {
 	*x = PlanRetentionResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +4234,7 @@ func (x *PlanRetentionResponse) String() string {
 func (*PlanRetentionResponse) ProtoMessage() {}
 
 func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +4247,7 @@ func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionResponse.ProtoReflect.Descriptor instead.
 func (*PlanRetentionResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PlanRetentionResponse) GetNow() int64 {
@@ -2133,7 +4301,7 @@ type RetentionVerdict struct {
 
 func (x *RetentionVerdict) Reset() {
 	*x = RetentionVerdict{}
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +4313,7 @@ func (x *RetentionVerdict) String() string {
 func (*RetentionVerdict) ProtoMessage() {}
 
 func (x *RetentionVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +4326,7 @@ func (x *RetentionVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionVerdict.ProtoReflect.Descriptor instead.
 func (*RetentionVerdict) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RetentionVerdict) GetPartition() uint64 {
@@ -2215,7 +4383,7 @@ type ControlCompactionRequest struct {
 
 func (x *ControlCompactionRequest) Reset() {
 	*x = ControlCompactionRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +4395,7 @@ func (x *ControlCompactionRequest) String() string {
 func (*ControlCompactionRequest) ProtoMessage() {}
 
 func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +4408,7 @@ func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionRequest.ProtoReflect.Descriptor instead.
 func (*ControlCompactionRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ControlCompactionRequest) GetGroupId() uint64 {
@@ -2274,7 +4442,7 @@ type ControlCompactionResponse struct {
 
 func (x *ControlCompactionResponse) Reset() {
 	*x = ControlCompactionResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +4454,7 @@ func (x *ControlCompactionResponse) String() string {
 func (*ControlCompactionResponse) ProtoMessage() {}
 
 func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +4467,7 @@ func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionResponse.ProtoReflect.Descriptor instead.
 func (*ControlCompactionResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ControlCompactionResponse) GetChanged() bool {
@@ -2322,7 +4490,7 @@ type DeleteTenantRequest struct {
 
 func (x *DeleteTenantRequest) Reset() {
 	*x = DeleteTenantRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +4502,7 @@ func (x *DeleteTenantRequest) String() string {
 func (*DeleteTenantRequest) ProtoMessage() {}
 
 func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +4515,7 @@ func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenantRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTenantRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *DeleteTenantRequest) GetGroupId() uint64 {
@@ -2389,7 +4557,7 @@ type DeleteTenantResponse struct {
 
 func (x *DeleteTenantResponse) Reset() {
 	*x = DeleteTenantResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +4569,7 @@ func (x *DeleteTenantResponse) String() string {
 func (*DeleteTenantResponse) ProtoMessage() {}
 
 func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +4582,7 @@ func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenantResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTenantResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *DeleteTenantResponse) GetBlocks() uint64 {
@@ -2435,7 +4603,7 @@ var File_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x12node/v1/node.proto\x12\x0eskerry.node.v1\x1a\x18cluster/v1/cluster.proto\x1a\x1cmetastore/v1/compactor.proto\x1a\x19metastore/v1/tenant.proto\x1a\x14types/v1/types.proto\"\x94\x01\n" +
+	"\x12node/v1/node.proto\x12\x0eskerry.node.v1\x1a\x18cluster/v1/cluster.proto\x1a\x1cmetastore/v1/compactor.proto\x1a\x19metastore/v1/tenant.proto\x1a\x18raftlog/v1/command.proto\x1a\x14types/v1/types.proto\"\x94\x01\n" +
 	"\x0fAddBlockRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x121\n" +
 	"\x05range\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.RangeRefR\x05range\x12\x1d\n" +
@@ -2501,7 +4669,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x12GroupStatusRequest\"h\n" +
 	"\x13GroupStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x128\n" +
-	"\breplicas\x18\x02 \x03(\v2\x1c.skerry.node.v1.GroupReplicaR\breplicas\"\xee\x02\n" +
+	"\breplicas\x18\x02 \x03(\v2\x1c.skerry.node.v1.GroupReplicaR\breplicas\"\x80\x04\n" +
 	"\fGroupReplica\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x1d\n" +
 	"\n" +
@@ -2515,7 +4683,178 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06ranges\x18\t \x03(\v2\x18.skerry.cluster.v1.RangeR\x06ranges\x12\x14\n" +
 	"\x05error\x18\n" +
 	" \x01(\tR\x05error\x12!\n" +
-	"\fobject_bytes\x18\v \x01(\x04R\vobjectBytes\"\x92\x01\n" +
+	"\fobject_bytes\x18\v \x01(\x04R\vobjectBytes\x12:\n" +
+	"\n" +
+	"membership\x18\f \x01(\v2\x1a.skerry.node.v1.MembershipR\n" +
+	"membership\x12 \n" +
+	"\vinitialised\x18\r \x01(\bR\vinitialised\x122\n" +
+	"\x05state\x18\x0e \x01(\x0e2\x1c.skerry.node.v1.ReplicaStateR\x05state\"\xc1\x02\n" +
+	"\n" +
+	"Membership\x12\x1b\n" +
+	"\tconfig_id\x18\x01 \x01(\x04R\bconfigId\x12>\n" +
+	"\x06voters\x18\x02 \x03(\v2&.skerry.node.v1.Membership.VotersEntryR\x06voters\x12D\n" +
+	"\blearners\x18\x03 \x03(\v2(.skerry.node.v1.Membership.LearnersEntryR\blearners\x12\x18\n" +
+	"\aremoved\x18\x04 \x03(\x04R\aremoved\x1a9\n" +
+	"\vVotersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x04R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
+	"\rLearnersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x04R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Z\n" +
+	"\fHelloRequest\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.skerry.cluster.v1.NodeR\x04node\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\"\x99\x02\n" +
+	"\rHelloResponse\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.skerry.cluster.v1.NodeR\x04node\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12-\n" +
+	"\x05nodes\x18\x03 \x03(\v2\x17.skerry.cluster.v1.NodeR\x05nodes\x12\x1f\n" +
+	"\vmap_version\x18\x04 \x01(\x04R\n" +
+	"mapVersion\x127\n" +
+	"\bfounding\x18\x05 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\bfounding\x12\x14\n" +
+	"\x05phase\x18\x06 \x01(\tR\x05phase\x12\x1d\n" +
+	"\n" +
+	"process_id\x18\a \x01(\tR\tprocessId\"V\n" +
+	"\fFoundRequest\x12-\n" +
+	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"\x0f\n" +
+	"\rFoundResponse\"x\n" +
+	"\vJoinRequest\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.skerry.cluster.v1.NodeR\x04node\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x1d\n" +
+	"\n" +
+	"process_id\x18\x03 \x01(\tR\tprocessId\"=\n" +
+	"\fJoinResponse\x12-\n" +
+	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\"+\n" +
+	"\x0fWatchMapRequest\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\"F\n" +
+	"\x10HeartbeatRequest\x122\n" +
+	"\x06report\x18\x01 \x01(\v2\x1a.skerry.node.v1.NodeReportR\x06report\"4\n" +
+	"\x11HeartbeatResponse\x12\x1f\n" +
+	"\vmap_version\x18\x01 \x01(\x04R\n" +
+	"mapVersion\"\xff\x01\n" +
+	"\n" +
+	"NodeReport\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.skerry.cluster.v1.NodeR\x04node\x12\x1d\n" +
+	"\n" +
+	"process_id\x18\x02 \x01(\tR\tprocessId\x128\n" +
+	"\breplicas\x18\x03 \x03(\v2\x1c.skerry.node.v1.GroupReplicaR\breplicas\x12.\n" +
+	"\x04disk\x18\x04 \x01(\v2\x1a.skerry.node.v1.DiskReportR\x04disk\x12\x1f\n" +
+	"\vmap_version\x18\x05 \x01(\x04R\n" +
+	"mapVersion\x12\x1a\n" +
+	"\bstopping\x18\x06 \x01(\bR\bstopping\"\xe8\x02\n" +
+	"\n" +
+	"DiskReport\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x01 \x01(\x04R\tfreeBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x04R\n" +
+	"totalBytes\x126\n" +
+	"\x05level\x18\x03 \x01(\x0e2 .skerry.node.v1.DiskReport.LevelR\x05level\x129\n" +
+	"\x06health\x18\x04 \x01(\x0e2!.skerry.node.v1.DiskReport.HealthR\x06health\"O\n" +
+	"\x05Level\x12\x15\n" +
+	"\x11LEVEL_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fLEVEL_NORMAL\x10\x01\x12\r\n" +
+	"\tLEVEL_LOW\x10\x02\x12\x0e\n" +
+	"\n" +
+	"LEVEL_FULL\x10\x03\"V\n" +
+	"\x06Health\x12\x16\n" +
+	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vHEALTH_GOOD\x10\x01\x12\x0f\n" +
+	"\vHEALTH_SLOW\x10\x02\x12\x12\n" +
+	"\x0eHEALTH_STALLED\x10\x03\"\x15\n" +
+	"\x13ClusterStateRequest\"\xa6\x02\n" +
+	"\x14ClusterStateResponse\x12-\n" +
+	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\x12<\n" +
+	"\n" +
+	"operations\x18\x02 \x03(\v2\x1c.skerry.cluster.v1.OperationR\n" +
+	"operations\x122\n" +
+	"\x05nodes\x18\x03 \x03(\v2\x1c.skerry.node.v1.NodeLivenessR\x05nodes\x123\n" +
+	"\bfindings\x18\x04 \x03(\v2\x17.skerry.node.v1.FindingR\bfindings\x12\x12\n" +
+	"\x04plan\x18\x05 \x03(\tR\x04plan\x12$\n" +
+	"\x0eleader_node_id\x18\x06 \x01(\tR\fleaderNodeId\"\x90\x01\n" +
+	"\fNodeLiveness\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x14\n" +
+	"\x05alive\x18\x02 \x01(\bR\x05alive\x12\x1d\n" +
+	"\n" +
+	"silent_for\x18\x03 \x01(\x03R\tsilentFor\x122\n" +
+	"\x06report\x18\x04 \x01(\v2\x1a.skerry.node.v1.NodeReportR\x06report\"\xad\x02\n" +
+	"\aFinding\x12<\n" +
+	"\bseverity\x18\x01 \x01(\x0e2 .skerry.node.v1.Finding.SeverityR\bseverity\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x12 \n" +
+	"\vconsequence\x18\x05 \x01(\tR\vconsequence\x12\x18\n" +
+	"\acommand\x18\x06 \x01(\tR\acommand\"d\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSEVERITY_INFO\x10\x01\x12\x14\n" +
+	"\x10SEVERITY_WARNING\x10\x02\x12\x15\n" +
+	"\x11SEVERITY_CRITICAL\x10\x03\"\x81\x05\n" +
+	"\x0eOperateRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\fR\trequestId\x12\x14\n" +
+	"\x05force\x18\x05 \x01(\bR\x05force\x12G\n" +
+	"\x0eset_node_state\x18\n" +
+	" \x01(\v2\x1f.skerry.raftlog.v1.SetNodeStateH\x00R\fsetNodeState\x12I\n" +
+	"\rcreate_groups\x18\v \x01(\v2\".skerry.node.v1.CreateGroupsActionH\x00R\fcreateGroups\x123\n" +
+	"\x05split\x18\f \x01(\v2\x1b.skerry.node.v1.SplitActionH\x00R\x05split\x123\n" +
+	"\x05merge\x18\r \x01(\v2\x1b.skerry.node.v1.MergeActionH\x00R\x05merge\x12O\n" +
+	"\x0ftransfer_leader\x18\x0e \x01(\v2$.skerry.node.v1.TransferLeaderActionH\x00R\x0etransferLeader\x12L\n" +
+	"\x0fchange_settings\x18\x0f \x01(\v2!.skerry.raftlog.v1.ChangeSettingsH\x00R\x0echangeSettings\x12L\n" +
+	"\x0factivate_format\x18\x10 \x01(\v2!.skerry.raftlog.v1.ActivateFormatH\x00R\x0eactivateFormatB\b\n" +
+	"\x06action\"*\n" +
+	"\x12CreateGroupsAction\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\"8\n" +
+	"\vSplitAction\x12\x19\n" +
+	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x06R\x02at\"(\n" +
+	"\vMergeAction\x12\x19\n" +
+	"\brange_id\x18\x01 \x01(\x04R\arangeId\"J\n" +
+	"\x14TransferLeaderAction\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"\xa2\x01\n" +
+	"\x0fOperateResponse\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\x12\x14\n" +
+	"\x05steps\x18\x02 \x03(\tR\x05steps\x12\x1f\n" +
+	"\vmap_version\x18\x03 \x01(\x04R\n" +
+	"mapVersion\x12\x1b\n" +
+	"\tgroup_ids\x18\x04 \x03(\x04R\bgroupIds\x12!\n" +
+	"\foperation_id\x18\x05 \x01(\x04R\voperationId\"\xb4\x02\n" +
+	"\x17ChangeMembershipRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12F\n" +
+	"\x06change\x18\x02 \x01(\x0e2..skerry.node.v1.ChangeMembershipRequest.ChangeR\x06change\x12\x1d\n" +
+	"\n" +
+	"replica_id\x18\x03 \x01(\x04R\treplicaId\x12\x17\n" +
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x12\x1b\n" +
+	"\tconfig_id\x18\x05 \x01(\x04R\bconfigId\"a\n" +
+	"\x06Change\x12\x16\n" +
+	"\x12CHANGE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12CHANGE_ADD_LEARNER\x10\x01\x12\x14\n" +
+	"\x10CHANGE_ADD_VOTER\x10\x02\x12\x11\n" +
+	"\rCHANGE_REMOVE\x10\x03\"\x1a\n" +
+	"\x18ChangeMembershipResponse\"3\n" +
+	"\x16GroupMembershipRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\"U\n" +
+	"\x17GroupMembershipResponse\x12:\n" +
+	"\n" +
+	"membership\x18\x01 \x01(\v2\x1a.skerry.node.v1.MembershipR\n" +
+	"membership\"Q\n" +
+	"\x15TransferLeaderRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x1d\n" +
+	"\n" +
+	"replica_id\x18\x02 \x01(\x04R\treplicaId\"\x18\n" +
+	"\x16TransferLeaderResponse\"k\n" +
+	"\x14ReplaceRangesRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x128\n" +
+	"\x06ranges\x18\x02 \x01(\v2 .skerry.raftlog.v1.ReplaceRangesR\x06ranges\"e\n" +
+	"\x15ReplaceRangesResponse\x12\x18\n" +
+	"\arefusal\x18\x01 \x01(\tR\arefusal\x122\n" +
+	"\acurrent\x18\x02 \x03(\v2\x18.skerry.cluster.v1.RangeR\acurrent\"\x92\x01\n" +
 	"\x15PollCompactionRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12;\n" +
 	"\x04poll\x18\x02 \x01(\v2'.metastore.v1.PollCompactionJobsRequestR\x04poll\x12!\n" +
@@ -2617,8 +4956,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05until\x18\x04 \x01(\x04R\x05until\"Q\n" +
 	"\x14DeleteTenantResponse\x12\x16\n" +
 	"\x06blocks\x18\x01 \x01(\x04R\x06blocks\x12!\n" +
-	"\fobject_bytes\x18\x02 \x01(\x04R\vobjectBytes2\x91\n" +
-	"\n" +
+	"\fobject_bytes\x18\x02 \x01(\x04R\vobjectBytes*\x7f\n" +
+	"\fReplicaState\x12\x1d\n" +
+	"\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15REPLICA_STATE_RUNNING\x10\x01\x12\x1b\n" +
+	"\x17REPLICA_STATE_SUSPENDED\x10\x02\x12\x18\n" +
+	"\x14REPLICA_STATE_FAILED\x10\x032\xc6\x11\n" +
 	"\vNodeService\x12O\n" +
 	"\bAddBlock\x12\x1f.skerry.node.v1.AddBlockRequest\x1a .skerry.node.v1.AddBlockResponse\"\x00\x12R\n" +
 	"\tGetBlocks\x12 .skerry.node.v1.GetBlocksRequest\x1a!.skerry.node.v1.GetBlocksResponse\"\x00\x12R\n" +
@@ -2633,7 +4976,18 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x0eListTombstones\x12%.skerry.node.v1.ListTombstonesRequest\x1a&.skerry.node.v1.ListTombstonesResponse\"\x00\x12^\n" +
 	"\rPlanRetention\x12$.skerry.node.v1.PlanRetentionRequest\x1a%.skerry.node.v1.PlanRetentionResponse\"\x00\x12[\n" +
 	"\fDeleteTenant\x12#.skerry.node.v1.DeleteTenantRequest\x1a$.skerry.node.v1.DeleteTenantResponse\"\x00\x12j\n" +
-	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00B1Z/github.com/skerrydb/skerry/proto/node/v1;nodev1b\x06proto3"
+	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00\x12F\n" +
+	"\x05Hello\x12\x1c.skerry.node.v1.HelloRequest\x1a\x1d.skerry.node.v1.HelloResponse\"\x00\x12F\n" +
+	"\x05Found\x12\x1c.skerry.node.v1.FoundRequest\x1a\x1d.skerry.node.v1.FoundResponse\"\x00\x12C\n" +
+	"\x04Join\x12\x1b.skerry.node.v1.JoinRequest\x1a\x1c.skerry.node.v1.JoinResponse\"\x00\x12M\n" +
+	"\bWatchMap\x12\x1f.skerry.node.v1.WatchMapRequest\x1a\x1c.skerry.cluster.v1.MapUpdate\"\x000\x01\x12R\n" +
+	"\tHeartbeat\x12 .skerry.node.v1.HeartbeatRequest\x1a!.skerry.node.v1.HeartbeatResponse\"\x00\x12[\n" +
+	"\fClusterState\x12#.skerry.node.v1.ClusterStateRequest\x1a$.skerry.node.v1.ClusterStateResponse\"\x00\x12L\n" +
+	"\aOperate\x12\x1e.skerry.node.v1.OperateRequest\x1a\x1f.skerry.node.v1.OperateResponse\"\x00\x12g\n" +
+	"\x10ChangeMembership\x12'.skerry.node.v1.ChangeMembershipRequest\x1a(.skerry.node.v1.ChangeMembershipResponse\"\x00\x12d\n" +
+	"\x0fGroupMembership\x12&.skerry.node.v1.GroupMembershipRequest\x1a'.skerry.node.v1.GroupMembershipResponse\"\x00\x12a\n" +
+	"\x0eTransferLeader\x12%.skerry.node.v1.TransferLeaderRequest\x1a&.skerry.node.v1.TransferLeaderResponse\"\x00\x12^\n" +
+	"\rReplaceRanges\x12$.skerry.node.v1.ReplaceRangesRequest\x1a%.skerry.node.v1.ReplaceRangesResponse\"\x00B1Z/github.com/skerrydb/skerry/proto/node/v1;nodev1b\x06proto3"
 
 var (
 	file_node_v1_node_proto_rawDescOnce sync.Once
@@ -2647,113 +5001,213 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_node_v1_node_proto_rawDescData
 }
 
-var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_node_v1_node_proto_goTypes = []any{
-	(ControlCompactionRequest_Action)(0),   // 0: skerry.node.v1.ControlCompactionRequest.Action
-	(*AddBlockRequest)(nil),                // 1: skerry.node.v1.AddBlockRequest
-	(*AddBlockResponse)(nil),               // 2: skerry.node.v1.AddBlockResponse
-	(*GetBlocksRequest)(nil),               // 3: skerry.node.v1.GetBlocksRequest
-	(*GetBlocksResponse)(nil),              // 4: skerry.node.v1.GetBlocksResponse
-	(*QueryRequest)(nil),                   // 5: skerry.node.v1.QueryRequest
-	(*EncodedBlock)(nil),                   // 6: skerry.node.v1.EncodedBlock
-	(*QueryBlocksResponse)(nil),            // 7: skerry.node.v1.QueryBlocksResponse
-	(*QueryLabelsResponse)(nil),            // 8: skerry.node.v1.QueryLabelsResponse
-	(*QueryCost)(nil),                      // 9: skerry.node.v1.QueryCost
-	(*ListTenantsRequest)(nil),             // 10: skerry.node.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),            // 11: skerry.node.v1.ListTenantsResponse
-	(*TenantStatsRequest)(nil),             // 12: skerry.node.v1.TenantStatsRequest
-	(*TenantStatsResponse)(nil),            // 13: skerry.node.v1.TenantStatsResponse
-	(*RangeMapRequest)(nil),                // 14: skerry.node.v1.RangeMapRequest
-	(*RangeMapResponse)(nil),               // 15: skerry.node.v1.RangeMapResponse
-	(*GroupStatusRequest)(nil),             // 16: skerry.node.v1.GroupStatusRequest
-	(*GroupStatusResponse)(nil),            // 17: skerry.node.v1.GroupStatusResponse
-	(*GroupReplica)(nil),                   // 18: skerry.node.v1.GroupReplica
-	(*PollCompactionRequest)(nil),          // 19: skerry.node.v1.PollCompactionRequest
-	(*PollCompactionResponse)(nil),         // 20: skerry.node.v1.PollCompactionResponse
-	(*LevelBacklog)(nil),                   // 21: skerry.node.v1.LevelBacklog
-	(*CompactionStatusRequest)(nil),        // 22: skerry.node.v1.CompactionStatusRequest
-	(*CompactionStatusResponse)(nil),       // 23: skerry.node.v1.CompactionStatusResponse
-	(*QueueKey)(nil),                       // 24: skerry.node.v1.QueueKey
-	(*JobInfo)(nil),                        // 25: skerry.node.v1.JobInfo
-	(*ListTombstonesRequest)(nil),          // 26: skerry.node.v1.ListTombstonesRequest
-	(*ListTombstonesResponse)(nil),         // 27: skerry.node.v1.ListTombstonesResponse
-	(*TombstoneInfo)(nil),                  // 28: skerry.node.v1.TombstoneInfo
-	(*PlanRetentionRequest)(nil),           // 29: skerry.node.v1.PlanRetentionRequest
-	(*PlanRetentionResponse)(nil),          // 30: skerry.node.v1.PlanRetentionResponse
-	(*RetentionVerdict)(nil),               // 31: skerry.node.v1.RetentionVerdict
-	(*ControlCompactionRequest)(nil),       // 32: skerry.node.v1.ControlCompactionRequest
-	(*ControlCompactionResponse)(nil),      // 33: skerry.node.v1.ControlCompactionResponse
-	(*DeleteTenantRequest)(nil),            // 34: skerry.node.v1.DeleteTenantRequest
-	(*DeleteTenantResponse)(nil),           // 35: skerry.node.v1.DeleteTenantResponse
-	(*v1.RangeRef)(nil),                    // 36: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),                     // 37: types.v1.Labels
-	(*v12.TenantStats)(nil),                // 38: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),                    // 39: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),                       // 40: skerry.cluster.v1.Range
-	(*v12.PollCompactionJobsRequest)(nil),  // 41: metastore.v1.PollCompactionJobsRequest
-	(*v12.PollCompactionJobsResponse)(nil), // 42: metastore.v1.PollCompactionJobsResponse
-	(*v12.Tombstones)(nil),                 // 43: metastore.v1.Tombstones
+	(ReplicaState)(0),                      // 0: skerry.node.v1.ReplicaState
+	(DiskReport_Level)(0),                  // 1: skerry.node.v1.DiskReport.Level
+	(DiskReport_Health)(0),                 // 2: skerry.node.v1.DiskReport.Health
+	(Finding_Severity)(0),                  // 3: skerry.node.v1.Finding.Severity
+	(ChangeMembershipRequest_Change)(0),    // 4: skerry.node.v1.ChangeMembershipRequest.Change
+	(ControlCompactionRequest_Action)(0),   // 5: skerry.node.v1.ControlCompactionRequest.Action
+	(*AddBlockRequest)(nil),                // 6: skerry.node.v1.AddBlockRequest
+	(*AddBlockResponse)(nil),               // 7: skerry.node.v1.AddBlockResponse
+	(*GetBlocksRequest)(nil),               // 8: skerry.node.v1.GetBlocksRequest
+	(*GetBlocksResponse)(nil),              // 9: skerry.node.v1.GetBlocksResponse
+	(*QueryRequest)(nil),                   // 10: skerry.node.v1.QueryRequest
+	(*EncodedBlock)(nil),                   // 11: skerry.node.v1.EncodedBlock
+	(*QueryBlocksResponse)(nil),            // 12: skerry.node.v1.QueryBlocksResponse
+	(*QueryLabelsResponse)(nil),            // 13: skerry.node.v1.QueryLabelsResponse
+	(*QueryCost)(nil),                      // 14: skerry.node.v1.QueryCost
+	(*ListTenantsRequest)(nil),             // 15: skerry.node.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),            // 16: skerry.node.v1.ListTenantsResponse
+	(*TenantStatsRequest)(nil),             // 17: skerry.node.v1.TenantStatsRequest
+	(*TenantStatsResponse)(nil),            // 18: skerry.node.v1.TenantStatsResponse
+	(*RangeMapRequest)(nil),                // 19: skerry.node.v1.RangeMapRequest
+	(*RangeMapResponse)(nil),               // 20: skerry.node.v1.RangeMapResponse
+	(*GroupStatusRequest)(nil),             // 21: skerry.node.v1.GroupStatusRequest
+	(*GroupStatusResponse)(nil),            // 22: skerry.node.v1.GroupStatusResponse
+	(*GroupReplica)(nil),                   // 23: skerry.node.v1.GroupReplica
+	(*Membership)(nil),                     // 24: skerry.node.v1.Membership
+	(*HelloRequest)(nil),                   // 25: skerry.node.v1.HelloRequest
+	(*HelloResponse)(nil),                  // 26: skerry.node.v1.HelloResponse
+	(*FoundRequest)(nil),                   // 27: skerry.node.v1.FoundRequest
+	(*FoundResponse)(nil),                  // 28: skerry.node.v1.FoundResponse
+	(*JoinRequest)(nil),                    // 29: skerry.node.v1.JoinRequest
+	(*JoinResponse)(nil),                   // 30: skerry.node.v1.JoinResponse
+	(*WatchMapRequest)(nil),                // 31: skerry.node.v1.WatchMapRequest
+	(*HeartbeatRequest)(nil),               // 32: skerry.node.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),              // 33: skerry.node.v1.HeartbeatResponse
+	(*NodeReport)(nil),                     // 34: skerry.node.v1.NodeReport
+	(*DiskReport)(nil),                     // 35: skerry.node.v1.DiskReport
+	(*ClusterStateRequest)(nil),            // 36: skerry.node.v1.ClusterStateRequest
+	(*ClusterStateResponse)(nil),           // 37: skerry.node.v1.ClusterStateResponse
+	(*NodeLiveness)(nil),                   // 38: skerry.node.v1.NodeLiveness
+	(*Finding)(nil),                        // 39: skerry.node.v1.Finding
+	(*OperateRequest)(nil),                 // 40: skerry.node.v1.OperateRequest
+	(*CreateGroupsAction)(nil),             // 41: skerry.node.v1.CreateGroupsAction
+	(*SplitAction)(nil),                    // 42: skerry.node.v1.SplitAction
+	(*MergeAction)(nil),                    // 43: skerry.node.v1.MergeAction
+	(*TransferLeaderAction)(nil),           // 44: skerry.node.v1.TransferLeaderAction
+	(*OperateResponse)(nil),                // 45: skerry.node.v1.OperateResponse
+	(*ChangeMembershipRequest)(nil),        // 46: skerry.node.v1.ChangeMembershipRequest
+	(*ChangeMembershipResponse)(nil),       // 47: skerry.node.v1.ChangeMembershipResponse
+	(*GroupMembershipRequest)(nil),         // 48: skerry.node.v1.GroupMembershipRequest
+	(*GroupMembershipResponse)(nil),        // 49: skerry.node.v1.GroupMembershipResponse
+	(*TransferLeaderRequest)(nil),          // 50: skerry.node.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),         // 51: skerry.node.v1.TransferLeaderResponse
+	(*ReplaceRangesRequest)(nil),           // 52: skerry.node.v1.ReplaceRangesRequest
+	(*ReplaceRangesResponse)(nil),          // 53: skerry.node.v1.ReplaceRangesResponse
+	(*PollCompactionRequest)(nil),          // 54: skerry.node.v1.PollCompactionRequest
+	(*PollCompactionResponse)(nil),         // 55: skerry.node.v1.PollCompactionResponse
+	(*LevelBacklog)(nil),                   // 56: skerry.node.v1.LevelBacklog
+	(*CompactionStatusRequest)(nil),        // 57: skerry.node.v1.CompactionStatusRequest
+	(*CompactionStatusResponse)(nil),       // 58: skerry.node.v1.CompactionStatusResponse
+	(*QueueKey)(nil),                       // 59: skerry.node.v1.QueueKey
+	(*JobInfo)(nil),                        // 60: skerry.node.v1.JobInfo
+	(*ListTombstonesRequest)(nil),          // 61: skerry.node.v1.ListTombstonesRequest
+	(*ListTombstonesResponse)(nil),         // 62: skerry.node.v1.ListTombstonesResponse
+	(*TombstoneInfo)(nil),                  // 63: skerry.node.v1.TombstoneInfo
+	(*PlanRetentionRequest)(nil),           // 64: skerry.node.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),          // 65: skerry.node.v1.PlanRetentionResponse
+	(*RetentionVerdict)(nil),               // 66: skerry.node.v1.RetentionVerdict
+	(*ControlCompactionRequest)(nil),       // 67: skerry.node.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),      // 68: skerry.node.v1.ControlCompactionResponse
+	(*DeleteTenantRequest)(nil),            // 69: skerry.node.v1.DeleteTenantRequest
+	(*DeleteTenantResponse)(nil),           // 70: skerry.node.v1.DeleteTenantResponse
+	nil,                                    // 71: skerry.node.v1.Membership.VotersEntry
+	nil,                                    // 72: skerry.node.v1.Membership.LearnersEntry
+	(*v1.RangeRef)(nil),                    // 73: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),                     // 74: types.v1.Labels
+	(*v12.TenantStats)(nil),                // 75: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),                    // 76: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),                       // 77: skerry.cluster.v1.Range
+	(*v1.Node)(nil),                        // 78: skerry.cluster.v1.Node
+	(*v1.Operation)(nil),                   // 79: skerry.cluster.v1.Operation
+	(*v13.SetNodeState)(nil),               // 80: skerry.raftlog.v1.SetNodeState
+	(*v13.ChangeSettings)(nil),             // 81: skerry.raftlog.v1.ChangeSettings
+	(*v13.ActivateFormat)(nil),             // 82: skerry.raftlog.v1.ActivateFormat
+	(*v13.ReplaceRanges)(nil),              // 83: skerry.raftlog.v1.ReplaceRanges
+	(*v12.PollCompactionJobsRequest)(nil),  // 84: metastore.v1.PollCompactionJobsRequest
+	(*v12.PollCompactionJobsResponse)(nil), // 85: metastore.v1.PollCompactionJobsResponse
+	(*v12.Tombstones)(nil),                 // 86: metastore.v1.Tombstones
+	(*v1.MapUpdate)(nil),                   // 87: skerry.cluster.v1.MapUpdate
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	36, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	36, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	36, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	6,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
-	9,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
-	37, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
-	9,  // 6: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
-	36, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	36, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	38, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
-	39, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	18, // 11: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	40, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
-	41, // 13: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
-	42, // 14: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
-	21, // 15: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
-	21, // 16: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
-	24, // 17: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
-	25, // 18: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
-	28, // 19: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
-	43, // 20: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
-	31, // 21: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
-	31, // 22: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
-	0,  // 23: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	36, // 24: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	1,  // 25: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	3,  // 26: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	5,  // 27: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	5,  // 28: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	10, // 29: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	12, // 30: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	14, // 31: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	16, // 32: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	19, // 33: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
-	22, // 34: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
-	26, // 35: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
-	29, // 36: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
-	34, // 37: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
-	32, // 38: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
-	2,  // 39: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	4,  // 40: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	7,  // 41: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	8,  // 42: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	11, // 43: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	13, // 44: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	15, // 45: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	17, // 46: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	20, // 47: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
-	23, // 48: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
-	27, // 49: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
-	30, // 50: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
-	35, // 51: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
-	33, // 52: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
-	39, // [39:53] is the sub-list for method output_type
-	25, // [25:39] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	73, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	73, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	73, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	11, // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
+	14, // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
+	74, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	14, // 6: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
+	73, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	73, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	75, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	76, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	23, // 11: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
+	77, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	24, // 13: skerry.node.v1.GroupReplica.membership:type_name -> skerry.node.v1.Membership
+	0,  // 14: skerry.node.v1.GroupReplica.state:type_name -> skerry.node.v1.ReplicaState
+	71, // 15: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
+	72, // 16: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
+	78, // 17: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
+	78, // 18: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
+	78, // 19: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
+	76, // 20: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
+	76, // 21: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
+	78, // 22: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
+	76, // 23: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	34, // 24: skerry.node.v1.HeartbeatRequest.report:type_name -> skerry.node.v1.NodeReport
+	78, // 25: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
+	23, // 26: skerry.node.v1.NodeReport.replicas:type_name -> skerry.node.v1.GroupReplica
+	35, // 27: skerry.node.v1.NodeReport.disk:type_name -> skerry.node.v1.DiskReport
+	1,  // 28: skerry.node.v1.DiskReport.level:type_name -> skerry.node.v1.DiskReport.Level
+	2,  // 29: skerry.node.v1.DiskReport.health:type_name -> skerry.node.v1.DiskReport.Health
+	76, // 30: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	79, // 31: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
+	38, // 32: skerry.node.v1.ClusterStateResponse.nodes:type_name -> skerry.node.v1.NodeLiveness
+	39, // 33: skerry.node.v1.ClusterStateResponse.findings:type_name -> skerry.node.v1.Finding
+	34, // 34: skerry.node.v1.NodeLiveness.report:type_name -> skerry.node.v1.NodeReport
+	3,  // 35: skerry.node.v1.Finding.severity:type_name -> skerry.node.v1.Finding.Severity
+	80, // 36: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
+	41, // 37: skerry.node.v1.OperateRequest.create_groups:type_name -> skerry.node.v1.CreateGroupsAction
+	42, // 38: skerry.node.v1.OperateRequest.split:type_name -> skerry.node.v1.SplitAction
+	43, // 39: skerry.node.v1.OperateRequest.merge:type_name -> skerry.node.v1.MergeAction
+	44, // 40: skerry.node.v1.OperateRequest.transfer_leader:type_name -> skerry.node.v1.TransferLeaderAction
+	81, // 41: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
+	82, // 42: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
+	4,  // 43: skerry.node.v1.ChangeMembershipRequest.change:type_name -> skerry.node.v1.ChangeMembershipRequest.Change
+	24, // 44: skerry.node.v1.GroupMembershipResponse.membership:type_name -> skerry.node.v1.Membership
+	83, // 45: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
+	77, // 46: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
+	84, // 47: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
+	85, // 48: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
+	56, // 49: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
+	56, // 50: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	59, // 51: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
+	60, // 52: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
+	63, // 53: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
+	86, // 54: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
+	66, // 55: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
+	66, // 56: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
+	5,  // 57: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	73, // 58: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	6,  // 59: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	8,  // 60: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	10, // 61: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	10, // 62: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	15, // 63: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	17, // 64: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	19, // 65: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	21, // 66: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	54, // 67: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
+	57, // 68: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
+	61, // 69: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
+	64, // 70: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
+	69, // 71: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
+	67, // 72: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
+	25, // 73: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
+	27, // 74: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
+	29, // 75: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
+	31, // 76: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
+	32, // 77: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
+	36, // 78: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
+	40, // 79: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
+	46, // 80: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
+	48, // 81: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
+	50, // 82: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
+	52, // 83: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
+	7,  // 84: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	9,  // 85: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	12, // 86: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	13, // 87: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	16, // 88: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	18, // 89: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	20, // 90: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	22, // 91: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	55, // 92: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
+	58, // 93: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
+	62, // 94: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
+	65, // 95: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
+	70, // 96: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
+	68, // 97: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
+	26, // 98: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
+	28, // 99: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
+	30, // 100: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
+	87, // 101: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
+	33, // 102: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
+	37, // 103: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
+	45, // 104: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
+	47, // 105: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
+	49, // 106: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
+	51, // 107: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
+	53, // 108: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
+	84, // [84:109] is the sub-list for method output_type
+	59, // [59:84] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -2761,13 +5215,22 @@ func file_node_v1_node_proto_init() {
 	if File_node_v1_node_proto != nil {
 		return
 	}
+	file_node_v1_node_proto_msgTypes[34].OneofWrappers = []any{
+		(*OperateRequest_SetNodeState)(nil),
+		(*OperateRequest_CreateGroups)(nil),
+		(*OperateRequest_Split)(nil),
+		(*OperateRequest_Merge)(nil),
+		(*OperateRequest_TransferLeader)(nil),
+		(*OperateRequest_ChangeSettings)(nil),
+		(*OperateRequest_ActivateFormat)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   35,
+			NumEnums:      6,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

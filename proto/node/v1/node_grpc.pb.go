@@ -11,6 +11,7 @@ package nodev1
 
 import (
 	context "context"
+	v1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -36,6 +37,17 @@ const (
 	NodeService_PlanRetention_FullMethodName     = "/skerry.node.v1.NodeService/PlanRetention"
 	NodeService_DeleteTenant_FullMethodName      = "/skerry.node.v1.NodeService/DeleteTenant"
 	NodeService_ControlCompaction_FullMethodName = "/skerry.node.v1.NodeService/ControlCompaction"
+	NodeService_Hello_FullMethodName             = "/skerry.node.v1.NodeService/Hello"
+	NodeService_Found_FullMethodName             = "/skerry.node.v1.NodeService/Found"
+	NodeService_Join_FullMethodName              = "/skerry.node.v1.NodeService/Join"
+	NodeService_WatchMap_FullMethodName          = "/skerry.node.v1.NodeService/WatchMap"
+	NodeService_Heartbeat_FullMethodName         = "/skerry.node.v1.NodeService/Heartbeat"
+	NodeService_ClusterState_FullMethodName      = "/skerry.node.v1.NodeService/ClusterState"
+	NodeService_Operate_FullMethodName           = "/skerry.node.v1.NodeService/Operate"
+	NodeService_ChangeMembership_FullMethodName  = "/skerry.node.v1.NodeService/ChangeMembership"
+	NodeService_GroupMembership_FullMethodName   = "/skerry.node.v1.NodeService/GroupMembership"
+	NodeService_TransferLeader_FullMethodName    = "/skerry.node.v1.NodeService/TransferLeader"
+	NodeService_ReplaceRanges_FullMethodName     = "/skerry.node.v1.NodeService/ReplaceRanges"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -72,6 +84,35 @@ type NodeServiceClient interface {
 	DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error)
 	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
 	ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error)
+	// Hello introduces nodes to each other and tells a caller who answers. A node
+	// without a cluster answers, too.
+	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
+	// Found makes a node without a cluster part of a new one. It is answered once
+	// that is durable; a repeat with the same map is harmless.
+	Found(ctx context.Context, in *FoundRequest, opts ...grpc.CallOption) (*FoundResponse, error)
+	// Join makes a node known to the cluster, with its present addresses.
+	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
+	// WatchMap sends the map whenever it changes, beginning with what the caller
+	// lacks. Any member of the cluster answers; its map may be late.
+	WatchMap(ctx context.Context, in *WatchMapRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.MapUpdate], error)
+	// Heartbeat tells the directory's leader that a node lives and what it does.
+	// Others answer NOT_READY.
+	Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatResponse, error)
+	// ClusterState is the cluster as the directory's leader sees it. Others answer
+	// NOT_READY.
+	ClusterState(ctx context.Context, in *ClusterStateRequest, opts ...grpc.CallOption) (*ClusterStateResponse, error)
+	// Operate carries out what an operator wants. Only the directory's leader
+	// answers; others say NOT_READY.
+	Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error)
+	// ChangeMembership changes who is a member of a group, by a replica of it.
+	ChangeMembership(ctx context.Context, in *ChangeMembershipRequest, opts ...grpc.CallOption) (*ChangeMembershipResponse, error)
+	// GroupMembership reads who is a member, linearizably.
+	GroupMembership(ctx context.Context, in *GroupMembershipRequest, opts ...grpc.CallOption) (*GroupMembershipResponse, error)
+	// TransferLeader asks a group's leader to hand over. It answers before that
+	// has happened, and it may not happen.
+	TransferLeader(ctx context.Context, in *TransferLeaderRequest, opts ...grpc.CallOption) (*TransferLeaderResponse, error)
+	// ReplaceRanges splits or merges ranges of a group.
+	ReplaceRanges(ctx context.Context, in *ReplaceRangesRequest, opts ...grpc.CallOption) (*ReplaceRangesResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -222,6 +263,125 @@ func (c *nodeServiceClient) ControlCompaction(ctx context.Context, in *ControlCo
 	return out, nil
 }
 
+func (c *nodeServiceClient) Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HelloResponse)
+	err := c.cc.Invoke(ctx, NodeService_Hello_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Found(ctx context.Context, in *FoundRequest, opts ...grpc.CallOption) (*FoundResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FoundResponse)
+	err := c.cc.Invoke(ctx, NodeService_Found_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JoinResponse)
+	err := c.cc.Invoke(ctx, NodeService_Join_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) WatchMap(ctx context.Context, in *WatchMapRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[v1.MapUpdate], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &NodeService_ServiceDesc.Streams[0], NodeService_WatchMap_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchMapRequest, v1.MapUpdate]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_WatchMapClient = grpc.ServerStreamingClient[v1.MapUpdate]
+
+func (c *nodeServiceClient) Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HeartbeatResponse)
+	err := c.cc.Invoke(ctx, NodeService_Heartbeat_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ClusterState(ctx context.Context, in *ClusterStateRequest, opts ...grpc.CallOption) (*ClusterStateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClusterStateResponse)
+	err := c.cc.Invoke(ctx, NodeService_ClusterState_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OperateResponse)
+	err := c.cc.Invoke(ctx, NodeService_Operate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ChangeMembership(ctx context.Context, in *ChangeMembershipRequest, opts ...grpc.CallOption) (*ChangeMembershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMembershipResponse)
+	err := c.cc.Invoke(ctx, NodeService_ChangeMembership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) GroupMembership(ctx context.Context, in *GroupMembershipRequest, opts ...grpc.CallOption) (*GroupMembershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GroupMembershipResponse)
+	err := c.cc.Invoke(ctx, NodeService_GroupMembership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) TransferLeader(ctx context.Context, in *TransferLeaderRequest, opts ...grpc.CallOption) (*TransferLeaderResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferLeaderResponse)
+	err := c.cc.Invoke(ctx, NodeService_TransferLeader_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ReplaceRanges(ctx context.Context, in *ReplaceRangesRequest, opts ...grpc.CallOption) (*ReplaceRangesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplaceRangesResponse)
+	err := c.cc.Invoke(ctx, NodeService_ReplaceRanges_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations should embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -256,6 +416,35 @@ type NodeServiceServer interface {
 	DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error)
 	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
 	ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error)
+	// Hello introduces nodes to each other and tells a caller who answers. A node
+	// without a cluster answers, too.
+	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	// Found makes a node without a cluster part of a new one. It is answered once
+	// that is durable; a repeat with the same map is harmless.
+	Found(context.Context, *FoundRequest) (*FoundResponse, error)
+	// Join makes a node known to the cluster, with its present addresses.
+	Join(context.Context, *JoinRequest) (*JoinResponse, error)
+	// WatchMap sends the map whenever it changes, beginning with what the caller
+	// lacks. Any member of the cluster answers; its map may be late.
+	WatchMap(*WatchMapRequest, grpc.ServerStreamingServer[v1.MapUpdate]) error
+	// Heartbeat tells the directory's leader that a node lives and what it does.
+	// Others answer NOT_READY.
+	Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatResponse, error)
+	// ClusterState is the cluster as the directory's leader sees it. Others answer
+	// NOT_READY.
+	ClusterState(context.Context, *ClusterStateRequest) (*ClusterStateResponse, error)
+	// Operate carries out what an operator wants. Only the directory's leader
+	// answers; others say NOT_READY.
+	Operate(context.Context, *OperateRequest) (*OperateResponse, error)
+	// ChangeMembership changes who is a member of a group, by a replica of it.
+	ChangeMembership(context.Context, *ChangeMembershipRequest) (*ChangeMembershipResponse, error)
+	// GroupMembership reads who is a member, linearizably.
+	GroupMembership(context.Context, *GroupMembershipRequest) (*GroupMembershipResponse, error)
+	// TransferLeader asks a group's leader to hand over. It answers before that
+	// has happened, and it may not happen.
+	TransferLeader(context.Context, *TransferLeaderRequest) (*TransferLeaderResponse, error)
+	// ReplaceRanges splits or merges ranges of a group.
+	ReplaceRanges(context.Context, *ReplaceRangesRequest) (*ReplaceRangesResponse, error)
 }
 
 // UnimplementedNodeServiceServer should be embedded to have
@@ -306,6 +495,39 @@ func (UnimplementedNodeServiceServer) DeleteTenant(context.Context, *DeleteTenan
 }
 func (UnimplementedNodeServiceServer) ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ControlCompaction not implemented")
+}
+func (UnimplementedNodeServiceServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
+}
+func (UnimplementedNodeServiceServer) Found(context.Context, *FoundRequest) (*FoundResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Found not implemented")
+}
+func (UnimplementedNodeServiceServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedNodeServiceServer) WatchMap(*WatchMapRequest, grpc.ServerStreamingServer[v1.MapUpdate]) error {
+	return status.Error(codes.Unimplemented, "method WatchMap not implemented")
+}
+func (UnimplementedNodeServiceServer) Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Heartbeat not implemented")
+}
+func (UnimplementedNodeServiceServer) ClusterState(context.Context, *ClusterStateRequest) (*ClusterStateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClusterState not implemented")
+}
+func (UnimplementedNodeServiceServer) Operate(context.Context, *OperateRequest) (*OperateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Operate not implemented")
+}
+func (UnimplementedNodeServiceServer) ChangeMembership(context.Context, *ChangeMembershipRequest) (*ChangeMembershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMembership not implemented")
+}
+func (UnimplementedNodeServiceServer) GroupMembership(context.Context, *GroupMembershipRequest) (*GroupMembershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GroupMembership not implemented")
+}
+func (UnimplementedNodeServiceServer) TransferLeader(context.Context, *TransferLeaderRequest) (*TransferLeaderResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeader not implemented")
+}
+func (UnimplementedNodeServiceServer) ReplaceRanges(context.Context, *ReplaceRangesRequest) (*ReplaceRangesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplaceRanges not implemented")
 }
 func (UnimplementedNodeServiceServer) testEmbeddedByValue() {}
 
@@ -579,6 +801,197 @@ func _NodeService_ControlCompaction_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_Hello_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HelloRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Hello(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Hello_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Hello(ctx, req.(*HelloRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Found_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FoundRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Found(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Found_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Found(ctx, req.(*FoundRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Join_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Join(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Join_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Join(ctx, req.(*JoinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_WatchMap_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchMapRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(NodeServiceServer).WatchMap(m, &grpc.GenericServerStream[WatchMapRequest, v1.MapUpdate]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type NodeService_WatchMapServer = grpc.ServerStreamingServer[v1.MapUpdate]
+
+func _NodeService_Heartbeat_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HeartbeatRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Heartbeat(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Heartbeat_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Heartbeat(ctx, req.(*HeartbeatRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_ClusterState_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClusterStateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ClusterState(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ClusterState_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ClusterState(ctx, req.(*ClusterStateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_Operate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OperateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Operate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Operate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Operate(ctx, req.(*OperateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_ChangeMembership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMembershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ChangeMembership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ChangeMembership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ChangeMembership(ctx, req.(*ChangeMembershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_GroupMembership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GroupMembershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).GroupMembership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_GroupMembership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).GroupMembership(ctx, req.(*GroupMembershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_TransferLeader_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferLeaderRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).TransferLeader(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_TransferLeader_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).TransferLeader(ctx, req.(*TransferLeaderRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_ReplaceRanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplaceRangesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ReplaceRanges(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ReplaceRanges_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ReplaceRanges(ctx, req.(*ReplaceRangesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -642,7 +1055,53 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ControlCompaction",
 			Handler:    _NodeService_ControlCompaction_Handler,
 		},
+		{
+			MethodName: "Hello",
+			Handler:    _NodeService_Hello_Handler,
+		},
+		{
+			MethodName: "Found",
+			Handler:    _NodeService_Found_Handler,
+		},
+		{
+			MethodName: "Join",
+			Handler:    _NodeService_Join_Handler,
+		},
+		{
+			MethodName: "Heartbeat",
+			Handler:    _NodeService_Heartbeat_Handler,
+		},
+		{
+			MethodName: "ClusterState",
+			Handler:    _NodeService_ClusterState_Handler,
+		},
+		{
+			MethodName: "Operate",
+			Handler:    _NodeService_Operate_Handler,
+		},
+		{
+			MethodName: "ChangeMembership",
+			Handler:    _NodeService_ChangeMembership_Handler,
+		},
+		{
+			MethodName: "GroupMembership",
+			Handler:    _NodeService_GroupMembership_Handler,
+		},
+		{
+			MethodName: "TransferLeader",
+			Handler:    _NodeService_TransferLeader_Handler,
+		},
+		{
+			MethodName: "ReplaceRanges",
+			Handler:    _NodeService_ReplaceRanges_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchMap",
+			Handler:       _NodeService_WatchMap_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "node/v1/node.proto",
 }

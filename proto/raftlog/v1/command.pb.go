@@ -45,8 +45,12 @@ const (
 	Kind_KIND_CONTROL_COMPACTION Kind = 6
 	// DeleteTenant: removes what a tenant has stored so far.
 	Kind_KIND_DELETE_TENANT Kind = 7
+	// ReplaceRanges: splits or merges ranges of the group.
+	Kind_KIND_REPLACE_RANGES Kind = 8
 	// BootstrapDirectory: gives a new cluster its first map.
 	Kind_KIND_BOOTSTRAP_DIRECTORY Kind = 16
+	// DirectoryChange: changes the cluster's records.
+	Kind_KIND_CHANGE_DIRECTORY Kind = 17
 )
 
 // Enum value maps for Kind.
@@ -60,7 +64,9 @@ var (
 		5:  "KIND_DECIDE_RETENTION",
 		6:  "KIND_CONTROL_COMPACTION",
 		7:  "KIND_DELETE_TENANT",
+		8:  "KIND_REPLACE_RANGES",
 		16: "KIND_BOOTSTRAP_DIRECTORY",
+		17: "KIND_CHANGE_DIRECTORY",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":         0,
@@ -71,7 +77,9 @@ var (
 		"KIND_DECIDE_RETENTION":    5,
 		"KIND_CONTROL_COMPACTION":  6,
 		"KIND_DELETE_TENANT":       7,
+		"KIND_REPLACE_RANGES":      8,
 		"KIND_BOOTSTRAP_DIRECTORY": 16,
+		"KIND_CHANGE_DIRECTORY":    17,
 	}
 )
 
@@ -156,7 +164,7 @@ func (x ControlCompaction_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ControlCompaction_Action.Descriptor instead.
 func (ControlCompaction_Action) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{32, 0}
 }
 
 type Result_Status int32
@@ -223,7 +231,7 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{39, 0}
 }
 
 // Entry is the payload of one Raft entry: one or more commands that were
@@ -521,6 +529,1057 @@ func (x *BootstrapDirectory) GetMap() *v1.RangeMap {
 	return nil
 }
 
+// ReplaceRanges puts ranges of the group in the place of others. No data moves.
+// It is applied if the group owns the ranges before exactly; a repeat finds those
+// after and is STATUS_ALREADY.
+type ReplaceRanges struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	OperationId uint64                 `protobuf:"varint,1,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
+	// As in cluster.v1.Operation.
+	Before        []*v1.Range `protobuf:"bytes,2,rep,name=before,proto3" json:"before,omitempty"`
+	After         []*v1.Range `protobuf:"bytes,3,rep,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceRanges) Reset() {
+	*x = ReplaceRanges{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceRanges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceRanges) ProtoMessage() {}
+
+func (x *ReplaceRanges) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceRanges.ProtoReflect.Descriptor instead.
+func (*ReplaceRanges) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReplaceRanges) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
+func (x *ReplaceRanges) GetBefore() []*v1.Range {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *ReplaceRanges) GetAfter() []*v1.Range {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// DirectoryChange is one change of the cluster's records. What it depends on is
+// checked when it is applied; a refusal is STATUS_CONFLICT, and a change that
+// was made before is STATUS_ALREADY. The result's payload is a DirectoryOutcome.
+type DirectoryChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The map version that the change was decided on; refused if the map has
+	// another one by then. 0: the change stands for itself.
+	ExpectedMapVersion uint64 `protobuf:"varint,1,opt,name=expected_map_version,json=expectedMapVersion,proto3" json:"expected_map_version,omitempty"`
+	// Who wants it and why, for people.
+	Actor  string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Types that are valid to be assigned to Change:
+	//
+	//	*DirectoryChange_RegisterNode
+	//	*DirectoryChange_SetNodeState
+	//	*DirectoryChange_CreateGroup
+	//	*DirectoryChange_ActivateGroup
+	//	*DirectoryChange_AddReplica
+	//	*DirectoryChange_SetReplicaRole
+	//	*DirectoryChange_RemoveReplica
+	//	*DirectoryChange_StartSplit
+	//	*DirectoryChange_StartMerge
+	//	*DirectoryChange_FinishOperation
+	//	*DirectoryChange_ChangeSettings
+	//	*DirectoryChange_ActivateFormat
+	Change        isDirectoryChange_Change `protobuf_oneof:"change"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DirectoryChange) Reset() {
+	*x = DirectoryChange{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DirectoryChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DirectoryChange) ProtoMessage() {}
+
+func (x *DirectoryChange) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DirectoryChange.ProtoReflect.Descriptor instead.
+func (*DirectoryChange) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DirectoryChange) GetExpectedMapVersion() uint64 {
+	if x != nil {
+		return x.ExpectedMapVersion
+	}
+	return 0
+}
+
+func (x *DirectoryChange) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *DirectoryChange) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DirectoryChange) GetChange() isDirectoryChange_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetRegisterNode() *RegisterNode {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_RegisterNode); ok {
+			return x.RegisterNode
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetSetNodeState() *SetNodeState {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_SetNodeState); ok {
+			return x.SetNodeState
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetCreateGroup() *CreateGroup {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_CreateGroup); ok {
+			return x.CreateGroup
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetActivateGroup() *ActivateGroup {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_ActivateGroup); ok {
+			return x.ActivateGroup
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetAddReplica() *AddReplica {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_AddReplica); ok {
+			return x.AddReplica
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetSetReplicaRole() *SetReplicaRole {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_SetReplicaRole); ok {
+			return x.SetReplicaRole
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetRemoveReplica() *RemoveReplica {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_RemoveReplica); ok {
+			return x.RemoveReplica
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetStartSplit() *StartSplit {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_StartSplit); ok {
+			return x.StartSplit
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetStartMerge() *StartMerge {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_StartMerge); ok {
+			return x.StartMerge
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetFinishOperation() *FinishOperation {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_FinishOperation); ok {
+			return x.FinishOperation
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetChangeSettings() *ChangeSettings {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_ChangeSettings); ok {
+			return x.ChangeSettings
+		}
+	}
+	return nil
+}
+
+func (x *DirectoryChange) GetActivateFormat() *ActivateFormat {
+	if x != nil {
+		if x, ok := x.Change.(*DirectoryChange_ActivateFormat); ok {
+			return x.ActivateFormat
+		}
+	}
+	return nil
+}
+
+type isDirectoryChange_Change interface {
+	isDirectoryChange_Change()
+}
+
+type DirectoryChange_RegisterNode struct {
+	RegisterNode *RegisterNode `protobuf:"bytes,10,opt,name=register_node,json=registerNode,proto3,oneof"`
+}
+
+type DirectoryChange_SetNodeState struct {
+	SetNodeState *SetNodeState `protobuf:"bytes,11,opt,name=set_node_state,json=setNodeState,proto3,oneof"`
+}
+
+type DirectoryChange_CreateGroup struct {
+	CreateGroup *CreateGroup `protobuf:"bytes,12,opt,name=create_group,json=createGroup,proto3,oneof"`
+}
+
+type DirectoryChange_ActivateGroup struct {
+	ActivateGroup *ActivateGroup `protobuf:"bytes,13,opt,name=activate_group,json=activateGroup,proto3,oneof"`
+}
+
+type DirectoryChange_AddReplica struct {
+	AddReplica *AddReplica `protobuf:"bytes,14,opt,name=add_replica,json=addReplica,proto3,oneof"`
+}
+
+type DirectoryChange_SetReplicaRole struct {
+	SetReplicaRole *SetReplicaRole `protobuf:"bytes,15,opt,name=set_replica_role,json=setReplicaRole,proto3,oneof"`
+}
+
+type DirectoryChange_RemoveReplica struct {
+	RemoveReplica *RemoveReplica `protobuf:"bytes,16,opt,name=remove_replica,json=removeReplica,proto3,oneof"`
+}
+
+type DirectoryChange_StartSplit struct {
+	StartSplit *StartSplit `protobuf:"bytes,17,opt,name=start_split,json=startSplit,proto3,oneof"`
+}
+
+type DirectoryChange_StartMerge struct {
+	StartMerge *StartMerge `protobuf:"bytes,18,opt,name=start_merge,json=startMerge,proto3,oneof"`
+}
+
+type DirectoryChange_FinishOperation struct {
+	FinishOperation *FinishOperation `protobuf:"bytes,19,opt,name=finish_operation,json=finishOperation,proto3,oneof"`
+}
+
+type DirectoryChange_ChangeSettings struct {
+	ChangeSettings *ChangeSettings `protobuf:"bytes,20,opt,name=change_settings,json=changeSettings,proto3,oneof"`
+}
+
+type DirectoryChange_ActivateFormat struct {
+	ActivateFormat *ActivateFormat `protobuf:"bytes,21,opt,name=activate_format,json=activateFormat,proto3,oneof"`
+}
+
+func (*DirectoryChange_RegisterNode) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_SetNodeState) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_CreateGroup) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_ActivateGroup) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_AddReplica) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_SetReplicaRole) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_RemoveReplica) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_StartSplit) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_StartMerge) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_FinishOperation) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_ChangeSettings) isDirectoryChange_Change() {}
+
+func (*DirectoryChange_ActivateFormat) isDirectoryChange_Change() {}
+
+// RegisterNode makes a node known, or records its new addresses, zone and build.
+// Refused: a REMOVED or LOST node, fewer boots than recorded, an address of
+// another node that is not REMOVED, a build that does not work with the format
+// in use. A new node is UP.
+type RegisterNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without state, joined_at and state_*.
+	Node          *v1.Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterNode) Reset() {
+	*x = RegisterNode{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterNode) ProtoMessage() {}
+
+func (x *RegisterNode) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
+func (*RegisterNode) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RegisterNode) GetNode() *v1.Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// SetNodeState changes what is wanted of a node. UP, DRAINING and DECOMMISSIONING
+// follow each other in any order; LOST follows any of them and is left only for
+// REMOVED; REMOVED follows DECOMMISSIONING and LOST when no replica is left.
+type SetNodeState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	State         v1.NodeState           `protobuf:"varint,2,opt,name=state,proto3,enum=skerry.cluster.v1.NodeState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetNodeState) Reset() {
+	*x = SetNodeState{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetNodeState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetNodeState) ProtoMessage() {}
+
+func (x *SetNodeState) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetNodeState.ProtoReflect.Descriptor instead.
+func (*SetNodeState) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetNodeState) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *SetNodeState) GetState() v1.NodeState {
+	if x != nil {
+		return x.State
+	}
+	return v1.NodeState(0)
+}
+
+// CreateGroup makes an empty group with a voter on each of the nodes.
+type CreateGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeIds       []string               `protobuf:"bytes,1,rep,name=node_ids,json=nodeIds,proto3" json:"node_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateGroup) Reset() {
+	*x = CreateGroup{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateGroup) ProtoMessage() {}
+
+func (x *CreateGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateGroup.ProtoReflect.Descriptor instead.
+func (*CreateGroup) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CreateGroup) GetNodeIds() []string {
+	if x != nil {
+		return x.NodeIds
+	}
+	return nil
+}
+
+// ActivateGroup makes a CREATING group ACTIVE.
+type ActivateGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivateGroup) Reset() {
+	*x = ActivateGroup{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivateGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivateGroup) ProtoMessage() {}
+
+func (x *ActivateGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivateGroup.ProtoReflect.Descriptor instead.
+func (*ActivateGroup) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ActivateGroup) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+// AddReplica gives a node a LEARNER replica of a group. At most one per node
+// and group.
+type AddReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddReplica) Reset() {
+	*x = AddReplica{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddReplica) ProtoMessage() {}
+
+func (x *AddReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddReplica.ProtoReflect.Descriptor instead.
+func (*AddReplica) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *AddReplica) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *AddReplica) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+// SetReplicaRole makes a LEARNER a VOTER, or either of them LEAVING; at least
+// one voter stays.
+type SetReplicaRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	ReplicaId     uint64                 `protobuf:"varint,2,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
+	Role          v1.ReplicaRole         `protobuf:"varint,3,opt,name=role,proto3,enum=skerry.cluster.v1.ReplicaRole" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetReplicaRole) Reset() {
+	*x = SetReplicaRole{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetReplicaRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetReplicaRole) ProtoMessage() {}
+
+func (x *SetReplicaRole) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetReplicaRole.ProtoReflect.Descriptor instead.
+func (*SetReplicaRole) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SetReplicaRole) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *SetReplicaRole) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
+}
+
+func (x *SetReplicaRole) GetRole() v1.ReplicaRole {
+	if x != nil {
+		return x.Role
+	}
+	return v1.ReplicaRole(0)
+}
+
+// RemoveReplica removes the record of a LEAVING replica, which the group
+// must have confirmed to be no member any more.
+type RemoveReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	ReplicaId     uint64                 `protobuf:"varint,2,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveReplica) Reset() {
+	*x = RemoveReplica{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveReplica) ProtoMessage() {}
+
+func (x *RemoveReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveReplica.ProtoReflect.Descriptor instead.
+func (*RemoveReplica) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RemoveReplica) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *RemoveReplica) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
+}
+
+// StartSplit begins to split a range in two.
+type StartSplit struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	RangeId uint64                 `protobuf:"varint,1,opt,name=range_id,json=rangeId,proto3" json:"range_id,omitempty"`
+	// The range's epoch, as the decision saw it.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// First point of the second part.
+	At            uint64 `protobuf:"fixed64,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartSplit) Reset() {
+	*x = StartSplit{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartSplit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartSplit) ProtoMessage() {}
+
+func (x *StartSplit) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartSplit.ProtoReflect.Descriptor instead.
+func (*StartSplit) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StartSplit) GetRangeId() uint64 {
+	if x != nil {
+		return x.RangeId
+	}
+	return 0
+}
+
+func (x *StartSplit) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *StartSplit) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+// StartMerge begins to merge a range with the one that follows it, in the same
+// group.
+type StartMerge struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RangeId       uint64                 `protobuf:"varint,1,opt,name=range_id,json=rangeId,proto3" json:"range_id,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	NextRangeId   uint64                 `protobuf:"varint,3,opt,name=next_range_id,json=nextRangeId,proto3" json:"next_range_id,omitempty"`
+	NextEpoch     uint64                 `protobuf:"varint,4,opt,name=next_epoch,json=nextEpoch,proto3" json:"next_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartMerge) Reset() {
+	*x = StartMerge{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartMerge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartMerge) ProtoMessage() {}
+
+func (x *StartMerge) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartMerge.ProtoReflect.Descriptor instead.
+func (*StartMerge) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StartMerge) GetRangeId() uint64 {
+	if x != nil {
+		return x.RangeId
+	}
+	return 0
+}
+
+func (x *StartMerge) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *StartMerge) GetNextRangeId() uint64 {
+	if x != nil {
+		return x.NextRangeId
+	}
+	return 0
+}
+
+func (x *StartMerge) GetNextEpoch() uint64 {
+	if x != nil {
+		return x.NextEpoch
+	}
+	return 0
+}
+
+// FinishOperation ends an operation: the group has replaced its ranges, or
+// refused to for good.
+type FinishOperation struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	OperationId uint64                 `protobuf:"varint,1,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
+	// Why it failed; empty: it is done.
+	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishOperation) Reset() {
+	*x = FinishOperation{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishOperation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishOperation) ProtoMessage() {}
+
+func (x *FinishOperation) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishOperation.ProtoReflect.Descriptor instead.
+func (*FinishOperation) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *FinishOperation) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
+func (x *FinishOperation) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ChangeSettings replaces the cluster's settings.
+type ChangeSettings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settings      *v1.Settings           `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeSettings) Reset() {
+	*x = ChangeSettings{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeSettings) ProtoMessage() {}
+
+func (x *ChangeSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeSettings.ProtoReflect.Descriptor instead.
+func (*ChangeSettings) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ChangeSettings) GetSettings() *v1.Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// ActivateFormat raises the data format in use. Refused unless all nodes that
+// are not REMOVED work with it.
+type ActivateFormat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivateFormat) Reset() {
+	*x = ActivateFormat{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivateFormat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivateFormat) ProtoMessage() {}
+
+func (x *ActivateFormat) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivateFormat.ProtoReflect.Descriptor instead.
+func (*ActivateFormat) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ActivateFormat) GetFormat() uint32 {
+	if x != nil {
+		return x.Format
+	}
+	return 0
+}
+
+// DirectoryOutcome is the payload of the result of a DirectoryChange.
+type DirectoryOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// After the change.
+	MapVersion uint64 `protobuf:"varint,1,opt,name=map_version,json=mapVersion,proto3" json:"map_version,omitempty"`
+	// What was made, or found to have been made before: by CreateGroup, AddReplica
+	// and the start of an operation.
+	GroupId       uint64 `protobuf:"varint,2,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	ReplicaId     uint64 `protobuf:"varint,3,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
+	OperationId   uint64 `protobuf:"varint,4,opt,name=operation_id,json=operationId,proto3" json:"operation_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DirectoryOutcome) Reset() {
+	*x = DirectoryOutcome{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DirectoryOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DirectoryOutcome) ProtoMessage() {}
+
+func (x *DirectoryOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DirectoryOutcome.ProtoReflect.Descriptor instead.
+func (*DirectoryOutcome) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DirectoryOutcome) GetMapVersion() uint64 {
+	if x != nil {
+		return x.MapVersion
+	}
+	return 0
+}
+
+func (x *DirectoryOutcome) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *DirectoryOutcome) GetReplicaId() uint64 {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return 0
+}
+
+func (x *DirectoryOutcome) GetOperationId() uint64 {
+	if x != nil {
+		return x.OperationId
+	}
+	return 0
+}
+
 // CompactionDecision is all that one poll of a compaction worker does. It is
 // applied as a whole; or, if the state is not the one that it was decided on,
 // not at all. Times are log time, Unix nanoseconds.
@@ -543,7 +1602,7 @@ type CompactionDecision struct {
 
 func (x *CompactionDecision) Reset() {
 	*x = CompactionDecision{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +1614,7 @@ func (x *CompactionDecision) String() string {
 func (*CompactionDecision) ProtoMessage() {}
 
 func (x *CompactionDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[5]
+	mi := &file_raftlog_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +1627,7 @@ func (x *CompactionDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionDecision.ProtoReflect.Descriptor instead.
 func (*CompactionDecision) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CompactionDecision) GetLeaderEpoch() uint64 {
@@ -639,7 +1698,7 @@ type JobRef struct {
 
 func (x *JobRef) Reset() {
 	*x = JobRef{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +1710,7 @@ func (x *JobRef) String() string {
 func (*JobRef) ProtoMessage() {}
 
 func (x *JobRef) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[6]
+	mi := &file_raftlog_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +1723,7 @@ func (x *JobRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRef.ProtoReflect.Descriptor instead.
 func (*JobRef) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *JobRef) GetName() string {
@@ -696,7 +1755,7 @@ type JobLease struct {
 
 func (x *JobLease) Reset() {
 	*x = JobLease{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +1767,7 @@ func (x *JobLease) String() string {
 func (*JobLease) ProtoMessage() {}
 
 func (x *JobLease) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[7]
+	mi := &file_raftlog_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +1780,7 @@ func (x *JobLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobLease.ProtoReflect.Descriptor instead.
 func (*JobLease) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *JobLease) GetJob() *JobRef {
@@ -773,7 +1832,7 @@ type JobCompletion struct {
 
 func (x *JobCompletion) Reset() {
 	*x = JobCompletion{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +1844,7 @@ func (x *JobCompletion) String() string {
 func (*JobCompletion) ProtoMessage() {}
 
 func (x *JobCompletion) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[8]
+	mi := &file_raftlog_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +1857,7 @@ func (x *JobCompletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobCompletion.ProtoReflect.Descriptor instead.
 func (*JobCompletion) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *JobCompletion) GetJob() *JobRef {
@@ -854,7 +1913,7 @@ type JobFailure struct {
 
 func (x *JobFailure) Reset() {
 	*x = JobFailure{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1925,7 @@ func (x *JobFailure) String() string {
 func (*JobFailure) ProtoMessage() {}
 
 func (x *JobFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[9]
+	mi := &file_raftlog_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1938,7 @@ func (x *JobFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFailure.ProtoReflect.Descriptor instead.
 func (*JobFailure) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *JobFailure) GetJob() *JobRef {
@@ -907,7 +1966,7 @@ type JobRelease struct {
 
 func (x *JobRelease) Reset() {
 	*x = JobRelease{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	mi := &file_raftlog_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1978,7 @@ func (x *JobRelease) String() string {
 func (*JobRelease) ProtoMessage() {}
 
 func (x *JobRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[10]
+	mi := &file_raftlog_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1991,7 @@ func (x *JobRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRelease.ProtoReflect.Descriptor instead.
 func (*JobRelease) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *JobRelease) GetJob() *JobRef {
@@ -964,7 +2023,7 @@ type BlockBatch struct {
 
 func (x *BlockBatch) Reset() {
 	*x = BlockBatch{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	mi := &file_raftlog_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +2035,7 @@ func (x *BlockBatch) String() string {
 func (*BlockBatch) ProtoMessage() {}
 
 func (x *BlockBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[11]
+	mi := &file_raftlog_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +2048,7 @@ func (x *BlockBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockBatch.ProtoReflect.Descriptor instead.
 func (*BlockBatch) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BlockBatch) GetBlocks() []string {
@@ -1035,7 +2094,7 @@ type CompactionJob struct {
 
 func (x *CompactionJob) Reset() {
 	*x = CompactionJob{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	mi := &file_raftlog_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +2106,7 @@ func (x *CompactionJob) String() string {
 func (*CompactionJob) ProtoMessage() {}
 
 func (x *CompactionJob) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[12]
+	mi := &file_raftlog_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +2119,7 @@ func (x *CompactionJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionJob.ProtoReflect.Descriptor instead.
 func (*CompactionJob) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CompactionJob) GetName() string {
@@ -1130,7 +2189,7 @@ type JobState struct {
 
 func (x *JobState) Reset() {
 	*x = JobState{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	mi := &file_raftlog_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +2201,7 @@ func (x *JobState) String() string {
 func (*JobState) ProtoMessage() {}
 
 func (x *JobState) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[13]
+	mi := &file_raftlog_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +2214,7 @@ func (x *JobState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobState.ProtoReflect.Descriptor instead.
 func (*JobState) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *JobState) GetJob() *CompactionJob {
@@ -1235,7 +2294,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	mi := &file_raftlog_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +2306,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[14]
+	mi := &file_raftlog_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +2319,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Tombstone) GetName() string {
@@ -1341,7 +2400,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	mi := &file_raftlog_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +2412,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[15]
+	mi := &file_raftlog_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +2425,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Transfer) GetPrevious() uint64 {
@@ -1395,7 +2454,7 @@ type RetentionDecision struct {
 
 func (x *RetentionDecision) Reset() {
 	*x = RetentionDecision{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	mi := &file_raftlog_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +2466,7 @@ func (x *RetentionDecision) String() string {
 func (*RetentionDecision) ProtoMessage() {}
 
 func (x *RetentionDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[16]
+	mi := &file_raftlog_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +2479,7 @@ func (x *RetentionDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionDecision.ProtoReflect.Descriptor instead.
 func (*RetentionDecision) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RetentionDecision) GetLeaderEpoch() uint64 {
@@ -1448,7 +2507,7 @@ type ControlCompaction struct {
 
 func (x *ControlCompaction) Reset() {
 	*x = ControlCompaction{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +2519,7 @@ func (x *ControlCompaction) String() string {
 func (*ControlCompaction) ProtoMessage() {}
 
 func (x *ControlCompaction) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[17]
+	mi := &file_raftlog_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +2532,7 @@ func (x *ControlCompaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompaction.ProtoReflect.Descriptor instead.
 func (*ControlCompaction) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ControlCompaction) GetAction() ControlCompaction_Action {
@@ -1506,7 +2565,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +2577,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[18]
+	mi := &file_raftlog_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +2590,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteTenant) GetTenant() string {
@@ -1561,7 +2620,7 @@ type DeletionOutcome struct {
 
 func (x *DeletionOutcome) Reset() {
 	*x = DeletionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +2632,7 @@ func (x *DeletionOutcome) String() string {
 func (*DeletionOutcome) ProtoMessage() {}
 
 func (x *DeletionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[19]
+	mi := &file_raftlog_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +2645,7 @@ func (x *DeletionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletionOutcome.ProtoReflect.Descriptor instead.
 func (*DeletionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeletionOutcome) GetBlocks() uint64 {
@@ -1625,7 +2684,7 @@ type Deletion struct {
 
 func (x *Deletion) Reset() {
 	*x = Deletion{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +2696,7 @@ func (x *Deletion) String() string {
 func (*Deletion) ProtoMessage() {}
 
 func (x *Deletion) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[20]
+	mi := &file_raftlog_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +2709,7 @@ func (x *Deletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deletion.ProtoReflect.Descriptor instead.
 func (*Deletion) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Deletion) GetUntil() uint64 {
@@ -1684,7 +2743,7 @@ type ExpiredShard struct {
 
 func (x *ExpiredShard) Reset() {
 	*x = ExpiredShard{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[21]
+	mi := &file_raftlog_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +2755,7 @@ func (x *ExpiredShard) String() string {
 func (*ExpiredShard) ProtoMessage() {}
 
 func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[21]
+	mi := &file_raftlog_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +2768,7 @@ func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredShard.ProtoReflect.Descriptor instead.
 func (*ExpiredShard) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExpiredShard) GetPartition() uint64 {
@@ -1762,7 +2821,7 @@ type RetentionOutcome struct {
 
 func (x *RetentionOutcome) Reset() {
 	*x = RetentionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[22]
+	mi := &file_raftlog_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +2833,7 @@ func (x *RetentionOutcome) String() string {
 func (*RetentionOutcome) ProtoMessage() {}
 
 func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[22]
+	mi := &file_raftlog_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +2846,7 @@ func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionOutcome.ProtoReflect.Descriptor instead.
 func (*RetentionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RetentionOutcome) GetBlocks() uint64 {
@@ -1828,7 +2887,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[23]
+	mi := &file_raftlog_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +2899,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[23]
+	mi := &file_raftlog_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +2912,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Results) GetResults() []*Result {
@@ -1880,7 +2939,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[24]
+	mi := &file_raftlog_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2951,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[24]
+	mi := &file_raftlog_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2964,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -1968,7 +3027,80 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\"C\n" +
 	"\x12BootstrapDirectory\x12-\n" +
-	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\"\xa2\x03\n" +
+	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\"\x94\x01\n" +
+	"\rReplaceRanges\x12!\n" +
+	"\foperation_id\x18\x01 \x01(\x04R\voperationId\x120\n" +
+	"\x06before\x18\x02 \x03(\v2\x18.skerry.cluster.v1.RangeR\x06before\x12.\n" +
+	"\x05after\x18\x03 \x03(\v2\x18.skerry.cluster.v1.RangeR\x05after\"\xe9\a\n" +
+	"\x0fDirectoryChange\x120\n" +
+	"\x14expected_map_version\x18\x01 \x01(\x04R\x12expectedMapVersion\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12F\n" +
+	"\rregister_node\x18\n" +
+	" \x01(\v2\x1f.skerry.raftlog.v1.RegisterNodeH\x00R\fregisterNode\x12G\n" +
+	"\x0eset_node_state\x18\v \x01(\v2\x1f.skerry.raftlog.v1.SetNodeStateH\x00R\fsetNodeState\x12C\n" +
+	"\fcreate_group\x18\f \x01(\v2\x1e.skerry.raftlog.v1.CreateGroupH\x00R\vcreateGroup\x12I\n" +
+	"\x0eactivate_group\x18\r \x01(\v2 .skerry.raftlog.v1.ActivateGroupH\x00R\ractivateGroup\x12@\n" +
+	"\vadd_replica\x18\x0e \x01(\v2\x1d.skerry.raftlog.v1.AddReplicaH\x00R\n" +
+	"addReplica\x12M\n" +
+	"\x10set_replica_role\x18\x0f \x01(\v2!.skerry.raftlog.v1.SetReplicaRoleH\x00R\x0esetReplicaRole\x12I\n" +
+	"\x0eremove_replica\x18\x10 \x01(\v2 .skerry.raftlog.v1.RemoveReplicaH\x00R\rremoveReplica\x12@\n" +
+	"\vstart_split\x18\x11 \x01(\v2\x1d.skerry.raftlog.v1.StartSplitH\x00R\n" +
+	"startSplit\x12@\n" +
+	"\vstart_merge\x18\x12 \x01(\v2\x1d.skerry.raftlog.v1.StartMergeH\x00R\n" +
+	"startMerge\x12O\n" +
+	"\x10finish_operation\x18\x13 \x01(\v2\".skerry.raftlog.v1.FinishOperationH\x00R\x0ffinishOperation\x12L\n" +
+	"\x0fchange_settings\x18\x14 \x01(\v2!.skerry.raftlog.v1.ChangeSettingsH\x00R\x0echangeSettings\x12L\n" +
+	"\x0factivate_format\x18\x15 \x01(\v2!.skerry.raftlog.v1.ActivateFormatH\x00R\x0eactivateFormatB\b\n" +
+	"\x06change\";\n" +
+	"\fRegisterNode\x12+\n" +
+	"\x04node\x18\x01 \x01(\v2\x17.skerry.cluster.v1.NodeR\x04node\"[\n" +
+	"\fSetNodeState\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x122\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1c.skerry.cluster.v1.NodeStateR\x05state\"(\n" +
+	"\vCreateGroup\x12\x19\n" +
+	"\bnode_ids\x18\x01 \x03(\tR\anodeIds\"*\n" +
+	"\rActivateGroup\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\"@\n" +
+	"\n" +
+	"AddReplica\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"~\n" +
+	"\x0eSetReplicaRole\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x1d\n" +
+	"\n" +
+	"replica_id\x18\x02 \x01(\x04R\treplicaId\x122\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x1e.skerry.cluster.v1.ReplicaRoleR\x04role\"I\n" +
+	"\rRemoveReplica\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x1d\n" +
+	"\n" +
+	"replica_id\x18\x02 \x01(\x04R\treplicaId\"M\n" +
+	"\n" +
+	"StartSplit\x12\x19\n" +
+	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x0e\n" +
+	"\x02at\x18\x03 \x01(\x06R\x02at\"\x80\x01\n" +
+	"\n" +
+	"StartMerge\x12\x19\n" +
+	"\brange_id\x18\x01 \x01(\x04R\arangeId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\"\n" +
+	"\rnext_range_id\x18\x03 \x01(\x04R\vnextRangeId\x12\x1d\n" +
+	"\n" +
+	"next_epoch\x18\x04 \x01(\x04R\tnextEpoch\"J\n" +
+	"\x0fFinishOperation\x12!\n" +
+	"\foperation_id\x18\x01 \x01(\x04R\voperationId\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"I\n" +
+	"\x0eChangeSettings\x127\n" +
+	"\bsettings\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.SettingsR\bsettings\"(\n" +
+	"\x0eActivateFormat\x12\x16\n" +
+	"\x06format\x18\x01 \x01(\rR\x06format\"\x90\x01\n" +
+	"\x10DirectoryOutcome\x12\x1f\n" +
+	"\vmap_version\x18\x01 \x01(\x04R\n" +
+	"mapVersion\x12\x19\n" +
+	"\bgroup_id\x18\x02 \x01(\x04R\agroupId\x12\x1d\n" +
+	"\n" +
+	"replica_id\x18\x03 \x01(\x04R\treplicaId\x12!\n" +
+	"\foperation_id\x18\x04 \x01(\x04R\voperationId\"\xa2\x03\n" +
 	"\x12CompactionDecision\x12!\n" +
 	"\fleader_epoch\x18\x01 \x01(\x04R\vleaderEpoch\x12\x1d\n" +
 	"\n" +
@@ -2090,7 +3222,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x0eSTATUS_INVALID\x10\x03\x12\x10\n" +
 	"\fSTATUS_ROUTE\x10\x04\x12\x17\n" +
 	"\x13STATUS_STALE_LEADER\x10\x05\x12\x13\n" +
-	"\x0fSTATUS_CONFLICT\x10\x06*\xea\x01\n" +
+	"\x0fSTATUS_CONFLICT\x10\x06*\x9e\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_INIT_GROUP\x10\x01\x12\x19\n" +
@@ -2099,8 +3231,10 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x16KIND_DECIDE_COMPACTION\x10\x04\x12\x19\n" +
 	"\x15KIND_DECIDE_RETENTION\x10\x05\x12\x1b\n" +
 	"\x17KIND_CONTROL_COMPACTION\x10\x06\x12\x16\n" +
-	"\x12KIND_DELETE_TENANT\x10\a\x12\x1c\n" +
-	"\x18KIND_BOOTSTRAP_DIRECTORY\x10\x10B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\x12KIND_DELETE_TENANT\x10\a\x12\x17\n" +
+	"\x13KIND_REPLACE_RANGES\x10\b\x12\x1c\n" +
+	"\x18KIND_BOOTSTRAP_DIRECTORY\x10\x10\x12\x19\n" +
+	"\x15KIND_CHANGE_DIRECTORY\x10\x11B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_command_proto_rawDescOnce sync.Once
@@ -2115,7 +3249,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(Kind)(0),                     // 0: skerry.raftlog.v1.Kind
 	(ControlCompaction_Action)(0), // 1: skerry.raftlog.v1.ControlCompaction.Action
@@ -2125,62 +3259,99 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*InitGroup)(nil),             // 5: skerry.raftlog.v1.InitGroup
 	(*ClaimLeadership)(nil),       // 6: skerry.raftlog.v1.ClaimLeadership
 	(*BootstrapDirectory)(nil),    // 7: skerry.raftlog.v1.BootstrapDirectory
-	(*CompactionDecision)(nil),    // 8: skerry.raftlog.v1.CompactionDecision
-	(*JobRef)(nil),                // 9: skerry.raftlog.v1.JobRef
-	(*JobLease)(nil),              // 10: skerry.raftlog.v1.JobLease
-	(*JobCompletion)(nil),         // 11: skerry.raftlog.v1.JobCompletion
-	(*JobFailure)(nil),            // 12: skerry.raftlog.v1.JobFailure
-	(*JobRelease)(nil),            // 13: skerry.raftlog.v1.JobRelease
-	(*BlockBatch)(nil),            // 14: skerry.raftlog.v1.BlockBatch
-	(*CompactionJob)(nil),         // 15: skerry.raftlog.v1.CompactionJob
-	(*JobState)(nil),              // 16: skerry.raftlog.v1.JobState
-	(*Tombstone)(nil),             // 17: skerry.raftlog.v1.Tombstone
-	(*Transfer)(nil),              // 18: skerry.raftlog.v1.Transfer
-	(*RetentionDecision)(nil),     // 19: skerry.raftlog.v1.RetentionDecision
-	(*ControlCompaction)(nil),     // 20: skerry.raftlog.v1.ControlCompaction
-	(*DeleteTenant)(nil),          // 21: skerry.raftlog.v1.DeleteTenant
-	(*DeletionOutcome)(nil),       // 22: skerry.raftlog.v1.DeletionOutcome
-	(*Deletion)(nil),              // 23: skerry.raftlog.v1.Deletion
-	(*ExpiredShard)(nil),          // 24: skerry.raftlog.v1.ExpiredShard
-	(*RetentionOutcome)(nil),      // 25: skerry.raftlog.v1.RetentionOutcome
-	(*Results)(nil),               // 26: skerry.raftlog.v1.Results
-	(*Result)(nil),                // 27: skerry.raftlog.v1.Result
-	(*v1.RangeRef)(nil),           // 28: skerry.cluster.v1.RangeRef
-	(*v1.Range)(nil),              // 29: skerry.cluster.v1.Range
-	(*v1.RangeMap)(nil),           // 30: skerry.cluster.v1.RangeMap
-	(*v11.BlockMeta)(nil),         // 31: metastore.v1.BlockMeta
-	(*v1.RouteError)(nil),         // 32: skerry.cluster.v1.RouteError
+	(*ReplaceRanges)(nil),         // 8: skerry.raftlog.v1.ReplaceRanges
+	(*DirectoryChange)(nil),       // 9: skerry.raftlog.v1.DirectoryChange
+	(*RegisterNode)(nil),          // 10: skerry.raftlog.v1.RegisterNode
+	(*SetNodeState)(nil),          // 11: skerry.raftlog.v1.SetNodeState
+	(*CreateGroup)(nil),           // 12: skerry.raftlog.v1.CreateGroup
+	(*ActivateGroup)(nil),         // 13: skerry.raftlog.v1.ActivateGroup
+	(*AddReplica)(nil),            // 14: skerry.raftlog.v1.AddReplica
+	(*SetReplicaRole)(nil),        // 15: skerry.raftlog.v1.SetReplicaRole
+	(*RemoveReplica)(nil),         // 16: skerry.raftlog.v1.RemoveReplica
+	(*StartSplit)(nil),            // 17: skerry.raftlog.v1.StartSplit
+	(*StartMerge)(nil),            // 18: skerry.raftlog.v1.StartMerge
+	(*FinishOperation)(nil),       // 19: skerry.raftlog.v1.FinishOperation
+	(*ChangeSettings)(nil),        // 20: skerry.raftlog.v1.ChangeSettings
+	(*ActivateFormat)(nil),        // 21: skerry.raftlog.v1.ActivateFormat
+	(*DirectoryOutcome)(nil),      // 22: skerry.raftlog.v1.DirectoryOutcome
+	(*CompactionDecision)(nil),    // 23: skerry.raftlog.v1.CompactionDecision
+	(*JobRef)(nil),                // 24: skerry.raftlog.v1.JobRef
+	(*JobLease)(nil),              // 25: skerry.raftlog.v1.JobLease
+	(*JobCompletion)(nil),         // 26: skerry.raftlog.v1.JobCompletion
+	(*JobFailure)(nil),            // 27: skerry.raftlog.v1.JobFailure
+	(*JobRelease)(nil),            // 28: skerry.raftlog.v1.JobRelease
+	(*BlockBatch)(nil),            // 29: skerry.raftlog.v1.BlockBatch
+	(*CompactionJob)(nil),         // 30: skerry.raftlog.v1.CompactionJob
+	(*JobState)(nil),              // 31: skerry.raftlog.v1.JobState
+	(*Tombstone)(nil),             // 32: skerry.raftlog.v1.Tombstone
+	(*Transfer)(nil),              // 33: skerry.raftlog.v1.Transfer
+	(*RetentionDecision)(nil),     // 34: skerry.raftlog.v1.RetentionDecision
+	(*ControlCompaction)(nil),     // 35: skerry.raftlog.v1.ControlCompaction
+	(*DeleteTenant)(nil),          // 36: skerry.raftlog.v1.DeleteTenant
+	(*DeletionOutcome)(nil),       // 37: skerry.raftlog.v1.DeletionOutcome
+	(*Deletion)(nil),              // 38: skerry.raftlog.v1.Deletion
+	(*ExpiredShard)(nil),          // 39: skerry.raftlog.v1.ExpiredShard
+	(*RetentionOutcome)(nil),      // 40: skerry.raftlog.v1.RetentionOutcome
+	(*Results)(nil),               // 41: skerry.raftlog.v1.Results
+	(*Result)(nil),                // 42: skerry.raftlog.v1.Result
+	(*v1.RangeRef)(nil),           // 43: skerry.cluster.v1.RangeRef
+	(*v1.Range)(nil),              // 44: skerry.cluster.v1.Range
+	(*v1.RangeMap)(nil),           // 45: skerry.cluster.v1.RangeMap
+	(*v1.Node)(nil),               // 46: skerry.cluster.v1.Node
+	(v1.NodeState)(0),             // 47: skerry.cluster.v1.NodeState
+	(v1.ReplicaRole)(0),           // 48: skerry.cluster.v1.ReplicaRole
+	(*v1.Settings)(nil),           // 49: skerry.cluster.v1.Settings
+	(*v11.BlockMeta)(nil),         // 50: metastore.v1.BlockMeta
+	(*v1.RouteError)(nil),         // 51: skerry.cluster.v1.RouteError
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	4,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
 	0,  // 1: skerry.raftlog.v1.Command.kind:type_name -> skerry.raftlog.v1.Kind
-	28, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
-	29, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
-	30, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
-	10, // 5: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
-	11, // 6: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
-	12, // 7: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
-	13, // 8: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
-	10, // 9: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
-	15, // 10: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
-	9,  // 11: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
-	9,  // 12: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
-	31, // 13: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
-	14, // 14: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
-	9,  // 15: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
-	9,  // 16: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
-	14, // 17: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
-	15, // 18: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
-	24, // 19: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
-	1,  // 20: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
-	27, // 21: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
-	2,  // 22: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
-	32, // 23: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	43, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
+	44, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
+	45, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
+	44, // 5: skerry.raftlog.v1.ReplaceRanges.before:type_name -> skerry.cluster.v1.Range
+	44, // 6: skerry.raftlog.v1.ReplaceRanges.after:type_name -> skerry.cluster.v1.Range
+	10, // 7: skerry.raftlog.v1.DirectoryChange.register_node:type_name -> skerry.raftlog.v1.RegisterNode
+	11, // 8: skerry.raftlog.v1.DirectoryChange.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
+	12, // 9: skerry.raftlog.v1.DirectoryChange.create_group:type_name -> skerry.raftlog.v1.CreateGroup
+	13, // 10: skerry.raftlog.v1.DirectoryChange.activate_group:type_name -> skerry.raftlog.v1.ActivateGroup
+	14, // 11: skerry.raftlog.v1.DirectoryChange.add_replica:type_name -> skerry.raftlog.v1.AddReplica
+	15, // 12: skerry.raftlog.v1.DirectoryChange.set_replica_role:type_name -> skerry.raftlog.v1.SetReplicaRole
+	16, // 13: skerry.raftlog.v1.DirectoryChange.remove_replica:type_name -> skerry.raftlog.v1.RemoveReplica
+	17, // 14: skerry.raftlog.v1.DirectoryChange.start_split:type_name -> skerry.raftlog.v1.StartSplit
+	18, // 15: skerry.raftlog.v1.DirectoryChange.start_merge:type_name -> skerry.raftlog.v1.StartMerge
+	19, // 16: skerry.raftlog.v1.DirectoryChange.finish_operation:type_name -> skerry.raftlog.v1.FinishOperation
+	20, // 17: skerry.raftlog.v1.DirectoryChange.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
+	21, // 18: skerry.raftlog.v1.DirectoryChange.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
+	46, // 19: skerry.raftlog.v1.RegisterNode.node:type_name -> skerry.cluster.v1.Node
+	47, // 20: skerry.raftlog.v1.SetNodeState.state:type_name -> skerry.cluster.v1.NodeState
+	48, // 21: skerry.raftlog.v1.SetReplicaRole.role:type_name -> skerry.cluster.v1.ReplicaRole
+	49, // 22: skerry.raftlog.v1.ChangeSettings.settings:type_name -> skerry.cluster.v1.Settings
+	25, // 23: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
+	26, // 24: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
+	27, // 25: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
+	28, // 26: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
+	25, // 27: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
+	30, // 28: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
+	24, // 29: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
+	24, // 30: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
+	50, // 31: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
+	29, // 32: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
+	24, // 33: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
+	24, // 34: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
+	29, // 35: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
+	30, // 36: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
+	39, // 37: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
+	1,  // 38: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
+	42, // 39: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
+	2,  // 40: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
+	51, // 41: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -2188,13 +3359,27 @@ func file_raftlog_v1_command_proto_init() {
 	if File_raftlog_v1_command_proto != nil {
 		return
 	}
+	file_raftlog_v1_command_proto_msgTypes[6].OneofWrappers = []any{
+		(*DirectoryChange_RegisterNode)(nil),
+		(*DirectoryChange_SetNodeState)(nil),
+		(*DirectoryChange_CreateGroup)(nil),
+		(*DirectoryChange_ActivateGroup)(nil),
+		(*DirectoryChange_AddReplica)(nil),
+		(*DirectoryChange_SetReplicaRole)(nil),
+		(*DirectoryChange_RemoveReplica)(nil),
+		(*DirectoryChange_StartSplit)(nil),
+		(*DirectoryChange_StartMerge)(nil),
+		(*DirectoryChange_FinishOperation)(nil),
+		(*DirectoryChange_ChangeSettings)(nil),
+		(*DirectoryChange_ActivateFormat)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
