@@ -6,6 +6,7 @@ import (
 	"time"
 
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
@@ -30,12 +31,12 @@ func (s *adminService) Status(ctx context.Context, _ *adminv1.StatusRequest) (*a
 	var all sync.WaitGroup
 	slots := make(chan struct{}, s.router.options.FanOut)
 	for _, node := range m.Proto().GetNodes() {
-		answer := &adminv1.NodeStatus{NodeId: node.GetNodeId()}
+		record, answer := node, &adminv1.NodeStatus{NodeId: node.GetNodeId()}
 		response.Nodes = append(response.Nodes, answer)
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			replicas, err := s.ask(inner, answer.GetNodeId())
+			replicas, err := s.ask(inner, record)
 			if err != nil {
 				answer.Error = asStatus(err).Message()
 				return
@@ -47,11 +48,11 @@ func (s *adminService) Status(ctx context.Context, _ *adminv1.StatusRequest) (*a
 	return response, nil
 }
 
-func (s *adminService) ask(ctx context.Context, nodeID string) (replicas []*nodev1.GroupReplica, err error) {
+func (s *adminService) ask(ctx context.Context, node *clusterv1.Node) (replicas []*nodev1.GroupReplica, err error) {
 	defer s.router.fanout.recover("Status", &err)
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	client, err := s.router.fanout.nodes.NodeClient(nodeID)
+	client, err := s.router.fanout.nodes.NodeClient(node)
 	if err != nil {
 		return nil, err
 	}

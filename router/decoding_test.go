@@ -137,7 +137,7 @@ func TestRegistrationCopiesDescriptions(t *testing.T) {
 	defer wrapped.Stop()
 	c := newFakeCluster(t, 1, 1, 1)
 	r := c.start(t, Options{})
-	r.Register(wrapped)
+	r.RegisterPublic(wrapped)
 	metastorev1.RegisterIndexServiceServer(plain, &indexService{router: r})
 	// A handler that was wrapped would hand over something else than a request.
 	handler := metastorev1.IndexService_ServiceDesc.Methods[0].Handler

@@ -140,13 +140,13 @@ func (c *fakeCluster) calls(call string) []entry {
 }
 
 // NodeClient makes the cluster the router's Nodes.
-func (c *fakeCluster) NodeClient(nodeID string) (nodev1.NodeServiceClient, error) {
+func (c *fakeCluster) NodeClient(node *clusterv1.Node) (nodev1.NodeServiceClient, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.truth.Node(nodeID) == nil {
-		return nil, fmt.Errorf("no node %q", nodeID)
+	if c.truth.Node(node.GetNodeId()) == nil {
+		return nil, fmt.Errorf("no node %q", node.GetNodeId())
 	}
-	return Direct(&fakeNode{cluster: c, id: nodeID}), nil
+	return Direct(&fakeNode{cluster: c, id: node.GetNodeId()}), nil
 }
 
 func (c *fakeCluster) seeds() []nodev1.NodeServiceClient {

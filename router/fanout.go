@@ -298,7 +298,7 @@ func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part, again strin
 			node = leading
 		}
 	}
-	client, err := j.nodes.NodeClient(node)
+	client, err := nodeClient(j.nodes, m, node)
 	if err != nil {
 		return node, status.Errorf(codes.Unavailable, "node %s: %v", node, err)
 	}

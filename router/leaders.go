@@ -75,7 +75,7 @@ func (l *leaders) forget(group uint64, node string) {
 
 // learn asks one node about all groups that it has.
 func (l *leaders) learn(ctx context.Context, m *clusterv1.Map, nodeID string) {
-	answer := l.ask(ctx, nodeID)
+	answer := l.ask(ctx, m, nodeID)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asking = false
@@ -89,7 +89,7 @@ func (l *leaders) learn(ctx context.Context, m *clusterv1.Map, nodeID string) {
 	}
 }
 
-func (l *leaders) ask(ctx context.Context, nodeID string) (answer *nodev1.GroupStatusResponse) {
+func (l *leaders) ask(ctx context.Context, m *clusterv1.Map, nodeID string) (answer *nodev1.GroupStatusResponse) {
 	defer func() {
 		if r := recover(); r != nil {
 			l.source.metrics.panics.Inc()
@@ -98,7 +98,7 @@ func (l *leaders) ask(ctx context.Context, nodeID string) (answer *nodev1.GroupS
 	}()
 	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
 	defer cancel()
-	client, err := l.nodes.NodeClient(nodeID)
+	client, err := nodeClient(l.nodes, m, nodeID)
 	if err != nil {
 		return nil
 	}

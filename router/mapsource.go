@@ -176,7 +176,7 @@ func (s *MapSource) ask() (err error) {
 		nodes := m.Proto().GetNodes()
 		first := rand.IntN(max(1, len(nodes)))
 		for i := range nodes {
-			client, err := s.nodes.NodeClient(nodes[(first+i)%len(nodes)].GetNodeId())
+			client, err := s.nodes.NodeClient(nodes[(first+i)%len(nodes)])
 			if err == nil {
 				err = s.askNode(ctx, client)
 			}
@@ -221,6 +221,9 @@ func (s *MapSource) poll(interval time.Duration) {
 	var failures int
 	for {
 		err := s.Refresh(s.life)
+		if tidy, ok := s.nodes.(tidier); ok && s.Ready() {
+			tidy.retain(s.Map())
+		}
 		next := interval - rand.N(interval/4+1)
 		if err != nil {
 			failures++

@@ -60,17 +60,24 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	return r, nil
 }
 
-// Register adds all public services. The server must be made with ServerOptions:
-// requests are received in a form that only its codec knows.
-func (r *Router) Register(server *grpc.Server) {
+// RegisterPublic adds the services that Pyroscope calls, and health. The server
+// must be made with ServerOptions: requests are received in a form that only its
+// codec knows.
+func (r *Router) RegisterPublic(server *grpc.Server) {
 	public := publicServices{server, r.fanout.metrics.undecodable}
 	metastorev1.RegisterIndexServiceServer(public, &indexService{router: r})
 	metastorev1.RegisterMetadataQueryServiceServer(public, &queryService{router: r})
 	metastorev1.RegisterTenantServiceServer(public, &tenantService{router: r})
 	metastorev1.RegisterCompactionServiceServer(public, &compactionService{router: r})
 	raftnode.RegisterRaftNodeServiceServer(public, &raftNodeService{router: r})
-	adminv1.RegisterAdminServiceServer(public, &adminService{router: r})
 	healthv1.RegisterHealthServer(public, r.health)
+}
+
+// RegisterAdmin adds the operator's service: whoever calls it may change the
+// cluster. The server may be the public one, one of the node API, or another
+// with the usual codec.
+func (r *Router) RegisterAdmin(server grpc.ServiceRegistrar) {
+	adminv1.RegisterAdminServiceServer(server, &adminService{router: r})
 }
 
 // Maps gives access to the range map.

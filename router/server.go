@@ -61,10 +61,10 @@ func DialOptions(tracing trace.TracerProvider) []grpc.DialOption {
 	options := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wirecodec.Codec{}),
-			grpc.MaxCallRecvMsgSize(2*MaxMessageBytes),
-			grpc.MaxCallSendMsgSize(2*MaxMessageBytes),
+			grpc.MaxCallRecvMsgSize(maxNodeMessage),
+			grpc.MaxCallSendMsgSize(maxNodeMessage),
 		),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: nodePing, Timeout: nodePingTimeout, PermitWithoutStream: true}),
 	}
 	if tracing != nil {
 		options = append(options, grpc.WithStatsHandler(otelgrpc.NewClientHandler(handlerOptions(tracing)...)))

@@ -66,7 +66,8 @@ func public(t testing.TB, r *Router, options Options, registerer prometheus.Regi
 		t.Fatal(err)
 	}
 	server := grpc.NewServer(serverOptions...)
-	r.Register(server)
+	r.RegisterPublic(server)
+	r.RegisterAdmin(server)
 	return dial(t, listen(t, server), grpc.WithDefaultCallOptions(
 		grpc.MaxCallSendMsgSize(2*MaxMessageBytes), grpc.MaxCallRecvMsgSize(MaxMessageBytes)))
 }
@@ -258,11 +259,11 @@ func TestCancellationReachesTheNode(t *testing.T) {
 // connected finds nodes behind real connections.
 type connected map[string]nodev1.NodeServiceClient
 
-func (n connected) NodeClient(id string) (nodev1.NodeServiceClient, error) {
-	if client := n[id]; client != nil {
+func (n connected) NodeClient(node *clusterv1.Node) (nodev1.NodeServiceClient, error) {
+	if client := n[node.GetNodeId()]; client != nil {
 		return client, nil
 	}
-	return nil, errors.New("unknown node " + id)
+	return nil, errors.New("unknown node " + node.GetNodeId())
 }
 
 // The same corrections arrive over connections: details survive the wire.

@@ -121,7 +121,7 @@ func routed(t *testing.T, nodes map[string]*shardgroup.Node) metastorev1.Metadat
 		t.Fatal(err)
 	}
 	server := grpc.NewServer(options...)
-	r.Register(server)
+	r.RegisterPublic(server)
 	address := serve(t, server)
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -137,11 +137,11 @@ func routed(t *testing.T, nodes map[string]*shardgroup.Node) metastorev1.Metadat
 
 type directNodes map[string]nodev1.NodeServiceClient
 
-func (d directNodes) NodeClient(id string) (nodev1.NodeServiceClient, error) {
-	if client, ok := d[id]; ok {
+func (d directNodes) NodeClient(node *clusterv1.Node) (nodev1.NodeServiceClient, error) {
+	if client, ok := d[node.GetNodeId()]; ok {
 		return client, nil
 	}
-	return nil, fmt.Errorf("no node %s", id)
+	return nil, fmt.Errorf("no node %s", node.GetNodeId())
 }
 
 // A client that leaves ends the work of its queries on every replica, wherever

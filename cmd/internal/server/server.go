@@ -27,6 +27,7 @@ import (
 	"github.com/skerrydb/skerry/cmd/internal/build"
 	"github.com/skerrydb/skerry/cmd/internal/config"
 	"github.com/skerrydb/skerry/cmd/internal/tracing"
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/router"
 	"github.com/skerrydb/skerry/shardgroup"
@@ -172,7 +173,8 @@ func (s *server) startRouter(ctx context.Context) error {
 		return err
 	}
 	s.grpc = grpc.NewServer(serverOptions...)
-	s.router.Register(s.grpc)
+	s.router.RegisterPublic(s.grpc)
+	s.router.RegisterAdmin(s.grpc)
 	_, err = s.router.Maps().Await(ctx)
 	return err
 }
@@ -263,9 +265,9 @@ type localNode struct {
 	client nodev1.NodeServiceClient
 }
 
-func (l localNode) NodeClient(nodeID string) (nodev1.NodeServiceClient, error) {
-	if nodeID != l.id {
-		return nil, fmt.Errorf("node %s is not in this process", nodeID)
+func (l localNode) NodeClient(node *clusterv1.Node) (nodev1.NodeServiceClient, error) {
+	if node.GetNodeId() != l.id {
+		return nil, fmt.Errorf("node %s is not in this process", node.GetNodeId())
 	}
 	return l.client, nil
 }
