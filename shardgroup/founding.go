@@ -30,20 +30,11 @@ func NewFounding(layout FoundingLayout) (*clusterv1.RangeMap, error) {
 	}
 	o := Options{Groups: layout.Groups, StreamGroups: layout.StreamGroups}.withDefaults()
 	m, err := clusterv1.NewRangeMap(clusterv1.InitialLayout{
-		ClusterID: layout.ClusterID, Node: layout.Nodes[0],
+		ClusterID: layout.ClusterID, Node: layout.Nodes[0], Peers: layout.Nodes[1:],
 		Groups: o.Groups, StreamGroups: o.StreamGroups, CreatedAt: layout.CreatedAt,
 	})
 	if err != nil {
 		return nil, err
-	}
-	m.Nodes = layout.Nodes
-	for _, group := range m.GetGroups() {
-		for _, node := range layout.Nodes[1:] {
-			group.Replicas = append(group.Replicas, &clusterv1.Replica{
-				ReplicaId: m.GetCluster().GetNextReplicaId(), NodeId: node.GetNodeId(), Role: clusterv1.ReplicaRole_REPLICA_ROLE_VOTER,
-			})
-			m.Cluster.NextReplicaId++
-		}
 	}
 	return m, checkFounding(m, layout.Nodes[0].GetNodeId())
 }

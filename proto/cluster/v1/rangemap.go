@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 	"sort"
 )
@@ -69,23 +68,6 @@ func NewMap(source *RangeMap) (*Map, error) {
 		return nil, fmt.Errorf("range map: STREAM keyspace: %w", err)
 	}
 	return m, nil
-}
-
-// CheckDirectory demands what a directory stores: a valid map (see NewMap) in
-// which each range has an id of its own. A router's map may hold several parts
-// of one range, while it learns of a split.
-func CheckDirectory(source *RangeMap) error {
-	if _, err := NewMap(source); err != nil {
-		return err
-	}
-	seen := map[uint64]bool{}
-	for _, r := range source.GetRanges() {
-		if id := r.GetRangeId(); id == 0 || seen[id] {
-			return fmt.Errorf("range map: range id %d is 0 or not unique", id)
-		}
-		seen[r.GetRangeId()] = true
-	}
-	return nil
 }
 
 // checkCover sorts the ranges and demands that they tile the whole space.
@@ -153,78 +135,4 @@ func (m *Map) Cover(keyspace Keyspace, lo, hi uint64) []Piece {
 		}
 		lo = end + 1
 	}
-}
-
-// DirectoryGroup is the group id of the directory; data groups follow it.
-const DirectoryGroup = 1
-
-// FirstFormat is the first version of the data formats.
-const FirstFormat = 1
-
-// InitialLayout describes a new cluster of one node.
-type InitialLayout struct {
-	ClusterID string
-	Node      *Node
-	// Number of data groups, from 1 up.
-	Groups int
-	// Number of groups that share the STREAM keyspace, from 1 to Groups.
-	// Every query reads every stream range, so few are better.
-	StreamGroups int
-	// Unix nanoseconds.
-	CreatedAt int64
-}
-
-// NewRangeMap lays out a new cluster: the TENANT keyspace is divided equally
-// over all groups, the STREAM keyspace equally over the first StreamGroups.
-func NewRangeMap(layout InitialLayout) (*RangeMap, error) {
-	if layout.Groups < 1 || layout.StreamGroups < 1 || layout.StreamGroups > layout.Groups {
-		return nil, fmt.Errorf("cannot lay out %d groups with %d for streams: want 1 <= streams <= groups", layout.Groups, layout.StreamGroups)
-	}
-	cluster := &Cluster{
-		ClusterId: layout.ClusterID, HashFunction: HashFunction_HASH_FUNCTION_XXH64,
-		ActiveVersion: FirstFormat, MapVersion: 1, CreatedAt: layout.CreatedAt,
-		NextGroupId: DirectoryGroup, NextReplicaId: 1, NextRangeId: 1,
-	}
-	m := &RangeMap{Cluster: cluster, Nodes: []*Node{layout.Node}}
-	for range layout.Groups + 1 {
-		m.Groups = append(m.Groups, &Group{
-			GroupId: next(&cluster.NextGroupId), State: GroupState_GROUP_STATE_ACTIVE,
-			Replicas: []*Replica{{ReplicaId: next(&cluster.NextReplicaId), NodeId: layout.Node.GetNodeId(), Role: ReplicaRole_REPLICA_ROLE_VOTER}},
-		})
-	}
-	m.Ranges = append(divide(cluster, Keyspace_KEYSPACE_TENANT, layout.Groups), divide(cluster, Keyspace_KEYSPACE_STREAM, layout.StreamGroups)...)
-	return m, nil
-}
-
-// DefaultStreamGroups is the number of groups that share the streams of a new
-// cluster: one, and two from eight groups up.
-func DefaultStreamGroups(groups int) int {
-	if groups >= 8 {
-		return 2
-	}
-	return 1
-}
-
-func divide(cluster *Cluster, keyspace Keyspace, parts int) []*Range {
-	var ranges []*Range
-	lo := uint64(0)
-	for i := range parts {
-		hi := uint64(0)
-		if i+1 < parts {
-			// 2^64 * (i+1) / parts
-			hi, _ = bits.Div64(uint64(i+1), 0, uint64(parts))
-		}
-		ranges = append(ranges, &Range{
-			RangeId: next(&cluster.NextRangeId), Keyspace: keyspace, Lo: lo, Hi: hi,
-			GroupId: DirectoryGroup + 1 + uint64(i), Epoch: 1,
-		})
-		lo = hi
-	}
-	return ranges
-}
-
-func next(id *uint64) uint64 {
-	value := *id
-	*id++
-	return value
 }

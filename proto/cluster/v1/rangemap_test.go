@@ -115,3 +115,61 @@ func TestBadMapsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestBadReplicasAreRefused(t *testing.T) {
+	for want, damage := range map[string]func(*clusterv1.RangeMap){
+		"does not say which replicas":   func(m *clusterv1.RangeMap) { m.Groups[2].Founders = nil },
+		"replica id 1, which is":        func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[0].ReplicaId = 1 },
+		"replica id 0, which is":        func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[0].ReplicaId = 0 },
+		"has two replicas on node":      func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[1].NodeId = "m" },
+		"without a known role":          func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[1].Role = 0 },
+		"replica 6 without a known":     func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[1].Role = 9 },
+		"group 3 has no voter":          func(m *clusterv1.RangeMap) { m.Groups[2].Replicas = nil },
+		"a replica on unknown node \"x": func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[1].NodeId = "x" },
+	} {
+		m, err := clusterv1.NewRangeMap(clusterv1.InitialLayout{
+			ClusterID: "c", Node: &clusterv1.Node{NodeId: "n"}, Peers: []*clusterv1.Node{{NodeId: "m"}}, Groups: 2, StreamGroups: 1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := clusterv1.CheckDirectory(m); err != nil {
+			t.Fatal(err)
+		}
+		damage(m)
+		if err := clusterv1.CheckDirectory(m); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+func TestFoundersAreTheFirstReplicas(t *testing.T) {
+	m, err := clusterv1.NewRangeMap(clusterv1.InitialLayout{
+		ClusterID: "c", Node: &clusterv1.Node{NodeId: "n"}, Peers: []*clusterv1.Node{{NodeId: "z"}, {NodeId: "m"}}, Groups: 2, StreamGroups: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range []string{"m", "n", "z"} {
+		if m.Nodes[i].NodeId != id {
+			t.Errorf("node %d is %q", i, m.Nodes[i].NodeId)
+		}
+	}
+	for _, group := range m.Groups {
+		if len(group.Founders) != 3 || len(group.Voters()) != 3 {
+			t.Errorf("group %d: %v, founded by %v", group.GroupId, group.Replicas, group.Founders)
+		}
+		for i, founder := range group.Founders {
+			if !proto.Equal(founder, group.Replicas[i]) || founder == group.Replicas[i] {
+				t.Errorf("group %d: founder %v, replica %v", group.GroupId, founder, group.Replicas[i])
+			}
+		}
+	}
+	if m.Cluster.NextReplicaId != 10 || m.Cluster.NextOperationId != 1 {
+		t.Errorf("next ids: %v", m.Cluster)
+	}
+	many := clusterv1.InitialLayout{Node: &clusterv1.Node{}, Peers: make([]*clusterv1.Node, clusterv1.MaxReplicas), Groups: 1, StreamGroups: 1}
+	if _, err := clusterv1.NewRangeMap(many); err == nil {
+		t.Error("a group has more than MaxReplicas")
+	}
+}
