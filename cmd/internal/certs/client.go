@@ -75,7 +75,7 @@ func (c clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.Auth
 }
 
 func (c clientCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.2", ServerName: c.reloader.options.ServerName}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 func (c clientCredentials) Clone() credentials.TransportCredentials { return c }
