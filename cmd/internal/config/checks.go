@@ -74,6 +74,97 @@ func listenAddress(v *string) func() error {
 	}
 }
 
+// optional accepts what is empty without a look.
+func optional(v *string, check func(*string) func() error) func() error {
+	return func() error {
+		if *v == "" {
+			return nil
+		}
+		return check(v)()
+	}
+}
+
+// both demands two things, the first one first.
+func both(first, second func() error) func() error {
+	return func() error {
+		if err := first(); err != nil {
+			return err
+		}
+		return second()
+	}
+}
+
+// reachable demands that others can dial an address that is listened on, unless
+// they are told another one.
+func reachable(v, advertised *string, instead string) func() error {
+	return func() error {
+		host, _, err := splitAddress(*v)
+		if err != nil || *advertised != "" {
+			return err
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			return fmt.Errorf("this means all addresses of the machine: say with %s which one others dial", instead)
+		}
+		return nil
+	}
+}
+
+func ipAddress(v *string) func() error {
+	return func() error {
+		if ip := net.ParseIP(*v); ip == nil || ip.IsUnspecified() {
+			return errors.New("want an IP address of this machine")
+		}
+		return nil
+	}
+}
+
+// dialled checks an address that this process dials.
+func dialled(address string) error {
+	if err := dialAddress(&address)(); err != nil {
+		return fmt.Errorf("%q: want HOST:PORT of a node, as it is given to -node.address there", address)
+	}
+	return nil
+}
+
+// addressesMax bounds a list of nodes to begin with.
+const addressesMax = 1000
+
+func eachDialled(v *[]string) func() error {
+	return func() error {
+		if len(*v) > addressesMax {
+			return fmt.Errorf("want at most %d addresses", addressesMax)
+		}
+		for i, address := range *v {
+			if err := dialled(address); err != nil {
+				return err
+			}
+			if slices.Contains((*v)[:i], address) {
+				return fmt.Errorf("%q is there twice", address)
+			}
+		}
+		return nil
+	}
+}
+
+func filledList(v *[]string) func() error {
+	return func() error {
+		if len(*v) == 0 {
+			return errors.New("want the address of one node at least")
+		}
+		return nil
+	}
+}
+
+// zoneName keeps names short and printable: they are in every map.
+func zoneName(v *string) func() error {
+	return func() error {
+		if len(*v) > 64 || strings.ContainsFunc(*v, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return errors.New("want up to 64 printable ASCII characters without spaces")
+		}
+		return nil
+	}
+}
+
 // dialAddress checks an address that others are told.
 func dialAddress(v *string) func() error {
 	return func() error {

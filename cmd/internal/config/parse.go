@@ -17,64 +17,77 @@ var ErrPrinted = errors.New("printed what was asked for")
 // No real file comes near this size.
 const fileBytesMax = 1 << 20
 
-const serveHelp = `usage: skerry serve [flags]
+// help is what a command does, for people.
+var help = map[Command]string{
+	CommandServe: `Run everything in one process: a node with all groups, and a router. An empty
+data folder becomes a new cluster of one node, which others can join later:
+skerry node -join with the address of -node.address here.
+`,
+	CommandNode: `Run a node of a cluster. With -grpc.address it serves the public API, too. It
+never founds a cluster: a new node joins the one found by -join, or waits for:
+skerry init
+`,
+	CommandRouter: `Run a router: it serves the public API and keeps nothing. Any number of them may
+run; each needs to reach the nodes only.
+`,
+}
 
-Run everything in one process: the directory, the groups and the router.
-
+const settingsHelp = `
 Settings come from flags, then from the file of -config.file, then from the
 defaults below. The file is YAML; the keys are the flags' names, nested or
-dotted (grpc: {address: ...} or grpc.address: ...). Its values may hold
+dotted (log: {level: ...} or log.level: ...). Its values may hold
 ${NAME} and ${NAME:default}, replaced from the environment; $${ is a literal ${.
 
 `
 
-// ParseServe reads the command line of serve, and the file it names. The error
+// Parse reads the command line of a command, and the file it names. The error
 // is ErrPrinted, a flags.UsageError for any fault of the settings, or tells why
 // the file cannot be read.
-func ParseServe(args []string, env func(string) (string, bool), stdout io.Writer) (Serve, error) {
+func Parse(command Command, args []string, env func(string) (string, bool), stdout io.Writer) (Server, error) {
 	// Flags are parsed twice: first to find the file, then over what it says.
-	scratch := DefaultServe()
-	first := newServeFlags(&scratch)
+	scratch := Default(command)
+	first := newServerFlags(&scratch)
 	if err := first.parse(args); errors.Is(err, flag.ErrHelp) {
-		return Serve{}, printed(first.writeHelp(stdout))
+		return Server{}, printed(first.writeHelp(stdout))
 	} else if err != nil {
-		return Serve{}, err
+		return Server{}, err
 	}
-	serve := DefaultServe()
-	faults, err := readFile(serve.settings(), first.file, env)
+	server := Default(command)
+	faults, err := readFile(server.settings(), first.file, env)
 	if err != nil {
-		return Serve{}, fmt.Errorf("read configuration: %w", err)
+		return Server{}, fmt.Errorf("read configuration: %w", err)
 	}
-	if err := newServeFlags(&serve).parse(args); err != nil {
-		return Serve{}, err
+	if err := newServerFlags(&server).parse(args); err != nil {
+		return Server{}, err
 	}
-	if err := serve.Validate(); err != nil {
+	if err := server.Validate(); err != nil {
 		faults = append(faults, err)
 	}
 	if err := joinFaults(faults); err != nil {
-		return Serve{}, flags.Usage(err)
+		return Server{}, flags.Usage(err)
 	}
 	if first.print {
-		return Serve{}, printed(serve.settings().writeYAML(stdout))
+		return Server{}, printed(server.settings().writeYAML(stdout))
 	}
-	return serve, nil
+	return server, nil
 }
 
-type serveFlags struct {
-	set   *flag.FlagSet
-	file  string
-	print bool
+type serverFlags struct {
+	command Command
+	set     *flag.FlagSet
+	file    string
+	print   bool
 }
 
-func newServeFlags(serve *Serve) *serveFlags {
-	f := &serveFlags{set: flags.New("serve")}
+func newServerFlags(server *Server) *serverFlags {
+	f := &serverFlags{command: server.Command, set: flags.New(string(server.Command))}
 	f.set.StringVar(&f.file, "config.file", "", "`FILE` YAML file with settings")
 	f.set.BoolVar(&f.print, "print-config", false, "print the effective settings as YAML and exit")
-	serve.settings().register(f.set)
+	server.settings().register(f.set)
 	return f
 }
 
-func (f *serveFlags) parse(args []string) error {
+func (f *serverFlags) parse(args []string) error {
 	rest, err := flags.Parse(f.set, args)
 	if err != nil {
 		return err
@@ -91,8 +104,9 @@ func (f *serveFlags) parse(args []string) error {
 	return err
 }
 
-func (f *serveFlags) writeHelp(w io.Writer) error {
-	if _, err := io.WriteString(w, serveHelp); err != nil {
+func (f *serverFlags) writeHelp(w io.Writer) error {
+	usage := fmt.Sprintf("usage: skerry %s [flags]\n\n%s%s", f.command, help[f.command], settingsHelp)
+	if _, err := io.WriteString(w, usage); err != nil {
 		return err
 	}
 	return flags.WriteHelp(w, f.set)

@@ -34,18 +34,18 @@ func writeFile(t *testing.T, content string) string {
 	return name
 }
 
-func with(change func(*Serve)) Serve {
-	s := DefaultServe()
+func with(change func(*Server)) Server {
+	s := Default(CommandServe)
 	change(&s)
 	return s
 }
 
 func TestDefaultsAreValid(t *testing.T) {
-	got, err := ParseServe(nil, environment(), io.Discard)
+	got, err := Parse(CommandServe, nil, environment(), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(DefaultServe(), got); diff != "" {
+	if diff := cmp.Diff(Default(CommandServe), got); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -54,26 +54,26 @@ func TestPrecedence(t *testing.T) {
 	for _, c := range []struct {
 		name, file string
 		args       []string
-		want       Serve
+		want       Server
 	}{
 		{"flag, one dash and two", "", []string{"-groups", "8", "--grpc.address=:1"},
-			with(func(s *Serve) { s.Groups, s.GRPCAddress = 8, ":1" })},
+			with(func(s *Server) { s.Groups, s.GRPCAddress = 8, ":1" })},
 		{"file, nested", "grpc:\n  address: :1\nraft:\n  rtt: 20ms\n  address: h:2\n", nil,
-			with(func(s *Serve) { s.GRPCAddress, s.RaftRTT, s.RaftAddress = ":1", 20*time.Millisecond, "h:2" })},
+			with(func(s *Server) { s.GRPCAddress, s.RaftRTT, s.RaftAddress = ":1", 20*time.Millisecond, "h:2" })},
 		{"file, dotted", "grpc.address: :1\nstore: {cache-bytes: 1GiB}\nstore.memtable-bytes: 33554432\n", nil,
-			with(func(s *Serve) { s.GRPCAddress, s.CacheBytes, s.MemtableBytes = ":1", 1<<30, 32<<20 })},
+			with(func(s *Server) { s.GRPCAddress, s.CacheBytes, s.MemtableBytes = ":1", 1<<30, 32<<20 })},
 		{"flag over file over default", "groups: 7\nlog: {level: warn}\n", []string{"-groups=9"},
-			with(func(s *Serve) { s.Groups, s.LogLevel = 9, "warn" })},
-		{"flag of the default's value over file", "groups: 7\n", []string{"-groups=4"}, with(func(*Serve) {})},
+			with(func(s *Server) { s.Groups, s.LogLevel = 9, "warn" })},
+		{"flag of the default's value over file", "groups: 7\n", []string{"-groups=4"}, with(func(*Server) {})},
 		{"environment", "data-dir: ${HOME}/skerry\ngroups: ${GROUPS:6}\nobjects.dir: $${x}$$\nlog.level: ${LEVEL:}${B}\n", nil,
-			with(func(s *Serve) { s.DataDir, s.Groups, s.ObjectsDir, s.LogLevel = "/h/skerry", 6, "${x}$$", "debug" })},
-		{"empty file", "", []string{"-groups", "2"}, with(func(s *Serve) { s.Groups = 2 })},
-		{"only comments", "# nothing\n", nil, with(func(*Serve) {})},
-		{"empty section", "grpc:\nlog:\n  level: error\n", nil, with(func(s *Serve) { s.LogLevel = "error" })},
+			with(func(s *Server) { s.DataDir, s.Groups, s.ObjectsDir, s.LogLevel = "/h/skerry", 6, "${x}$$", "debug" })},
+		{"empty file", "", []string{"-groups", "2"}, with(func(s *Server) { s.Groups = 2 })},
+		{"only comments", "# nothing\n", nil, with(func(*Server) {})},
+		{"empty section", "grpc:\nlog:\n  level: error\n", nil, with(func(s *Server) { s.LogLevel = "error" })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"-config.file", writeFile(t, c.file)}, c.args...)
-			got, err := ParseServe(args, environment("HOME", "/h", "B", "debug"), io.Discard)
+			got, err := Parse(CommandServe, args, environment("HOME", "/h", "B", "debug"), io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +105,7 @@ func TestFileFaults(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			name := writeFile(t, c.file)
-			_, err := ParseServe([]string{"-config.file", name}, environment(), io.Discard)
+			_, err := Parse(CommandServe, []string{"-config.file", name}, environment(), io.Discard)
 			var usage *flags.UsageError
 			if !errors.As(err, &usage) {
 				t.Fatalf("got %v, want a usage error", err)
@@ -128,7 +128,7 @@ func TestFileThatCannotBeRead(t *testing.T) {
 		filepath.Join(t.TempDir(), "none.yaml"): "no such file",
 		large:                                   "larger than 1MiB",
 	} {
-		_, err := ParseServe([]string{"-config.file", name}, environment(), io.Discard)
+		_, err := Parse(CommandServe, []string{"-config.file", name}, environment(), io.Discard)
 		var usage *flags.UsageError
 		if err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q that is not about usage", err, want)
@@ -144,7 +144,7 @@ func TestCommandLineFaults(t *testing.T) {
 		"-groups":         "needs an argument",
 		"-log.level loud": `log.level is "loud": want one of debug`,
 	} {
-		_, err := ParseServe(strings.Fields(args), environment(), io.Discard)
+		_, err := Parse(CommandServe, strings.Fields(args), environment(), io.Discard)
 		var usage *flags.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want a usage error with %q", args, err, want)
@@ -153,7 +153,7 @@ func TestCommandLineFaults(t *testing.T) {
 }
 
 func TestPrintConfigRoundTrip(t *testing.T) {
-	odd := with(func(s *Serve) {
+	odd := with(func(s *Server) {
 		s.DataDir, s.ObjectsDir = "/a b: ${HOME} $${x}", "yes"
 		s.GRPCAddress, s.HTTPAddress, s.RaftAddress = "[::1]:0", ":0", "node-1:65535"
 		s.Groups, s.StreamGroups = 9, 3
@@ -164,14 +164,14 @@ func TestPrintConfigRoundTrip(t *testing.T) {
 		s.Compaction = Compaction{JobLease: 20 * time.Second, FailuresMax: 0, JobsMax: 7}
 		s.Retention = Retention{Period: 36 * time.Hour, Interval: 0, Grace: time.Minute, OverridesFile: "/o.yaml", OverridesReload: 3 * time.Second}
 	})
-	for name, want := range map[string]Serve{"defaults": DefaultServe(), "odd": odd} {
+	for name, want := range map[string]Server{"defaults": Default(CommandServe), "odd": odd} {
 		t.Run(name, func(t *testing.T) {
 			var source strings.Builder
 			if err := want.settings().writeYAML(&source); err != nil {
 				t.Fatal(err)
 			}
 			file := writeFile(t, source.String())
-			got, err := ParseServe([]string{"-config.file", file}, environment("HOME", "wrong"), io.Discard)
+			got, err := Parse(CommandServe, []string{"-config.file", file}, environment("HOME", "wrong"), io.Discard)
 			if err != nil {
 				t.Fatalf("%v in\n%s", err, source.String())
 			}
@@ -179,7 +179,7 @@ func TestPrintConfigRoundTrip(t *testing.T) {
 				t.Error(diff)
 			}
 			var again strings.Builder
-			if _, err := ParseServe([]string{"-config.file", file, "-print-config"}, environment(), &again); !errors.Is(err, ErrPrinted) {
+			if _, err := Parse(CommandServe, []string{"-config.file", file, "-print-config"}, environment(), &again); !errors.Is(err, ErrPrinted) {
 				t.Fatalf("got %v, want ErrPrinted", err)
 			}
 			if diff := cmp.Diff(source.String(), again.String()); diff != "" {
@@ -191,10 +191,10 @@ func TestPrintConfigRoundTrip(t *testing.T) {
 
 func TestHelpTellsEverySetting(t *testing.T) {
 	var help strings.Builder
-	if _, err := ParseServe([]string{"--help"}, environment(), &help); !errors.Is(err, ErrPrinted) {
+	if _, err := Parse(CommandServe, []string{"--help"}, environment(), &help); !errors.Is(err, ErrPrinted) {
 		t.Fatalf("got %v, want ErrPrinted", err)
 	}
-	serve := DefaultServe()
+	serve := Default(CommandServe)
 	for _, s := range serve.settings() {
 		want := "  -" + s.name + " " + s.unit + "\n        " + s.doc
 		if value := s.value.String(); value != "" && value != "false" {

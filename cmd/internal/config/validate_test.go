@@ -12,13 +12,18 @@ import (
 )
 
 func TestValidateReportsEveryFault(t *testing.T) {
-	bad := Serve{
-		GRPCAddress: "nowhere", HTTPAddress: "h:65536", RaftAddress: ":9099",
-		StreamGroups: 2, LogLevel: "loud", LogFormat: "xml",
-		CacheBytes: 1, MemtableBytes: 2 << 30, RaftRTT: 1500 * time.Microsecond,
-		AnswersBytesMax: 1 << 20, SlowQuery: -time.Second,
-		Compaction: Compaction{JobLease: time.Millisecond, FailuresMax: 17, JobsMax: -1},
-		Retention:  Retention{Period: -time.Hour, Interval: time.Second, Grace: -1, OverridesReload: time.Hour},
+	bad := Server{
+		Command: CommandServe,
+		Process: Process{HTTPAddress: "h:65536", LogLevel: "loud", LogFormat: "xml", AdminAddress: "here", TLS: TLS{KeyFile: "k", RequireClientCert: true}},
+		Router:  Router{GRPCAddress: "nowhere", SlowQuery: -time.Second},
+		Node: Node{
+			NodeAddress: ":9097", RaftAddress: ":9099", RaftAdvertiseAddress: "", NodeAdvertiseAddress: "", Zone: "a b",
+			CacheBytes: 1, MemtableBytes: 2 << 30, RaftRTT: 1500 * time.Microsecond, AnswersBytesMax: 1 << 20,
+			Disk:       Disk{LowBytes: -1, FullBytes: 1, StallTimeout: time.Millisecond},
+			Compaction: Compaction{JobLease: time.Millisecond, FailuresMax: 17, JobsMax: -1},
+			Retention:  Retention{Period: -time.Hour, Interval: time.Second, Grace: -1, OverridesReload: time.Hour},
+		},
+		Founding: Founding{StreamGroups: 2},
 	}
 	err := bad.Validate()
 	if err == nil {
@@ -29,6 +34,14 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		`grpc.address is "nowhere": want HOST:PORT`,
 		`http.address is "h:65536": want a port`,
 		`raft.address is ":9099": want a host and a port`,
+		`node.address is ":9097": this means all addresses of the machine: say with node.advertise-address`,
+		`admin.address is "here": want HOST:PORT`,
+		`zone is "a b": want up to 64`,
+		`disk.low-bytes is "-1": want 0 to`,
+		`disk.full-bytes is "1": want 0 to -1`,
+		`disk.stall-timeout is "1ms": want 0s, or 1s to`,
+		`tls.cert-file and tls.key-file belong together`,
+		`tls.require-client-cert needs tls.ca-file`,
 		`groups is "0": want 1 to 1024`,
 		`streams.groups is "2": want 0 to 0`,
 		`log.level is "loud": want one of`,
@@ -55,24 +68,24 @@ func TestValidateReportsEveryFault(t *testing.T) {
 			t.Errorf("%v\nlacks %q", err, want)
 		}
 	}
-	if faults := strings.Count(err.Error(), ";") + 1; faults != 25 {
-		t.Errorf("%d faults, want 25: %v", faults, err)
+	if faults := strings.Count(err.Error(), ";") + 1; faults != 33 {
+		t.Errorf("%d faults, want 33: %v", faults, err)
 	}
 }
 
 func TestAddressesDiffer(t *testing.T) {
-	same := with(func(s *Serve) { s.HTTPAddress, s.RaftAddress = s.GRPCAddress, s.GRPCAddress })
+	same := with(func(s *Server) { s.HTTPAddress, s.RaftAddress = s.GRPCAddress, s.GRPCAddress })
 	if err := same.Validate(); err == nil || !strings.Contains(err.Error(), "grpc.address and http.address and raft.address are all") {
 		t.Errorf("got %v", err)
 	}
-	free := with(func(s *Serve) { s.HTTPAddress, s.GRPCAddress = "127.0.0.1:0", "127.0.0.1:0" })
+	free := with(func(s *Server) { s.HTTPAddress, s.GRPCAddress = "127.0.0.1:0", "127.0.0.1:0" })
 	if err := free.Validate(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestDerivedSettings(t *testing.T) {
-	s := with(func(s *Serve) { s.DataDir = "/d" })
+	s := with(func(s *Server) { s.DataDir = "/d" })
 	if s.ObjectsPath() != "/d/objects" || s.StreamGroupCount() != 1 {
 		t.Errorf("got %s, %d", s.ObjectsPath(), s.StreamGroupCount())
 	}
@@ -106,7 +119,7 @@ func TestPeriods(t *testing.T) {
 			t.Errorf("%q: got %v", text, time.Duration(got))
 		}
 	}
-	serve := DefaultServe()
+	serve := Default(CommandServe)
 	if text := serve.settings().find("retention-period").value.String(); text != "31d" {
 		t.Errorf("the default is written as %s", text)
 	}
@@ -114,10 +127,10 @@ func TestPeriods(t *testing.T) {
 
 // The defaults are the planner's, and what is set reaches it.
 func TestPlannersSettings(t *testing.T) {
-	if diff := cmp.Diff(schedule.Defaults(), DefaultServe().Compaction.Schedule()); diff != "" {
+	if diff := cmp.Diff(schedule.Defaults(), Default(CommandServe).Compaction.Schedule()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(retention.Defaults(), DefaultServe().Retention.Plan()); diff != "" {
+	if diff := cmp.Diff(retention.Defaults(), Default(CommandServe).Retention.Plan()); diff != "" {
 		t.Error(diff)
 	}
 	c := Compaction{JobLease: time.Minute, FailuresMax: 7, JobsMax: 5}.Schedule()

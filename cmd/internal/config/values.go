@@ -14,6 +14,26 @@ func (v *text) Set(s string) error { *v = text(s); return nil }
 func (v *text) String() string     { return string(*v) }
 func (v *text) yamlTag() string    { return "!!str" }
 
+// list is several texts, with commas between them.
+type list []string
+
+func (v *list) Set(s string) error {
+	*v = nil
+	if strings.TrimSpace(s) == "" {
+		return nil
+	}
+	for _, part := range strings.Split(s, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			return errors.New("there is an empty part between the commas")
+		}
+		*v = append(*v, part)
+	}
+	return nil
+}
+
+func (v *list) String() string  { return strings.Join(*v, ",") }
+func (v *list) yamlTag() string { return "!!str" }
+
 type number int
 
 func (v *number) Set(s string) error {
