@@ -32,8 +32,7 @@ type command struct {
 
 // commands is the table, in the order of help.
 func commands() []command {
-	return slices.Concat([]command{
-		serveCommand(),
+	return slices.Concat(serverCommands(), []command{
 		blockAddCommand(),
 		blockGetCommand(),
 		queryCommand(),

@@ -28,6 +28,7 @@ import (
 // misbehave.
 type fakeRouter struct {
 	metastorev1.UnimplementedTenantServiceServer
+	adminv1.UnimplementedAdminServiceServer
 
 	mutex  sync.Mutex
 	blocks map[blockKey]*metastorev1.BlockMeta

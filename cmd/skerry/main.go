@@ -3,7 +3,8 @@
 //
 // This package parses, wires, runs and exits; what it finds goes to standard
 // output, what went wrong to standard error, one line each. It exits with 0, 1
-// for a failure and 2 for wrong usage.
+// for a failure, 2 for wrong usage, and 3 when a node gave up because it must not
+// go on, as when its disk fails.
 package main
 
 import (
@@ -18,12 +19,14 @@ import (
 
 	"github.com/skerrydb/skerry/cmd/internal/config"
 	"github.com/skerrydb/skerry/cmd/internal/flags"
+	"github.com/skerrydb/skerry/cmd/internal/server"
 )
 
 const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitFault   = 3
 )
 
 // streams is the world as a command sees it.
@@ -58,6 +61,10 @@ func run(ctx context.Context, std streams, args []string) int {
 	var usage *flags.UsageError
 	if errors.As(err, &usage) {
 		return exitUsage
+	}
+	var fault *server.FaultError
+	if errors.As(err, &fault) {
+		return exitFault
 	}
 	return exitFailure
 }

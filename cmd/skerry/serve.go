@@ -11,11 +11,19 @@ import (
 	"github.com/skerrydb/skerry/cmd/internal/server"
 )
 
-func serveCommand() command {
+func serverCommands() []command {
+	return []command{
+		serverCommand(config.CommandServe, "run everything in one process: a node that needs no others, and a router"),
+		serverCommand(config.CommandNode, "run a node of a cluster"),
+		serverCommand(config.CommandRouter, "run a router of a cluster"),
+	}
+}
+
+func serverCommand(name config.Command, summary string) command {
 	return command{
-		name: "serve", summary: "run everything in one process: directory, groups and router",
+		name: string(name), summary: summary,
 		run: func(ctx context.Context, std streams, args []string) error {
-			settings, err := config.ParseServe(args, std.env, std.out)
+			settings, err := config.Parse(name, args, std.env, std.out)
 			if err != nil {
 				return err
 			}
@@ -30,7 +38,7 @@ func serveCommand() command {
 
 // newLogger writes to standard error: standard output is for what the operator
 // asked for.
-func newLogger(settings config.Serve) (*zap.Logger, error) {
+func newLogger(settings config.Server) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return nil, fmt.Errorf("log.level: %w", err)

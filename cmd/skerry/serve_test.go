@@ -58,7 +58,7 @@ func serveArgs(t *testing.T, dir string) []string {
 	}
 	defer listener.Close()
 	return []string{"serve", "-data-dir", dir, "-grpc.address", "127.0.0.1:0", "--http.address=127.0.0.1:0",
-		"-raft.address", listener.Addr().String(), "-raft.rtt", "5ms", "-store.memtable-bytes", "1MiB"}
+		"-node.address", "127.0.0.1:0", "-raft.address", listener.Addr().String(), "-raft.rtt", "5ms", "-store.memtable-bytes", "1MiB"}
 }
 
 // startServe returns when the server says that it is ready.

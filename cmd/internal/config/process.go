@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"net"
 	"time"
 )
 
@@ -43,6 +44,9 @@ type TLS struct {
 
 // Enabled tells whether connections are secured.
 func (t TLS) Enabled() bool { return t.CertFile != "" }
+
+// LocalAddress is LocalIP; nil lets the system choose.
+func (p Process) LocalAddress() net.IP { return net.ParseIP(p.LocalIP) }
 
 func (t TLS) validate() []error {
 	var faults []error

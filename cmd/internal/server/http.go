@@ -16,7 +16,11 @@ import (
 
 // serveHTTP starts the operator's endpoints. They work from the very start on:
 // that is when somebody looks.
-func (s *server) serveHTTP(failed chan<- error) {
+func (s *server) serveHTTP(failed chan<- error) error {
+	listener, err := s.security.httpListener(s.ports.http)
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", index)
 	// Alive: the process answers. Never depends on groups or peers.
@@ -39,28 +43,23 @@ func (s *server) serveHTTP(failed chan<- error) {
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
-		if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serve HTTP: %w", err)
 		}
 	}()
+	return nil
 }
 
 func index(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "skerry\n\n/healthz\n/readyz\n/metrics\n/buildinfo\n/debug/pprof/\n")
 }
 
-// readyz answers 200 and "ready" if the process can serve: it has started, is
-// not stopping, and each of its groups has a leader.
+// readyz answers 200 and "ready" if the process can serve, else why not. It looks
+// at the process alone: peers that are down make no other process unready.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
-	if reason := *s.phase.Load(); reason != "" {
-		http.Error(w, reason, http.StatusServiceUnavailable)
-		return
-	}
-	if err := s.node.Ready(); err != nil {
+	if err := s.ready(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ready")
 }
-
-func (s *server) setPhase(reason string) { s.phase.Store(&reason) }

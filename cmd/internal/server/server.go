@@ -1,9 +1,13 @@
-// Package server runs a whole Skerry in one process: a node with the directory
-// and all groups, a router over it, and the two listeners.
+// Package server runs the processes of a cluster: a node, a router, or both.
 //
-//	listen → /healthz → node (store, Raft, groups) → objects → router → /readyz
+//	serve   node that founds a cluster by itself, and a router
+//	node    node that joins or waits, and a router if it is asked for
+//	router  router alone
+//
+//	ports → certificates → /healthz → node (store, Raft) → router → APIs → /readyz
 //	                                                                      │
-//	SIGTERM → not serving → finish calls → router → node → listeners ◄────┘
+//	SIGTERM → not ready → leaders away → calls finish → router → node ◄───┤
+//	a fault of the node → exit at once ◄──────────────────────────────────┘
 package server
 
 import (
@@ -11,263 +15,229 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
 
 	"github.com/skerrydb/skerry/cmd/internal/build"
 	"github.com/skerrydb/skerry/cmd/internal/config"
 	"github.com/skerrydb/skerry/cmd/internal/tracing"
-	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
-	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/router"
-	"github.com/skerrydb/skerry/shardgroup"
 	"github.com/skerrydb/skerry/storage/objects"
 )
 
-// startTimeout bounds the start: replaying the log's tail and electing leaders.
-const startTimeout = 5 * time.Minute
+// lookInterval is the time between two looks at whether the process is ready.
+const lookInterval = 50 * time.Millisecond
 
 // server is a running process. Fields are set in the order of the start.
 type server struct {
-	settings config.Serve
+	settings config.Server
 	log      *zap.Logger
 	metrics  *prometheus.Registry
 
-	grpcListener, httpListener net.Listener
-	http                       *http.Server
-	node                       *shardgroup.Node
-	objects                    *objects.Folder
-	router                     *router.Router
-	grpc                       *grpc.Server
+	ports    ports
+	security security
+	http     *http.Server
+	pool     *router.Pool
+	node     clusterNode     // nil in a router
+	objects  *objects.Folder // nil in a router
+	router   *router.Router
+	apis     []*api
+	// Of the ports for operators and nodes; the router has its own.
+	health *health.Server
 
 	tracing     trace.TracerProvider // nil if off
 	stopTracing func(context.Context) error
 
-	// What /readyz answers: the reason not to be ready, or nil.
+	// Why /readyz says no before it asks the parts, "" for nothing.
 	phase atomic.Pointer[string]
+	// Ends the streams that would not end by themselves.
+	streams    context.Context
+	endStreams context.CancelFunc
 }
 
 // Run serves until the context ends, then stops in order. It writes what the
-// operator needs to know at the start to stdout.
-func Run(ctx context.Context, settings config.Serve, stdout io.Writer, log *zap.Logger) error {
+// operator needs to know to stdout. After a FaultError the process must exit:
+// nothing was stopped in order.
+func Run(ctx context.Context, settings config.Server, stdout io.Writer, log *zap.Logger) error {
 	s := newServer(settings, log)
-	failed := make(chan error, 2)
-	if err := s.start(ctx, stdout, failed); err != nil {
+	failed := make(chan error, 8) // one for each server, and to spare
+	if err := s.start(ctx, failed); err != nil {
 		if ctx.Err() != nil { // asked to stop: what was started is undone, and that is all
 			log.Info("stopped before it was ready")
 			err = nil
 		}
 		return errors.Join(err, s.stop())
 	}
-	var err error
-	select {
-	case <-ctx.Done():
-		log.Info("stopping", zap.Duration("at_most", settings.ShutdownTimeout))
-	case err = <-failed:
+	err := s.serve(ctx, stdout, failed)
+	var fault *FaultError
+	if errors.As(err, &fault) {
+		// A store that does not answer would hold up a stop in order for ever.
+		return err
 	}
 	err = errors.Join(err, s.stop())
 	log.Info("stopped")
 	return err
 }
 
-func newServer(settings config.Serve, log *zap.Logger) *server {
-	s := &server{settings: settings, log: log, metrics: prometheus.NewRegistry()}
+// FaultError is a fault of the node after which its process must not go on.
+type FaultError struct{ Err error }
+
+func (e *FaultError) Error() string { return "the node gave up: " + e.Err.Error() }
+
+func (e *FaultError) Unwrap() error { return e.Err }
+
+func newServer(settings config.Server, log *zap.Logger) *server {
+	s := &server{settings: settings, log: log, metrics: prometheus.NewRegistry(), health: health.NewServer()}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.streams, s.endStreams = context.WithCancel(context.Background())
 	s.setPhase("starting")
+	s.setHealth(false)
 	return s
 }
 
-func (s *server) start(ctx context.Context, stdout io.Writer, failed chan<- error) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+// start returns when everything runs; it may not be ready yet.
+func (s *server) start(ctx context.Context, failed chan<- error) error {
 	var err error
 	// Ports come first: a port in use is the most common mistake, and found
 	// before anything else is touched.
-	if s.grpcListener, err = listen("grpc.address", s.settings.GRPCAddress); err != nil {
+	if err = s.ports.open(s.settings); err != nil {
 		return err
 	}
-	if s.httpListener, err = listen("http.address", s.settings.HTTPAddress); err != nil {
+	if s.security, err = openSecurity(s.settings, s.log, s.metrics); err != nil {
 		return err
 	}
-	if err := probe("raft.address", s.settings.RaftAddress); err != nil {
+	if err := s.serveHTTP(failed); err != nil {
 		return err
 	}
-	s.serveHTTP(failed)
 	if s.tracing, s.stopTracing, err = tracing.Start(ctx, os.Getenv, build.Read().Version, s.log.Named("tracing")); err != nil {
 		return err
 	}
-	if err := s.startNode(ctx); err != nil {
+	if s.pool, err = router.NewPool(s.poolOptions()); err != nil {
 		return err
 	}
-	if s.objects, err = objects.OpenFolder(s.settings.ObjectsPath()); err != nil {
-		return err
-	}
-	if err := s.startRouter(ctx); err != nil {
-		return err
-	}
-	go func() {
-		if err := s.grpc.Serve(s.grpcListener); err != nil {
-			failed <- fmt.Errorf("serve gRPC: %w", err)
+	if s.settings.HasNode() {
+		if err := s.startNode(ctx); err != nil {
+			return err
 		}
-	}()
+	}
+	if err := s.startRouter(); err != nil {
+		return err
+	}
+	if err := s.serveAPIs(failed); err != nil {
+		return err
+	}
+	s.warnOfOpenPorts()
 	s.setPhase("")
-	s.log.Info("ready", zap.String("cluster", s.node.ClusterID()), zap.String("node", s.node.ID()))
-	return s.greet(stdout)
+	return nil
 }
 
-func (s *server) startNode(ctx context.Context) error {
+// serve waits for the end, and for the moment when the process is ready.
+func (s *server) serve(ctx context.Context, stdout io.Writer, failed <-chan error) error {
+	var faults <-chan error
+	if s.node != nil {
+		faults = s.node.Failed()
+	}
+	if err := s.greet(stdout); err != nil {
+		return err
+	}
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	watch := readyWatch{server: s}
+	for {
+		select {
+		case <-ctx.Done():
+			s.log.Info("stopping", zap.Duration("at_most", s.settings.ShutdownTimeout))
+			return nil
+		case err := <-failed:
+			return err
+		case err := <-faults:
+			s.setPhase("a fault ends the process")
+			s.log.Error("a fault ends the process", zap.Error(err))
+			return &FaultError{err}
+		case now := <-look.C:
+			if err := watch.look(now, stdout); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *server) poolOptions() router.PoolOptions {
+	return router.PoolOptions{
+		TLS: s.security.clientTLS(), Credentials: s.security.credentials(), LocalIP: s.settings.LocalAddress(), Tracing: s.tracing,
+	}
+}
+
+func (s *server) startRouter() error {
 	var err error
-	s.node, err = shardgroup.Open(ctx, s.nodeOptions(), s.log, s.metrics)
-	return err
-}
-
-// nodeOptions translates the settings.
-func (s *server) nodeOptions() shardgroup.Options {
-	return shardgroup.Options{
-		DataDir: s.settings.DataDir, RaftAddress: s.settings.RaftAddress, APIAddress: s.grpcListener.Addr().String(),
-		Groups: s.settings.Groups, StreamGroups: s.settings.StreamGroupCount(),
-		RTT: s.settings.RaftRTT, CacheBytes: s.settings.CacheBytes, MemTableBytes: s.settings.MemtableBytes,
-		MaxReads: s.settings.ReadsMax, MaxQueuedReads: 16 * s.settings.ReadsMax,
-		MaxAnswersBytes: s.settings.AnswersBytesMax, QueryTimeout: s.settings.QueryTimeout,
-		IndexCacheBytes: int(s.settings.IndexCacheBytes), Tracing: s.tracing,
-		Compaction: s.settings.Compaction.Schedule(), Retention: s.settings.Retention.Plan(), RetentionInterval: sweepInterval(s.settings.Retention.Interval),
-		OverridesPath: s.settings.Retention.OverridesFile, OverridesInterval: s.settings.Retention.OverridesReload,
+	if s.router, err = router.New(s.routerOptions(), s.nodes(), s.seeds(), s.log.Named("router"), s.metrics); err != nil {
+		return err
 	}
+	s.router.SetServing(false) // until there is a map
+	return nil
 }
 
-// sweepInterval translates a setting in which 0 means never.
-func sweepInterval(interval time.Duration) time.Duration {
-	if interval == 0 {
-		return -1
-	}
-	return interval
-}
-
-func (s *server) startRouter(ctx context.Context) error {
+func (s *server) routerOptions() router.Options {
 	info := build.Read()
 	options := router.Options{
-		ID: s.node.ID(), AdvertiseAddress: s.grpcListener.Addr().String(), Version: info.Version, Revision: info.Revision,
+		Version: info.Version, Revision: info.Revision, AdvertiseAddress: s.ports.advertised(),
 		MaxWrites: s.settings.InflightRequestsMax, MaxReads: s.settings.InflightRequestsMax,
 		SlowQuery: s.settings.SlowQuery, Tracing: s.tracing, AllowTenantDeletion: s.settings.AllowTenantDeletion,
+	}
+	if s.node != nil {
+		options.ID = s.node.ID()
 	}
 	if options.SlowQuery == 0 {
 		options.SlowQuery = -1 // never
 	}
-	serverOptions, err := router.ServerOptions(options, s.log.Named("grpc"), s.metrics)
-	if err != nil {
-		return err
-	}
-	local := localNode{s.node.ID(), router.Direct(s.node.Service())}
-	if s.router, err = router.New(options, local, router.StaticSeeds(local.client), s.log.Named("router"), s.metrics); err != nil {
-		return err
-	}
-	s.grpc = grpc.NewServer(serverOptions...)
-	s.router.RegisterPublic(s.grpc)
-	s.router.RegisterAdmin(s.grpc)
-	_, err = s.router.Maps().Await(ctx)
-	return err
+	return options
 }
 
-// stop undoes the start, as far as it came, in reverse order: no new calls,
-// calls in progress, groups, listeners. It is forced after the timeout.
-func (s *server) stop() error {
-	s.setPhase("stopping")
-	deadline := time.AfterFunc(s.settings.ShutdownTimeout, func() {
-		s.log.Error("the stop took too long and is forced; acknowledged writes are safe in the Raft log",
-			zap.Duration("timeout", s.settings.ShutdownTimeout))
-		os.Exit(1)
-	})
-	defer deadline.Stop()
-	if s.router != nil {
-		s.router.Drain()
+// nodes finds the node of this process without a network.
+func (s *server) nodes() router.Nodes {
+	if s.node == nil {
+		return s.pool.Nodes("", nil)
 	}
-	if s.grpc != nil {
-		s.stopGRPC(s.settings.ShutdownTimeout / 2)
+	return s.pool.Nodes(s.node.ID(), router.Direct(s.node.Service()))
+}
+
+func (s *server) seeds() router.Seeds {
+	if s.node == nil {
+		return s.pool.Seeds(s.settings.Join)
 	}
-	if s.router != nil {
-		s.router.Close()
+	return s.pool.Seeds(s.settings.Join, router.Direct(s.node.Service()))
+}
+
+func (s *server) setPhase(reason string) { s.phase.Store(&reason) }
+
+// ready returns nil if the process can serve, else why not, for people.
+func (s *server) ready() error {
+	if reason := *s.phase.Load(); reason != "" {
+		return errors.New(reason)
 	}
-	var err error
 	if s.node != nil {
-		err = s.node.Close()
+		if err := s.node.Ready(); err != nil {
+			return err
+		}
 	}
-	if s.stopTracing != nil {
-		s.flushSpans()
-	}
-	// A server that ran has closed its listener. After a start that failed half
-	// way it may still be open.
-	if s.grpcListener != nil {
-		s.grpcListener.Close()
-	}
-	switch {
-	case s.http != nil:
-		err = errors.Join(err, s.http.Close())
-	case s.httpListener != nil:
-		err = errors.Join(err, s.httpListener.Close())
-	}
-	return err
-}
-
-// flushSpans sends the last spans, if somebody takes them.
-func (s *server) flushSpans() {
-	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout/4)
-	defer cancel()
-	if err := s.stopTracing(ctx); err != nil {
-		s.log.Warn("the last spans are lost", zap.Error(err))
-	}
-}
-
-// stopGRPC lets calls in progress finish, for a while.
-func (s *server) stopGRPC(patience time.Duration) {
-	impatient := time.AfterFunc(patience, s.grpc.Stop)
-	defer impatient.Stop()
-	s.grpc.GracefulStop()
-}
-
-func listen(setting, address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
-	return listener, explainListen(setting, address, err)
-}
-
-// probe finds out whether an address can be listened on by somebody else.
-func probe(setting, address string) error {
-	listener, err := listen(setting, address)
-	if err != nil {
-		return err
-	}
-	return listener.Close()
-}
-
-func explainListen(setting, address string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("address %s is in use: stop what listens there, or choose another with -%s", address, setting)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot listen on %s (-%s): %w", address, setting, err)
+	if !s.router.Ready() {
+		return fmt.Errorf("the router has no map of the cluster yet: %s", s.whoIsAsked())
 	}
 	return nil
 }
 
-// localNode is the one node of the process, reached without a network.
-type localNode struct {
-	id     string
-	client nodev1.NodeServiceClient
-}
-
-func (l localNode) NodeClient(node *clusterv1.Node) (nodev1.NodeServiceClient, error) {
-	if node.GetNodeId() != l.id {
-		return nil, fmt.Errorf("node %s is not in this process", node.GetNodeId())
+func (s *server) whoIsAsked() string {
+	if s.node != nil {
+		return "the node has none"
 	}
-	return l.client, nil
+	return fmt.Sprintf("no node of -join answered with one (%s)", (&listing{s.settings.Join}).String())
 }

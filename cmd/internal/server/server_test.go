@@ -24,16 +24,18 @@ import (
 // connection, with the settings that serve has by default.
 func startForBench(b *testing.B, groups int) (*server, metastorev1.IndexServiceClient) {
 	b.Helper()
-	settings := config.DefaultServe()
+	settings := config.Default(config.CommandServe)
 	settings.DataDir, settings.Groups = b.TempDir(), groups
-	settings.GRPCAddress, settings.HTTPAddress = "127.0.0.1:0", "127.0.0.1:0"
+	settings.GRPCAddress, settings.HTTPAddress, settings.NodeAddress = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	settings.RaftAddress = freeAddress(b)
 	s := newServer(settings, zap.NewNop())
-	var banner strings.Builder
-	if err := s.start(context.Background(), &banner, make(chan error, 2)); err != nil {
+	if err := s.start(context.Background(), make(chan error, 8)); err != nil {
 		b.Fatal(err)
 	}
-	connection, err := grpc.NewClient(s.grpcListener.Addr().String(),
+	if _, err := s.router.Maps().Await(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	connection, err := grpc.NewClient(s.ports.public.Addr().String(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wirecodec.Codec{})))
 	if err != nil {
 		b.Fatal(err)
@@ -144,9 +146,10 @@ func commandsPerEntry(b *testing.B, s *server) float64 {
 // A process that is asked to stop while it starts ends without an error, and
 // the next start finds a usable directory.
 func TestStopDuringStart(t *testing.T) {
-	settings := config.DefaultServe()
+	settings := config.Default(config.CommandServe)
 	settings.DataDir = t.TempDir()
 	settings.GRPCAddress, settings.HTTPAddress, settings.RaftAddress = "127.0.0.1:0", "127.0.0.1:0", freeAddress(t)
+	settings.NodeAddress = "127.0.0.1:0"
 	settings.RaftRTT = 5 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -156,7 +159,7 @@ func TestStopDuringStart(t *testing.T) {
 	}
 	settings.RaftAddress = freeAddress(t)
 	s := newServer(settings, zap.NewNop())
-	if err := s.start(t.Context(), &banner, make(chan error, 2)); err != nil {
+	if err := s.start(t.Context(), make(chan error, 8)); err != nil {
 		t.Error(err)
 	}
 	if err := s.stop(); err != nil {
