@@ -40,7 +40,9 @@ type fakeCluster struct {
 	// Called before a group answers a poll; an error is the answer.
 	beforePoll func(ctx context.Context, group uint64) error
 	noHints    bool
-	log        []entry
+	// Nodes whose map can be watched, and what is behind of it.
+	watchable map[string]*fakeWatch
+	log       []entry
 	// Called before every call, without the lock; an error is the answer.
 	before func(e entry) error
 }

@@ -22,12 +22,14 @@ var ErrNoMap = errors.New("no range map")
 // errClosed ends what waits for a map when the router closes.
 var errClosed = errors.New("router is closed")
 
-// MapSource keeps the range map: it reads the map from a node, learns what the
-// groups say about themselves, and never goes back to an older descriptor. It
-// may be used from any number of goroutines.
+// MapSource keeps the range map: it watches the map of a node, reads it if it
+// knows no better, learns what the groups say about themselves, and never goes
+// back to an older descriptor. It may be used from any number of goroutines.
 type MapSource struct {
-	seeds   Seeds
-	nodes   Nodes
+	seeds Seeds
+	nodes Nodes
+	// Id of the cluster; empty: that of the first map.
+	cluster string
 	timeout time.Duration
 	log     *zap.Logger
 	metrics *metrics
@@ -42,6 +44,7 @@ type MapSource struct {
 	flight *flight    // the refresh under way, or nil
 	start  int        // the seed to ask first: the last one that answered
 	closed bool
+	watch  watchState
 }
 
 // flight is one refresh that any number of callers wait for.
@@ -50,8 +53,8 @@ type flight struct {
 	err  error
 }
 
-func newMapSource(seeds Seeds, nodes Nodes, timeout time.Duration, log *zap.Logger, metrics *metrics) *MapSource {
-	s := &MapSource{seeds: seeds, nodes: nodes, timeout: timeout, log: log, metrics: metrics}
+func newMapSource(seeds Seeds, nodes Nodes, options Options, log *zap.Logger, metrics *metrics) *MapSource {
+	s := &MapSource{seeds: seeds, nodes: nodes, cluster: options.ClusterID, timeout: options.RefreshTimeout, log: log, metrics: metrics}
 	s.life, s.stop = context.WithCancel(context.Background())
 	return s
 }
@@ -200,12 +203,20 @@ func (s *MapSource) askNode(ctx context.Context, client nodev1.NodeServiceClient
 	if err != nil {
 		return err
 	}
-	fetched, err := clusterv1.NewMap(answer.GetMap())
+	return s.adopt(answer.GetMap())
+}
+
+// adopt takes in a directory's map, of whatever age.
+func (s *MapSource) adopt(source *clusterv1.RangeMap) error {
+	fetched, err := clusterv1.NewMap(source)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if id := source.GetCluster().GetClusterId(); s.cluster != "" && id != s.cluster {
+		return fmt.Errorf("%w: %q, want %q", ErrOtherCluster, id, s.cluster)
+	}
 	merged, err := succeed(s.Map(), fetched)
 	if err != nil {
 		return err
@@ -215,12 +226,18 @@ func (s *MapSource) askNode(ctx context.Context, client nodev1.NodeServiceClient
 	return nil
 }
 
-// poll keeps the map from growing old when no group has reason to complain.
+// poll keeps the map from growing old when no group has reason to complain and no
+// node can be watched. While one is, it finds out now and then whether that one
+// lives behind the times.
 func (s *MapSource) poll(interval time.Duration) {
 	defer s.work.Done()
 	var failures int
-	for {
-		err := s.Refresh(s.life)
+	for turn := 0; ; turn++ {
+		var err error
+		if turn%watchedPollTurns == 0 || !s.watching() {
+			err = s.Refresh(s.life)
+			s.suspectWatch()
+		}
 		if tidy, ok := s.nodes.(tidier); ok && s.Ready() {
 			tidy.retain(s.Map())
 		}
@@ -239,8 +256,9 @@ func (s *MapSource) poll(interval time.Duration) {
 }
 
 func (s *MapSource) begin(interval time.Duration) {
-	s.work.Add(1)
+	s.work.Add(2)
 	go s.poll(interval)
+	go s.watchNodes()
 }
 
 // background runs work that ends with the router; false if that has closed.

@@ -17,6 +17,8 @@ type metrics struct {
 	hints      prometheus.Counter
 	panics     prometheus.Counter
 	mapVersion prometheus.Gauge
+	watched    prometheus.Gauge
+	watchEnds  *prometheus.CounterVec
 	// Public requests, by route, that no interceptor sees.
 	undecodable *prometheus.CounterVec
 
@@ -56,6 +58,14 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "skerry_router_map_version",
 			Help: "Version of the range map in use.",
 		}),
+		watched: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "skerry_router_map_watched",
+			Help: "1 while changes of the range map are followed on a node, else 0.",
+		}),
+		watchEnds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_map_watch_ends_total",
+			Help: "Ends of a watch of the range map, by reason; another node is watched then.",
+		}, []string{"reason"}),
 		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_router_undecodable_requests_total",
 			Help: "Requests refused because they could not be decoded, or only into too much memory.",
@@ -93,7 +103,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(1, 8, 9),
 		}, []string{"call"}),
 	}
-	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.undecodable, m.reroutes, m.groups, m.tested,
+	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.watched, m.watchEnds, m.undecodable, m.reroutes, m.groups, m.tested,
 		m.polls, m.updates, m.offers, m.jobs, m.unreachable}
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -29,6 +29,12 @@ func nodeClient(nodes Nodes, m *clusterv1.Map, id string) (nodev1.NodeServiceCli
 // is called now and then.
 type tidier interface{ retain(m *clusterv1.Map) }
 
+// homed is implemented by Nodes that may have a node in the same process, with a
+// client then: its map is the cheapest to watch.
+type homed interface {
+	home() (nodeID string, client nodev1.NodeServiceClient)
+}
+
 // Seeds are the nodes that a router without a map asks for one. It may return
 // others each time (say, after a lookup), and must not block.
 type Seeds func() []nodev1.NodeServiceClient

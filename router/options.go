@@ -52,8 +52,12 @@ type Options struct {
 	// Default 32.
 	FanOut int
 
-	// RefreshInterval is the time between two unforced reads of the range map.
-	// It is a last resort: groups correct a stale map at once. Default 30 s.
+	// ClusterID is the cluster whose map is taken. Default: that of the first map
+	// that is read.
+	ClusterID string
+	// RefreshInterval is the time between two unforced reads of the range map
+	// while no node can be watched for its changes; ten times as long while one
+	// can. It is a last resort: groups correct a stale map at once. Default 30 s.
 	RefreshInterval time.Duration
 	// RefreshTimeout bounds asking one node for the range map. Default 1 s.
 	RefreshTimeout time.Duration

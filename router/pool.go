@@ -219,6 +219,8 @@ func (n pooledNodes) NodeClient(node *clusterv1.Node) (nodev1.NodeServiceClient,
 	return n.pool.Client(node.GetApiAddress())
 }
 
+func (n pooledNodes) home() (string, nodev1.NodeServiceClient) { return n.ownID, n.own }
+
 // retain closes connections to nodes that left the map.
 func (n pooledNodes) retain(m *clusterv1.Map) {
 	addresses := map[string]bool{}

@@ -47,7 +47,10 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 		return nil, err
 	}
 	log = sparse(log)
-	source := newMapSource(seeds, nodes, options.RefreshTimeout, log, metrics)
+	source := newMapSource(seeds, nodes, options, log, metrics)
+	if err := register(registerer, source.age()); err != nil {
+		return nil, err
+	}
 	r := &Router{
 		options: options, source: source, backlogs: newBacklogs(), health: newHealthService(),
 		fanout: &fanout{
