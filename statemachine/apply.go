@@ -7,6 +7,7 @@ import (
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine/directory"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/ranges"
 	"github.com/skerrydb/skerry/storage/kv"
@@ -16,26 +17,38 @@ import (
 // A handler changes nothing before it knows that it will not refuse.
 type handler func(*update, *raftlogv1.Command) (*raftlogv1.Result, error)
 
-var dataHandlers = map[raftlogv1.Kind]handler{
-	raftlogv1.Kind_KIND_INIT_GROUP:       initGroup,
-	raftlogv1.Kind_KIND_CLAIM_LEADERSHIP: claimLeadership,
-	raftlogv1.Kind_KIND_ADD_BLOCK:        addBlock,
-
-	raftlogv1.Kind_KIND_DECIDE_COMPACTION:  decideCompaction,
-	raftlogv1.Kind_KIND_CONTROL_COMPACTION: controlCompaction,
-	raftlogv1.Kind_KIND_DECIDE_RETENTION:   decideRetention,
-	raftlogv1.Kind_KIND_DELETE_TENANT:      deleteTenant,
+// since is a handler and the data format from which on its commands may be
+// proposed. Formats are the cluster's (cluster.v1, Cluster.active_version).
+type since struct {
+	format uint32
+	handle handler
 }
 
-var directoryHandlers = map[raftlogv1.Kind]handler{
-	raftlogv1.Kind_KIND_BOOTSTRAP_DIRECTORY: bootstrapDirectory,
-	raftlogv1.Kind_KIND_CLAIM_LEADERSHIP:    claimLeadership,
+const first = clusterv1.FirstFormat
+
+var dataHandlers = map[raftlogv1.Kind]since{
+	raftlogv1.Kind_KIND_INIT_GROUP:       {first, initGroup},
+	raftlogv1.Kind_KIND_CLAIM_LEADERSHIP: {first, claimLeadership},
+	raftlogv1.Kind_KIND_ADD_BLOCK:        {first, addBlock},
+
+	raftlogv1.Kind_KIND_DECIDE_COMPACTION:  {first, decideCompaction},
+	raftlogv1.Kind_KIND_CONTROL_COMPACTION: {first, controlCompaction},
+	raftlogv1.Kind_KIND_DECIDE_RETENTION:   {first, decideRetention},
+	raftlogv1.Kind_KIND_DELETE_TENANT:      {first, deleteTenant},
+
+	raftlogv1.Kind_KIND_REPLACE_RANGES: {first, replaceRanges},
+}
+
+var directoryHandlers = map[raftlogv1.Kind]since{
+	raftlogv1.Kind_KIND_BOOTSTRAP_DIRECTORY: {first, bootstrapDirectory},
+	raftlogv1.Kind_KIND_CLAIM_LEADERSHIP:    {first, claimLeadership},
+	raftlogv1.Kind_KIND_CHANGE_DIRECTORY:    {first, changeDirectory},
 }
 
 // update is one Update call in progress.
 type update struct {
 	tx       *kv.Tx
-	handlers map[raftlogv1.Kind]handler
+	handlers map[raftlogv1.Kind]since
 	header   header
 	ranges   ranges.Table
 	index    *index.Writer
@@ -45,7 +58,7 @@ type update struct {
 	position int
 }
 
-func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]handler, cache *index.GroupCache) (*update, error) {
+func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]since, cache *index.GroupCache) (*update, error) {
 	h, err := loadHeader(tx)
 	if err != nil {
 		return nil, err
@@ -82,10 +95,13 @@ func (u *update) entry(raw sm.Entry) ([]byte, error) {
 }
 
 func (u *update) command(entry *raftlogv1.Entry, command *raftlogv1.Command) (*raftlogv1.Result, error) {
-	handle, ok := u.handlers[command.GetKind()]
+	known, ok := u.handlers[command.GetKind()]
 	if !ok {
 		// Skipping it would let replicas of different releases diverge.
 		return nil, fmt.Errorf("unknown kind of command: run a release that knows it")
+	}
+	if refusal, err := u.tooNew(known.format); refusal != nil || err != nil {
+		return refusal, err
 	}
 	if epoch := entry.GetLeaderEpoch(); epoch != 0 && epoch != u.header.leaderEpoch {
 		return &raftlogv1.Result{
@@ -94,7 +110,23 @@ func (u *update) command(entry *raftlogv1.Entry, command *raftlogv1.Command) (*r
 			LeaderEpoch: u.header.leaderEpoch,
 		}, nil
 	}
-	return handle(u, command)
+	return known.handle(u, command)
+}
+
+// tooNew refuses a command of a format that is not in use yet. The directory
+// knows which one is; data groups do not, and rely on who proposes.
+func (u *update) tooNew(format uint32) (*raftlogv1.Result, error) {
+	if format <= first || u.header.groupID != clusterv1.DirectoryGroup {
+		return nil, nil
+	}
+	cluster, err := directory.Cluster(u.tx)
+	if err != nil {
+		return nil, err
+	}
+	if active := cluster.FormatOrFirst(); format > active {
+		return conflict("the command needs data format %d, the cluster uses %d: activate format %d first", format, active, format), nil
+	}
+	return nil, nil
 }
 
 // finish writes what was collected over the entries.

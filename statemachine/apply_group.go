@@ -69,20 +69,20 @@ func bootstrapDirectory(u *update, command *raftlogv1.Command) (*raftlogv1.Resul
 	if err := bootstrap.UnmarshalVT(command.GetPayload()); err != nil {
 		return invalid(err), nil
 	}
-	if err := clusterv1.CheckDirectory(bootstrap.GetMap()); err != nil {
+	// The founders are not demanded: logs of the first releases have none.
+	if err := clusterv1.CheckRangeIDs(bootstrap.GetMap()); err != nil {
 		return invalid(err), nil
 	}
 	clusterID := bootstrap.GetMap().GetCluster().GetClusterId()
-	existing, err := directory.ClusterID(u.tx)
-	if err != nil {
+	existing, err := directory.Cluster(u.tx)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	switch existing {
-	case "":
-	case clusterID:
+	case existing == nil:
+	case existing.GetClusterId() == clusterID:
 		return already(), nil
 	default:
-		return conflict("the directory describes cluster %s already", existing), nil
+		return conflict("the directory describes cluster %s already", existing.GetClusterId()), nil
 	}
 	if err := directory.Bootstrap(u.tx, bootstrap.GetMap()); err != nil {
 		return nil, err

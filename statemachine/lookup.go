@@ -3,6 +3,7 @@ package statemachine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
@@ -184,6 +185,26 @@ func (q TenantStats) read(v *view) (any, error) {
 type ReadMap struct{}
 
 func (ReadMap) read(v *view) (any, error) { return directory.Load(v.tx) }
+
+// ReadDirectory returns a Directory.
+type ReadDirectory struct{}
+
+// Directory is all that the directory group knows, of one state.
+type Directory struct {
+	Map *clusterv1.RangeMap // nil before bootstrap
+	// Those that run, and the last ones that ended; the youngest first.
+	Operations []*clusterv1.Operation
+}
+
+func (ReadDirectory) read(v *view) (any, error) {
+	m, err := directory.Load(v.tx)
+	if err != nil {
+		return nil, err
+	}
+	operations, err := directory.LoadOperations(v.tx)
+	slices.Reverse(operations)
+	return Directory{m, operations}, err
+}
 
 // ReadStatus returns a Status.
 type ReadStatus struct{}

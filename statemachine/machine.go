@@ -18,7 +18,7 @@ import (
 // a time; Lookup, PrepareSnapshot and SaveSnapshot may run beside it.
 type Machine struct {
 	db       *kv.DB
-	handlers map[raftlogv1.Kind]handler
+	handlers map[raftlogv1.Kind]since
 	cache    *index.GroupCache
 
 	mu sync.Mutex
@@ -40,7 +40,7 @@ func NewDirectory(db *kv.DB, cache *Cache) *Machine {
 	return newMachine(db, cache, directoryHandlers)
 }
 
-func newMachine(db *kv.DB, cache *Cache, handlers map[raftlogv1.Kind]handler) *Machine {
+func newMachine(db *kv.DB, cache *Cache, handlers map[raftlogv1.Kind]since) *Machine {
 	return &Machine{db: db, handlers: handlers, cache: cache.Group(), prepared: map[*kv.Tx]struct{}{}}
 }
 

@@ -5,15 +5,28 @@ import "fmt"
 // CheckDirectory demands what a directory stores: a valid map (see NewMap) in
 // which each range has an id of its own (see CheckRangeIDs), each replica too,
 // and each group a voter, known roles, at most one replica on a node, and
-// founders.
+// founders; and in which no id in use will be handed out again.
 func CheckDirectory(source *RangeMap) error {
 	if err := CheckRangeIDs(source); err != nil {
 		return err
 	}
-	replicas := map[uint64]bool{}
+	cluster, replicas := source.GetCluster(), map[uint64]bool{}
 	for _, group := range source.GetGroups() {
 		if err := checkGroup(group, replicas); err != nil {
 			return fmt.Errorf("range map: group %d %w", group.GetGroupId(), err)
+		}
+		if id := group.GetGroupId(); id >= cluster.GetNextGroupId() {
+			return fmt.Errorf("range map: group id %d is in use, and the next one is %d", id, cluster.GetNextGroupId())
+		}
+	}
+	for id := range replicas {
+		if id >= cluster.GetNextReplicaId() {
+			return fmt.Errorf("range map: replica id %d is in use, and the next one is %d", id, cluster.GetNextReplicaId())
+		}
+	}
+	for _, r := range source.GetRanges() {
+		if id := r.GetRangeId(); id >= cluster.GetNextRangeId() {
+			return fmt.Errorf("range map: range id %d is in use, and the next one is %d", id, cluster.GetNextRangeId())
 		}
 	}
 	return nil

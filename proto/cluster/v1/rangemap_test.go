@@ -125,6 +125,9 @@ func TestBadReplicasAreRefused(t *testing.T) {
 		"without a known role":          func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[1].Role = 0 },
 		"replica 6 without a known":     func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[1].Role = 9 },
 		"group 3 has no voter":          func(m *clusterv1.RangeMap) { m.Groups[2].Replicas = nil },
+		"group id 3 is in use":          func(m *clusterv1.RangeMap) { m.Cluster.NextGroupId = 3 },
+		"replica id 6 is in use":        func(m *clusterv1.RangeMap) { m.Cluster.NextReplicaId = 6 },
+		"range id 3 is in use":          func(m *clusterv1.RangeMap) { m.Cluster.NextRangeId = 3 },
 		"a replica on unknown node \"x": func(m *clusterv1.RangeMap) { m.Groups[2].Replicas[1].NodeId = "x" },
 	} {
 		m, err := clusterv1.NewRangeMap(clusterv1.InitialLayout{
