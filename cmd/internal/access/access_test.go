@@ -235,6 +235,10 @@ func TestTokens(t *testing.T) {
 			check(t, calls(bearer(ctx, headers...), conn), codes.Unauthenticated)
 		})
 	}
+	_, err := adminv1.NewAdminServiceClient(conn).Status(bearer(ctx, "Bearer "+strings.Repeat("x", tokenBytesMax+1)), &adminv1.StatusRequest{})
+	if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "more than 512 bytes") {
+		t.Errorf("a long token: %v", err)
+	}
 	for reason, least := range map[string]float64{reasonNoCredentials: 4, reasonMalformed: 20, reasonUnknownToken: 20, reasonNoRoles: 4, reasonMissingRole: 11} {
 		if got := denied(t, registry, reason); got < least {
 			t.Errorf("%s: %v denials, want %v at least", reason, got, least)
@@ -260,8 +264,8 @@ func TestHugeHeader(t *testing.T) {
 	ctx := limited(t)
 	for range 3 {
 		conn := dial(t, address, Client{})
-		if _, err := adminv1.NewAdminServiceClient(conn).Status(bearer(ctx, "Bearer "+strings.Repeat("x", 1<<20)), &adminv1.StatusRequest{}); err == nil {
-			t.Error("a megabyte of token was taken")
+		if _, err := adminv1.NewAdminServiceClient(conn).Status(metadata.AppendToOutgoingContext(bearer(ctx, "Bearer "+token), "x-other", strings.Repeat("x", 1<<20)), &adminv1.StatusRequest{}); err == nil {
+			t.Error("a megabyte of headers was taken")
 		}
 	}
 	conn := dial(t, address, Client{})

@@ -45,7 +45,9 @@ type Options struct {
 type Denial struct {
 	Method   string
 	Identity Identity
-	Reason   string
+	// Peer is the caller's address; empty if it has none.
+	Peer   string
+	Reason string
 }
 
 // Gate decides about calls. A nil Gate lets everything pass. All methods may be

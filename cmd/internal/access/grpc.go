@@ -76,16 +76,16 @@ func (g *Gate) enter(ctx context.Context, method string) (context.Context, error
 		identity, refused = g.policy.Load().identify(headers.Get("authorization"), state)
 		// The open methods are for load balancers, whatever those send along.
 		if role, ok := MethodRole(method); refused != nil && !(ok && role == Open) {
-			return ctx, g.refuse(identity, method, refused)
+			return ctx, g.refuse(ctx, identity, method, refused)
 		}
 		ctx = withIdentity(ctx, identity)
 	}
 	role, ok := MethodRole(method)
 	if !ok {
-		return ctx, g.refuse(identity, method, &refusal{reasonUnknownMethod, false, "no role may call this method: it is none of this server's"})
+		return ctx, g.refuse(ctx, identity, method, &refusal{reasonUnknownMethod, false, "no role may call this method: it is none of this server's"})
 	}
 	if refused := permit(identity, role, method); refused != nil {
-		return ctx, g.refuse(identity, method, refused)
+		return ctx, g.refuse(ctx, identity, method, refused)
 	}
 	return ctx, nil
 }
@@ -99,14 +99,18 @@ func unchecked(state *tls.ConnectionState) Identity {
 	return Identity{Roles: everything, How: Anonymous}
 }
 
-func (g *Gate) refuse(identity Identity, method string, refused *refusal) error {
+func (g *Gate) refuse(ctx context.Context, identity Identity, method string, refused *refusal) error {
 	g.denied.WithLabelValues(refused.reason).Inc()
 	if refused.reason == reasonUnknownMethod && len(method) > 200 {
 		method = method[:200]
 	}
 	g.log.Warn("call refused", zap.String("reason", refused.reason), zap.String("method", method), zap.Stringer("caller", identity))
 	if g.options.Denied != nil {
-		g.options.Denied(Denial{method, identity, refused.reason})
+		denial := Denial{Method: method, Identity: identity, Reason: refused.reason}
+		if caller, ok := peer.FromContext(ctx); ok && caller.Addr != nil {
+			denial.Peer = caller.Addr.String()
+		}
+		g.options.Denied(denial)
 	}
 	if refused.unauthenticated {
 		return status.Error(codes.Unauthenticated, refused.text)
