@@ -20,7 +20,7 @@ type Verdict struct {
 
 // Check says whether a change of a node's state is wise, and what follows from it.
 func Check(p Picture, c Config, id string, to clusterv1.NodeState) Verdict {
-	v := &verdict{id: id, to: to}
+	v := &verdict{to: to}
 	w := newWorld(p, c)
 	if w == nil {
 		v.impossible("there is no map yet")
@@ -42,12 +42,14 @@ func Check(p Picture, c Config, id string, to clusterv1.NodeState) Verdict {
 	default:
 		v.retire(w, newWorld(withState(p, id, to), c), n)
 	}
+	if len(v.Impossible) > 0 {
+		v.Steps = nil
+	}
 	return v.Verdict
 }
 
 type verdict struct {
 	Verdict
-	id string
 	to clusterv1.NodeState
 }
 
@@ -184,7 +186,7 @@ func (v *verdict) retire(w, after *world, n *node) {
 		}
 	}
 	for _, change := range sortedChanges(fewer) {
-		v.obstacle("%s fewer nodes to be on: %d voters instead of %d, so %s", have(fewer[change]), change[1], change[0], survive((change[1]-1)/2))
+		v.obstacle("%s fewer nodes to be on: %s instead of %d, so %s", have(fewer[change]), count(change[1], "voter"), change[0], survive((change[1]-1)/2))
 	}
 	if lost {
 		v.step("%s made anew on other nodes from the copies that are left", are(moves, "replica"))

@@ -41,8 +41,6 @@ type need struct {
 	g     *group
 	class int
 	why   string
-	// Learners to add.
-	add int
 }
 
 // Classes of needs, most urgent first.
@@ -92,8 +90,11 @@ func (w *world) need(g *group) (need, bool) {
 			n.class, n.why = retire, r.trouble()
 		}
 	}
-	n.add = w.goal(g, false) - len(g.kept())
-	return n, n.add > 0
+	add := w.goal(g, false) - len(g.kept())
+	if add <= 0 && n.class == repair {
+		w.note("group %d: %s; %s", g.id, n.why, w.noTarget(g))
+	}
+	return n, add > 0
 }
 
 // add places one learner of a group, if one may be.

@@ -74,7 +74,7 @@ func (r *replica) trouble() string {
 	case r.node.trouble() != "":
 		return r.node.trouble()
 	case r.failed():
-		return fmt.Sprintf("it cannot be started on node %s", r.nodeID)
+		return fmt.Sprintf("replica %d cannot be started on node %s", r.id, r.nodeID)
 	}
 	return ""
 }

@@ -78,8 +78,8 @@ func (w *world) transferred(g *group) bool {
 	return slices.ContainsFunc(w.actions, func(a Action) bool { return a.Group == g.id && a.Kind == TransferLeader })
 }
 
-// balanceLeaders moves leaders between nodes that may lead. A move must make the sum
-// of squared loads smaller by more than a rounding: so there is a last one.
+// balanceLeaders moves leaders between nodes that may lead. Each move makes the sum
+// of squared loads smaller, by twice its gain: so there is a last one.
 func (w *world) balanceLeaders() {
 	if w.settings.GetLeaderBalanceOff() || !w.settled {
 		return
@@ -99,7 +99,7 @@ func (w *world) balanceLeaders() {
 			if heir == nil {
 				continue
 			}
-			if by := from.node.leads - heir.node.leads - g.weight(); by > gain {
+			if by := g.weight() * (from.node.leads - heir.node.leads - g.weight()); by > gain {
 				of, to, gain = g, heir, by
 			}
 		}

@@ -9,11 +9,18 @@ import (
 // Ids of groups in one sentence.
 const idsMax = 8
 
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 func are(n int, what string) string {
 	if n == 1 {
-		return "1 " + what + " is"
+		return count(n, what) + " is"
 	}
-	return fmt.Sprintf("%d %ss are", n, what)
+	return count(n, what) + " are"
 }
 
 // have is the subject of a sentence about groups, with its verb.
