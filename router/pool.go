@@ -34,6 +34,9 @@ type PoolOptions struct {
 	TLS *tls.Config
 	// Credentials go with every call; nil for none.
 	Credentials credentials.PerRPCCredentials
+	// Dial has more options, which win over those of the fields above: transport
+	// credentials, say, that follow files.
+	Dial []grpc.DialOption
 	// LocalIP is where connections start from; nil lets the system choose.
 	LocalIP net.IP
 	// Tracing lets nodes hear of the traces that their calls belong to; nil for
@@ -91,6 +94,7 @@ func NewPool(options PoolOptions) (*Pool, error) {
 	if options.Credentials != nil {
 		dial = append(dial, grpc.WithPerRPCCredentials(options.Credentials))
 	}
+	dial = append(dial, options.Dial...)
 	return &Pool{dial: dial, max: options.MaxConnections, connections: map[string]*connection{}}, nil
 }
 

@@ -17,10 +17,11 @@ type Process struct {
 	LocalIP string
 	// Of all ports; see TLS.
 	TLS TLS
-	// File with the tokens that callers may show; empty for none.
-	TokensFile string
-	// File that says what callers may do; empty lets everybody do everything.
-	RolesFile string
+	// File that says who may do what, by tokens and certificates; empty lets
+	// everybody do everything.
+	AccessFile string
+	// File with the token that this process shows to nodes; empty for none.
+	TokenFile string
 	// File that records what operators do; empty for the log.
 	AuditFile string
 	// debug, info, warn or error.
@@ -70,7 +71,7 @@ func (p *Process) process() settings {
 	return settings{
 		{"http.address", "HOST:PORT", "where to serve metrics, health and profiling; port 0 picks a free one",
 			(*text)(&p.HTTPAddress), listenAddress(&p.HTTPAddress)},
-		{"admin.address", "HOST:PORT", "where to serve the admin API alone; empty serves it on the node's port, and on that of -grpc.address if that is on loopback or roles are set",
+		{"admin.address", "HOST:PORT", "where to serve the admin API alone; empty serves it on the node's port, and on that of -grpc.address if that is on loopback or -auth.file is set",
 			(*text)(&p.AdminAddress), optional(&p.AdminAddress, listenAddress)},
 		{"dial.local-ip", "IP", "address of this machine that connections to other processes come from; empty lets the system choose",
 			(*text)(&p.LocalIP), optional(&p.LocalIP, ipAddress)},
@@ -82,10 +83,10 @@ func (p *Process) process() settings {
 			(*text)(&p.TLS.CAFile), nil},
 		{"tls.require-client-cert", "BOOL", "turn away callers without a certificate signed by -tls.ca-file; not on -http.address",
 			(*toggle)(&p.TLS.RequireClientCert), nil},
-		{"auth.tokens-file", "FILE", "YAML file with the tokens that callers may show, and their names; empty for none",
-			(*text)(&p.TokensFile), nil},
-		{"auth.roles-file", "FILE", "YAML file that says which names may do what; empty lets everybody do everything",
-			(*text)(&p.RolesFile), nil},
+		{"auth.file", "FILE", "YAML file that says who may do what, by tokens and certificates; read again when it changes; empty lets everybody do everything",
+			(*text)(&p.AccessFile), nil},
+		{"auth.token-file", "FILE", "file with the token that this process shows to nodes, where they do not know it by its certificate",
+			(*text)(&p.TokenFile), nil},
 		{"audit.file", "FILE", "file that records what operators do, one JSON line each; empty records it in the log",
 			(*text)(&p.AuditFile), nil},
 		{"log.level", "LEVEL", "least severe level to log: debug, info, warn or error",

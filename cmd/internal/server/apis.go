@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/skerrydb/skerry/cmd/internal/certs"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/router"
 )
@@ -49,7 +48,7 @@ func (s *server) addPublicAPI() error {
 	if err != nil {
 		return err
 	}
-	a, err := s.addAPI("the public API", s.ports.public, certs.Port{}, options)
+	a, err := s.addAPI("the public API", s.ports.public, options)
 	if err != nil {
 		return err
 	}
@@ -75,7 +74,7 @@ func (s *server) addInnerAPIs() error {
 	}
 	options = append(options, grpc.ChainStreamInterceptor(s.endWithProcess))
 	if s.ports.node != nil {
-		a, err := s.addAPI("the node API", s.ports.node, certs.Port{}, options)
+		a, err := s.addAPI("the node API", s.ports.node, options)
 		if err != nil {
 			return err
 		}
@@ -86,7 +85,7 @@ func (s *server) addInnerAPIs() error {
 		}
 	}
 	if s.ports.admin != nil {
-		a, err := s.addAPI("the admin API", s.ports.admin, certs.Port{}, options)
+		a, err := s.addAPI("the admin API", s.ports.admin, options)
 		if err != nil {
 			return err
 		}
@@ -96,12 +95,12 @@ func (s *server) addInnerAPIs() error {
 	return nil
 }
 
-func (s *server) addAPI(name string, listener net.Listener, port certs.Port, options []grpc.ServerOption) (*api, error) {
-	secured, err := s.security.serverOptions(port)
+func (s *server) addAPI(name string, listener net.Listener, options []grpc.ServerOption) (*api, error) {
+	secured, err := s.security.serverOptions()
 	if err != nil {
 		return nil, err
 	}
-	a := &api{name, listener, grpc.NewServer(slices.Concat(options, secured)...)}
+	a := &api{name, listener, grpc.NewServer(slices.Concat(secured, options)...)}
 	s.apis = append(s.apis, a)
 	return a, nil
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
+	"github.com/skerrydb/skerry/cmd/internal/access"
 	"github.com/skerrydb/skerry/cmd/internal/certs"
 	"github.com/skerrydb/skerry/cmd/internal/config"
 )
@@ -16,42 +16,51 @@ import (
 // security is how connections and callers are checked.
 type security struct {
 	certs *certs.Reloader // nil without TLS
+	gate  *access.Gate    // nil lets everybody do everything
 }
 
 func openSecurity(settings config.Server, log *zap.Logger, metrics prometheus.Registerer) (security, error) {
 	var s security
-	if !settings.TLS.Enabled() {
-		return s, nil
-	}
 	var err error
-	s.certs, err = certs.Open(certs.Options{
-		CertFile: settings.TLS.CertFile, KeyFile: settings.TLS.KeyFile, CAFile: settings.TLS.CAFile,
-		RequireClientCert: settings.TLS.RequireClientCert,
-	}, log.Named("tls"), metrics)
+	if settings.TLS.Enabled() {
+		s.certs, err = certs.Open(certs.Options{
+			CertFile: settings.TLS.CertFile, KeyFile: settings.TLS.KeyFile, CAFile: settings.TLS.CAFile,
+			RequireClientCert: settings.TLS.RequireClientCert,
+		}, log.Named("tls"), metrics)
+		if err != nil {
+			return s, err
+		}
+	}
+	if settings.AccessFile != "" {
+		s.gate, err = access.New(access.Options{File: settings.AccessFile}, log.Named("access"), metrics)
+	}
 	return s, err
 }
 
-// clientTLS is for connections to nodes; nil without TLS.
-func (s security) clientTLS() *tls.Config {
-	if s.certs == nil {
-		return nil
+// dialOptions are for calls to nodes.
+func (s security) dialOptions(settings config.Server) ([]grpc.DialOption, error) {
+	client := access.Client{TokenFile: settings.TokenFile}
+	if s.certs != nil {
+		client.TLS = s.certs.ClientGRPC()
 	}
-	return s.certs.Client("", "h2")
+	return client.DialOptions()
 }
 
-// credentials go with every call to a node; nil for none.
-func (s security) credentials() credentials.PerRPCCredentials { return nil }
-
-// serverOptions secure a gRPC port.
-func (s security) serverOptions(port certs.Port) ([]grpc.ServerOption, error) {
-	if s.certs == nil {
-		return nil, nil
+// serverOptions secure a gRPC port. They come before others: who may not call
+// should not wait in their queues.
+func (s security) serverOptions() ([]grpc.ServerOption, error) {
+	var options []grpc.ServerOption
+	if s.gate != nil {
+		options = s.gate.ServerOptions()
 	}
-	transport, err := s.certs.GRPC(port)
+	if s.certs == nil {
+		return options, nil
+	}
+	transport, err := s.certs.GRPC(certs.Port{})
 	if err != nil {
 		return nil, err
 	}
-	return []grpc.ServerOption{grpc.Creds(transport)}, nil
+	return append(options, grpc.Creds(transport)), nil
 }
 
 // httpListener secures the HTTP port: probes and scrapers need no certificate.
@@ -75,9 +84,12 @@ func (s security) httpScheme() string {
 }
 
 // rolesEnabled tells whether callers are told apart.
-func (s security) rolesEnabled() bool { return false }
+func (s security) rolesEnabled() bool { return s.gate != nil }
 
 func (s security) close() {
+	if s.gate != nil {
+		s.gate.Close()
+	}
 	if s.certs != nil {
 		s.certs.Close()
 	}
@@ -85,12 +97,12 @@ func (s security) close() {
 
 // warnOfOpenPorts says which ports strangers may use.
 func (s *server) warnOfOpenPorts() {
-	if s.security.certs != nil {
+	if s.security.certs != nil || s.security.gate != nil {
 		return
 	}
 	for name, listener := range map[string]net.Listener{"grpc.address": s.ports.public, "node.address": s.ports.node, "admin.address": s.ports.admin} {
 		if listener != nil && !loopback(listener.Addr()) {
-			s.log.Warn("whoever reaches this port may read, change and delete everything: secure it with -tls.cert-file, -tls.key-file, -tls.ca-file and -tls.require-client-cert, or by the network",
+			s.log.Warn("whoever reaches this port may read, change and delete everything: secure it with -tls.cert-file, -tls.key-file, -tls.ca-file and -auth.file, or by the network",
 				zap.String("setting", name), zap.Stringer("address", listener.Addr()))
 		}
 	}

@@ -121,7 +121,7 @@ func (s *server) start(ctx context.Context, failed chan<- error) error {
 	if s.tracing, s.stopTracing, err = tracing.Start(ctx, os.Getenv, build.Read().Version, s.log.Named("tracing")); err != nil {
 		return err
 	}
-	if s.pool, err = router.NewPool(s.poolOptions()); err != nil {
+	if err := s.openPool(); err != nil {
 		return err
 	}
 	if s.settings.HasNode() {
@@ -171,10 +171,13 @@ func (s *server) serve(ctx context.Context, stdout io.Writer, failed <-chan erro
 	}
 }
 
-func (s *server) poolOptions() router.PoolOptions {
-	return router.PoolOptions{
-		TLS: s.security.clientTLS(), Credentials: s.security.credentials(), LocalIP: s.settings.LocalAddress(), Tracing: s.tracing,
+func (s *server) openPool() error {
+	dial, err := s.security.dialOptions(s.settings)
+	if err != nil {
+		return err
 	}
+	s.pool, err = router.NewPool(router.PoolOptions{Dial: dial, LocalIP: s.settings.LocalAddress(), Tracing: s.tracing})
+	return err
 }
 
 func (s *server) startRouter() error {
