@@ -33,6 +33,7 @@ type command struct {
 // commands is the table, in the order of help.
 func commands() []command {
 	return slices.Concat(serverCommands(), []command{
+		initCommand(),
 		blockAddCommand(),
 		blockGetCommand(),
 		queryCommand(),
