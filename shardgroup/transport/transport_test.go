@@ -282,7 +282,11 @@ func TestSlowCallers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			short := 50 * time.Millisecond
-			b := startPeer(t, peerOptions{timeouts: timeouts{handshake: short, idle: short, piece: short}})
+			limits := timeouts{handshake: short}
+			if stage.greet {
+				limits = timeouts{idle: short, piece: short}
+			}
+			b := startPeer(t, peerOptions{timeouts: limits})
 			var conn net.Conn
 			if stage.greet {
 				conn = greeted(t, b.address, messageKind)
