@@ -169,7 +169,7 @@ func (p *poll) report(ctx context.Context) {
 	})
 }
 
-func (p *poll) reportPart(ctx context.Context, node nodev1.NodeServiceClient, part part) error {
+func (p *poll) reportPart(ctx context.Context, node nodev1.NodeServiceClient, part part) (take, error) {
 	var mine []int
 	for _, ref := range part.refs {
 		mine = append(mine, p.byPoint[place{ref.GetKeyspace(), ref.GetLo()}]...)
@@ -183,7 +183,7 @@ func (p *poll) reportPart(ctx context.Context, node nodev1.NodeServiceClient, pa
 		GroupId: part.group, ReportsOnly: true, Poll: &metastorev1.PollCompactionJobsRequest{StatusUpdates: updates},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.router.backlogs.learn(part.group, answer.GetBacklog())
 	p.router.fanout.metrics.updates.WithLabelValues("routed").Add(float64(len(mine)))
@@ -195,7 +195,7 @@ func (p *poll) reportPart(ctx context.Context, node nodev1.NodeServiceClient, pa
 	for _, at := range mine {
 		p.answered[at] = true
 	}
-	return nil
+	return nil, nil
 }
 
 // settled fails the poll if a result was not taken, and keeps the jobs in

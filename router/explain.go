@@ -25,19 +25,22 @@ const (
 const loggedSelectorBytes = 256
 
 // askQuery is ask for queries: it also returns what the answer cost.
-type askQuery func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, error)
+type askQuery func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, take, error)
 
 // query runs a query on the groups of its spans and reports its cost.
 func (r *Router) query(ctx context.Context, name string, s *selection, ask askQuery) error {
 	t := newTally()
 	err := r.fanout.run(ctx, name, r.options.QueryBudget, s.spans, t,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
-			cost, err := ask(ctx, node, p)
-			if err == nil {
-				t.answered(p.group, cost)
-				r.fanout.tracing.cost(ctx, cost)
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
+			cost, take, err := ask(ctx, node, p)
+			if err != nil {
+				return nil, err
 			}
-			return err
+			r.fanout.tracing.cost(ctx, cost)
+			return func() error {
+				t.answered(p.group, cost)
+				return take()
+			}, nil
 		})
 	r.report(ctx, name, s, t.explain(), err)
 	return err

@@ -103,7 +103,7 @@ func (n *fakeNode) PollCompaction(ctx context.Context, in *nodev1.PollCompaction
 		n.cluster.mu.Unlock()
 		refs = append(refs, &clusterv1.RangeRef{Keyspace: at.keyspace, Lo: at.lo, Hi: at.hi, Epoch: epoch})
 	}
-	if err := n.check(call, in.GetGroupId(), in, refs...); err != nil {
+	if err := n.check(ctx, call, in.GetGroupId(), in, refs...); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()
@@ -223,8 +223,8 @@ func (c *fakeCluster) hang(groups ...uint64) {
 	}
 }
 
-func (n *fakeNode) CompactionStatus(_ context.Context, in *nodev1.CompactionStatusRequest) (*nodev1.CompactionStatusResponse, error) {
-	if err := n.check("CompactionStatus", in.GetGroupId(), in); err != nil {
+func (n *fakeNode) CompactionStatus(ctx context.Context, in *nodev1.CompactionStatusRequest) (*nodev1.CompactionStatusResponse, error) {
+	if err := n.check(ctx, "CompactionStatus", in.GetGroupId(), in); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()
@@ -232,8 +232,8 @@ func (n *fakeNode) CompactionStatus(_ context.Context, in *nodev1.CompactionStat
 	return &nodev1.CompactionStatusResponse{Levels: n.cluster.work(in.GetGroupId()).backlog()}, nil
 }
 
-func (n *fakeNode) ListTombstones(_ context.Context, in *nodev1.ListTombstonesRequest) (*nodev1.ListTombstonesResponse, error) {
-	if err := n.check("ListTombstones", in.GetGroupId(), in); err != nil {
+func (n *fakeNode) ListTombstones(ctx context.Context, in *nodev1.ListTombstonesRequest) (*nodev1.ListTombstonesResponse, error) {
+	if err := n.check(ctx, "ListTombstones", in.GetGroupId(), in); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()
@@ -241,15 +241,15 @@ func (n *fakeNode) ListTombstones(_ context.Context, in *nodev1.ListTombstonesRe
 	return &nodev1.ListTombstonesResponse{Tombstones: []*nodev1.TombstoneInfo{{Job: n.cluster.tombstone}}}, nil
 }
 
-func (n *fakeNode) PlanRetention(_ context.Context, in *nodev1.PlanRetentionRequest) (*nodev1.PlanRetentionResponse, error) {
-	if err := n.check("PlanRetention", in.GetGroupId(), in); err != nil {
+func (n *fakeNode) PlanRetention(ctx context.Context, in *nodev1.PlanRetentionRequest) (*nodev1.PlanRetentionResponse, error) {
+	if err := n.check(ctx, "PlanRetention", in.GetGroupId(), in); err != nil {
 		return nil, err
 	}
 	return &nodev1.PlanRetentionResponse{Stopped: "seen all"}, nil
 }
 
 // ControlCompaction pauses groups; of jobs it only checks the owner.
-func (n *fakeNode) ControlCompaction(_ context.Context, in *nodev1.ControlCompactionRequest) (*nodev1.ControlCompactionResponse, error) {
+func (n *fakeNode) ControlCompaction(ctx context.Context, in *nodev1.ControlCompactionRequest) (*nodev1.ControlCompactionResponse, error) {
 	var refs []*clusterv1.RangeRef
 	if tenant, shard, _, err := metastorev1.ParseJobName(in.GetJob()); err == nil {
 		at := pointSpan(tenant, shard)
@@ -258,7 +258,7 @@ func (n *fakeNode) ControlCompaction(_ context.Context, in *nodev1.ControlCompac
 		n.cluster.mu.Unlock()
 		refs = append(refs, &clusterv1.RangeRef{Keyspace: at.keyspace, Lo: at.lo, Hi: at.hi, Epoch: epoch})
 	}
-	if err := n.check(controlCall, in.GetGroupId(), in, refs...); err != nil {
+	if err := n.check(ctx, controlCall, in.GetGroupId(), in, refs...); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()

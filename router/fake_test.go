@@ -49,6 +49,7 @@ type fakeCluster struct {
 
 // entry is a call that a node got.
 type entry struct {
+	ctx        context.Context
 	node, call string
 	group      uint64
 	refs       []*clusterv1.RangeRef
@@ -177,9 +178,9 @@ type fakeNode struct {
 
 // check is the group's own view: every span must lie in ranges of the group, at
 // the epoch that the request names.
-func (n *fakeNode) check(call string, group uint64, request any, refs ...*clusterv1.RangeRef) error {
+func (n *fakeNode) check(ctx context.Context, call string, group uint64, request any, refs ...*clusterv1.RangeRef) error {
 	c := n.cluster
-	e := entry{n.id, call, group, refs, request}
+	e := entry{ctx, n.id, call, group, refs, request}
 	c.mu.Lock()
 	c.log = append(c.log, e)
 	before := c.before
@@ -226,8 +227,8 @@ func routeFault(code codes.Code, reason clusterv1.RouteError_Reason, hints ...*c
 	return s.Err()
 }
 
-func (n *fakeNode) AddBlock(_ context.Context, in *nodev1.AddBlockRequest) (*nodev1.AddBlockResponse, error) {
-	if err := n.check("AddBlock", in.GetGroupId(), in, in.GetRange()); err != nil {
+func (n *fakeNode) AddBlock(ctx context.Context, in *nodev1.AddBlockRequest) (*nodev1.AddBlockResponse, error) {
+	if err := n.check(ctx, "AddBlock", in.GetGroupId(), in, in.GetRange()); err != nil {
 		return nil, err
 	}
 	block := &metastorev1.BlockMeta{}
@@ -238,8 +239,8 @@ func (n *fakeNode) AddBlock(_ context.Context, in *nodev1.AddBlockRequest) (*nod
 	return &nodev1.AddBlockResponse{Added: true}, nil
 }
 
-func (n *fakeNode) GetBlocks(_ context.Context, in *nodev1.GetBlocksRequest) (*nodev1.GetBlocksResponse, error) {
-	if err := n.check("GetBlocks", in.GetGroupId(), in, in.GetRange()); err != nil {
+func (n *fakeNode) GetBlocks(ctx context.Context, in *nodev1.GetBlocksRequest) (*nodev1.GetBlocksResponse, error) {
+	if err := n.check(ctx, "GetBlocks", in.GetGroupId(), in, in.GetRange()); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()
@@ -256,8 +257,8 @@ func (n *fakeNode) GetBlocks(_ context.Context, in *nodev1.GetBlocksRequest) (*n
 
 // QueryBlocks returns all blocks of the tenants, and all segments, whose points
 // lie in the spans that were asked for.
-func (n *fakeNode) QueryBlocks(_ context.Context, in *nodev1.QueryRequest) (*nodev1.QueryBlocksResponse, error) {
-	if err := n.check("QueryBlocks", in.GetGroupId(), in, in.GetRanges()...); err != nil {
+func (n *fakeNode) QueryBlocks(ctx context.Context, in *nodev1.QueryRequest) (*nodev1.QueryBlocksResponse, error) {
+	if err := n.check(ctx, "QueryBlocks", in.GetGroupId(), in, in.GetRanges()...); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()
@@ -280,29 +281,29 @@ func (n *fakeNode) QueryBlocks(_ context.Context, in *nodev1.QueryRequest) (*nod
 	return out, nil
 }
 
-func (n *fakeNode) QueryLabels(_ context.Context, in *nodev1.QueryRequest) (*nodev1.QueryLabelsResponse, error) {
-	if err := n.check("QueryLabels", in.GetGroupId(), in, in.GetRanges()...); err != nil {
+func (n *fakeNode) QueryLabels(ctx context.Context, in *nodev1.QueryRequest) (*nodev1.QueryLabelsResponse, error) {
+	if err := n.check(ctx, "QueryLabels", in.GetGroupId(), in, in.GetRanges()...); err != nil {
 		return nil, err
 	}
 	return &nodev1.QueryLabelsResponse{Labels: n.cluster.labels[in.GetGroupId()], Cost: n.cluster.costs[in.GetGroupId()]}, nil
 }
 
-func (n *fakeNode) ListTenants(_ context.Context, in *nodev1.ListTenantsRequest) (*nodev1.ListTenantsResponse, error) {
-	if err := n.check("ListTenants", in.GetGroupId(), in, in.GetRanges()...); err != nil {
+func (n *fakeNode) ListTenants(ctx context.Context, in *nodev1.ListTenantsRequest) (*nodev1.ListTenantsResponse, error) {
+	if err := n.check(ctx, "ListTenants", in.GetGroupId(), in, in.GetRanges()...); err != nil {
 		return nil, err
 	}
 	return &nodev1.ListTenantsResponse{Tenants: n.cluster.tenants[in.GetGroupId()]}, nil
 }
 
-func (n *fakeNode) TenantStats(_ context.Context, in *nodev1.TenantStatsRequest) (*nodev1.TenantStatsResponse, error) {
-	if err := n.check("TenantStats", in.GetGroupId(), in, in.GetRanges()...); err != nil {
+func (n *fakeNode) TenantStats(ctx context.Context, in *nodev1.TenantStatsRequest) (*nodev1.TenantStatsResponse, error) {
+	if err := n.check(ctx, "TenantStats", in.GetGroupId(), in, in.GetRanges()...); err != nil {
 		return nil, err
 	}
 	return &nodev1.TenantStatsResponse{Stats: n.cluster.stats[in.GetGroupId()]}, nil
 }
 
-func (n *fakeNode) RangeMap(_ context.Context, in *nodev1.RangeMapRequest) (*nodev1.RangeMapResponse, error) {
-	if err := n.check("RangeMap", 0, in); err != nil {
+func (n *fakeNode) RangeMap(ctx context.Context, in *nodev1.RangeMapRequest) (*nodev1.RangeMapResponse, error) {
+	if err := n.check(ctx, "RangeMap", 0, in); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()
@@ -314,8 +315,8 @@ func (n *fakeNode) RangeMap(_ context.Context, in *nodev1.RangeMapRequest) (*nod
 	return &nodev1.RangeMapResponse{Map: proto.Clone(m).(*clusterv1.RangeMap)}, nil
 }
 
-func (n *fakeNode) GroupStatus(_ context.Context, in *nodev1.GroupStatusRequest) (*nodev1.GroupStatusResponse, error) {
-	if err := n.check("GroupStatus", 0, in); err != nil {
+func (n *fakeNode) GroupStatus(ctx context.Context, in *nodev1.GroupStatusRequest) (*nodev1.GroupStatusResponse, error) {
+	if err := n.check(ctx, "GroupStatus", 0, in); err != nil {
 		return nil, err
 	}
 	n.cluster.mu.Lock()

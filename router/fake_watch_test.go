@@ -76,7 +76,7 @@ func (n *fakeNode) WatchMap(in *nodev1.WatchMapRequest, stream grpc.ServerStream
 	if w == nil {
 		return status.Error(codes.Unimplemented, "no watch")
 	}
-	if err := n.check("WatchMap", 0, in); err != nil {
+	if err := n.check(stream.Context(), "WatchMap", 0, in); err != nil {
 		return err
 	}
 	w.set(func() { w.watches++; w.from = append(w.from, in.GetVersion()) })
@@ -110,12 +110,12 @@ func (n *fakeNode) WatchMap(in *nodev1.WatchMapRequest, stream grpc.ServerStream
 }
 
 func (n *fakeNode) Hello(ctx context.Context, in *nodev1.HelloRequest) (*nodev1.HelloResponse, error) {
+	if err := n.check(ctx, "Hello", 0, in); err != nil {
+		return nil, err
+	}
 	w := n.watchOf()
 	if w == nil {
 		return nil, status.Error(codes.Unimplemented, "no hello")
-	}
-	if err := n.check("Hello", 0, in); err != nil {
-		return nil, err
 	}
 	if err := w.live(ctx); err != nil {
 		return nil, err

@@ -29,6 +29,10 @@ const (
 	controlCall  = "ControlCompaction"
 )
 
+// once tells whether a call is never given up for another one: what it did would
+// be lost.
+func once(call string) bool { return call == offerCall || call == probeCall }
+
 // leading tells whether only the leader answers a call.
 func leading(call string) bool {
 	return call == reportCall || call == offerCall || call == probeCall
@@ -62,9 +66,13 @@ type part struct {
 	refs  []*clusterv1.RangeRef
 }
 
-// ask sends one call about one part and keeps the answer. It runs concurrently
-// with itself, at most once with success for any point.
-type ask func(ctx context.Context, node nodev1.NodeServiceClient, p part) error
+// ask sends one call about one part. It runs concurrently with itself, and two
+// replicas may be asked about the same part: so it keeps nothing, but returns what
+// takes its answer in, or nil if it does not matter how often it was answered.
+type ask func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error)
+
+// take keeps an answer. It runs concurrently with other parts', once for any point.
+type take func() error
 
 // fanout sends requests to the groups that own spans.
 type fanout struct {
@@ -73,6 +81,7 @@ type fanout struct {
 	replicas replicas
 	leaders  *leaders
 	tracing  tracing
+	hedges   *hedges
 	limit    int
 	log      *zap.Logger
 	metrics  *metrics
@@ -84,7 +93,7 @@ type fanout struct {
 func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spans []span, tally *tally, ask ask) error {
 	inner, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	j := &job{fanout: f, name: name, ask: ask, tally: tally, slots: make(chan struct{}, f.limit)}
+	j := &job{fanout: f, name: name, ask: ask, tally: tally, slots: make(chan struct{}, f.limit), first: firstBound(inner, name)}
 	if err := j.serve(inner, spans, backoff{}); err != nil {
 		return f.edge(ctx, inner, name, err)
 	}
@@ -98,7 +107,7 @@ func (f *fanout) settle(ctx context.Context, name string, spans []span, ask ask,
 	if len(spans) == 0 {
 		return
 	}
-	j := &job{fanout: f, name: name, ask: ask, lost: lost, slots: make(chan struct{}, f.limit)}
+	j := &job{fanout: f, name: name, ask: ask, lost: lost, slots: make(chan struct{}, f.limit), first: firstBound(ctx, name)}
 	if err := j.guarded(ctx, spans, backoff{}); err != nil {
 		lost(spans, err)
 	}
@@ -115,16 +124,14 @@ func (f *fanout) group(ctx context.Context, name string, id uint64, slots chan s
 	}
 	var tried []string
 	for {
-		node, err := j.attempt(ctx, m, part{group: id}, "", tried)
+		node, err := j.try(ctx, m, part{group: id}, attempt{tried: tried})
 		v := judge(err)
-		f.metrics.attempts.WithLabelValues(name, v.outcome).Inc()
 		if v.action == accept {
 			j.answered(id, node)
 			return nil
 		}
 		if v.action == elsewhere || asStatus(err).Code() == codes.DeadlineExceeded {
-			f.replicas.rest(id, node)
-			f.leaders.forget(id, node)
+			j.failed(m, id, node, err)
 		}
 		tried = append(tried, node)
 		if v.action != elsewhere || !again(err) || len(tried) >= len(m.Group(id).GetReplicas()) || ctx.Err() != nil {
@@ -141,6 +148,7 @@ type job struct {
 	tally *tally
 	lost  func([]span, error) // see settle; nil if one failure fails all
 	slots chan struct{}       // held during a call
+	first time.Duration       // bound of the first attempts; 0 for none
 }
 
 // answered learns from an answer that only a leader can give.
@@ -155,8 +163,7 @@ func (j *job) answered(group uint64, node string) {
 // correction by one group never asks another one again.
 func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 	failures, reroutes := 0, 0
-	var tried []string // replicas of the part's group that failed, this turn
-	var again string   // the replica to ask once more
+	var next attempt
 	for {
 		m, err := j.source.Await(ctx)
 		if err != nil {
@@ -167,10 +174,9 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 			return j.divide(ctx, parts, pauses)
 		}
 		p := parts[0]
-		node, err := j.attempt(ctx, m, p, again, tried)
-		again = ""
+		node, err := j.try(ctx, m, p, next)
+		next.again = ""
 		v := judge(err)
-		j.metrics.attempts.WithLabelValues(j.name, v.outcome).Inc()
 		j.tally.judged(v.action)
 		switch v.action {
 		case accept:
@@ -179,21 +185,22 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 		case surface:
 			if asStatus(err).Code() == codes.DeadlineExceeded {
 				// The replica may hang: let the next request try another.
-				j.replicas.rest(p.group, node)
-				j.leaders.forget(p.group, node)
+				j.failed(m, p.group, node, err)
 			}
 			return err
 		case repeat:
-			again = node
+			next.again = node
 			err = j.pause(ctx, p, err, pauses.retry)
 		case relieve:
 			err = j.pause(ctx, p, err, pauses.overload)
 		case elsewhere:
-			j.replicas.rest(p.group, node)
-			j.leaders.forget(p.group, node)
-			tried = append(tried, node)
+			j.failed(m, p.group, node, err)
+			next.tried = append(next.tried, node)
+			if v.outcome == timedOut {
+				next.timeouts++
+			}
 			if failures++; failures%max(1, len(m.Group(p.group).GetReplicas())) == 0 {
-				tried = nil
+				next.tried = nil
 				// No replica answers: they may have moved. Do not wait for
 				// the map: more likely the group elects a leader.
 				j.source.join()
@@ -201,7 +208,7 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 			err = j.pause(ctx, p, err, pauses.retry)
 		case reroute:
 			reroutes++
-			tried = nil
+			next.tried = nil
 			j.source.Learn(v.hints)
 			if j.moved(spans, p) {
 				if reroutes <= immediateReroutes {
@@ -278,40 +285,6 @@ func (f *fanout) recover(name string, err *error) {
 		f.log.Error("panic in a fan-out", zap.String("call", name), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
 		*err = status.Error(codes.Internal, "internal error")
 	}
-}
-
-// attempt sends the part's call to one replica and returns which it was.
-func (j *job) attempt(ctx context.Context, m *clusterv1.Map, p part, again string, tried []string) (node string, err error) {
-	select {
-	case j.slots <- struct{}{}:
-		defer func() { <-j.slots }()
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	group := m.Group(p.group)
-	node, ok := j.replicas.pick(group, again, tried)
-	if !ok {
-		return "", status.Error(codes.Unavailable, "no replica is known")
-	}
-	if led(j.name) && again == "" {
-		if leading := j.leaders.of(m, group, node); leading != "" && !slices.Contains(tried, leading) {
-			node = leading
-		}
-	}
-	client, err := nodeClient(j.nodes, m, node)
-	if err != nil {
-		return node, status.Errorf(codes.Unavailable, "node %s: %v", node, err)
-	}
-	calls := j.replicas.underWay(node)
-	calls.Add(1)
-	defer calls.Add(-1)
-	start := time.Now()
-	ctx, span := j.tracing.call(ctx, j.name, p.group, node)
-	defer func() {
-		j.tally.called(p.group, node, time.Since(start))
-		j.tracing.endCall(span, err)
-	}()
-	return node, j.ask(ctx, client, p)
 }
 
 // cover divides spans by owner, in order of the group ids.

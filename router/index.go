@@ -42,11 +42,11 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 	}
 	spans := []span{pointSpan(block.TenantName(), block.GetShard())}
 	err = s.router.run(ctx, addBlockCall, s.router.options.AddBlockBudget, spans,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			_, err := node.AddBlock(ctx, &nodev1.AddBlockRequest{
 				GroupId: p.group, Range: p.refs[0], RequestId: requestID, Block: encoded,
 			})
-			return err
+			return nil, err
 		})
 	if err != nil {
 		return nil, err
@@ -67,16 +67,15 @@ func (s *indexService) GetBlockMetadata(ctx context.Context, request *metastorev
 	var blocks [][]byte
 	spans := []span{pointSpan(list.GetTenant(), list.GetShard())}
 	err := s.router.run(ctx, "GetBlockMetadata", s.router.options.GetBlocksBudget, spans,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			answer, err := node.GetBlocks(ctx, &nodev1.GetBlocksRequest{
 				GroupId: p.group, Range: p.refs[0], Tenant: list.GetTenant(), Shard: list.GetShard(),
 				Ids: list.GetBlocks(), MaxBytes: size.left(),
 			})
-			if err != nil {
-				return err
-			}
-			blocks = answer.GetBlocks()
-			return size.add(recordSizes(blocks))
+			return func() error {
+				blocks = answer.GetBlocks()
+				return size.add(recordSizes(blocks))
+			}, err
 		})
 	if err != nil {
 		return nil, err

@@ -13,46 +13,64 @@ import (
 )
 
 const (
-	// Knowledge of leaders is looked up again after that time.
-	leaderAge = 10 * time.Second
+	// Knowledge of leaders is looked up again after that time, and while there is
+	// none.
+	leaderAge   = 10 * time.Second
+	leaderRetry = 250 * time.Millisecond
 	// Nobody waits for the look-up; this bounds it.
 	leaderTimeout = 2 * time.Second
 )
 
 // leaders knows which node leads a group, as far as some node said lately. It is
-// an optimisation: replicas forward writes to their leader, but writes that
-// come to it directly save a hop and share more entries.
+// an optimisation for writes, which replicas forward to their leader: those that
+// come to it directly save a hop and share more entries. Polls need it.
 type leaders struct {
-	source *MapSource
-	nodes  Nodes
+	source   *MapSource
+	nodes    Nodes
+	replicas *replicas
 
 	mu     sync.Mutex
 	byID   map[uint64]leader
-	asking bool
+	asking map[string]bool // nodes
 }
 
 type leader struct {
 	node  string // empty if unknown
+	term  uint64 // of the last one that was looked up
 	asked time.Time
 }
 
-func newLeaders(source *MapSource, nodes Nodes) *leaders {
-	return &leaders{source: source, nodes: nodes, byID: map[uint64]leader{}}
+func newLeaders(source *MapSource, nodes Nodes, replicas *replicas) *leaders {
+	return &leaders{source: source, nodes: nodes, replicas: replicas, byID: map[uint64]leader{}, asking: map[string]bool{}}
 }
 
 // of returns the node that leads a group, empty if unknown, at once. If it is
-// unknown or long known, the node is asked for the next time.
+// unknown, does not answer, or is long known, two replicas are asked for the next
+// time: the given one and another.
 func (l *leaders) of(m *clusterv1.Map, group *clusterv1.Group, ask string) string {
-	if len(group.GetReplicas()) < 2 {
+	members, id := group.GetReplicas(), group.GetGroupId()
+	if len(members) < 2 {
 		return ""
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	known := l.byID[group.GetGroupId()]
-	if now := time.Now(); !l.asking && now.Sub(known.asked) > leaderAge && l.source.background(func(ctx context.Context) { l.learn(ctx, m, ask) }) {
-		l.asking = true
-		known.asked = now
-		l.byID[group.GetGroupId()] = known
+	known, age := l.byID[id], leaderAge
+	if known.node != "" && !l.replicas.awake(id, known.node) {
+		known.node = ""
+	}
+	if known.node == "" {
+		age = leaderRetry
+	}
+	if now := time.Now(); now.Sub(known.asked) > age {
+		entry := l.byID[id]
+		entry.asked = now
+		l.byID[id] = entry
+		other, _ := l.replicas.pick(group, "", []string{ask})
+		for _, node := range []string{ask, other} {
+			if !l.asking[node] && l.source.background(func(ctx context.Context) { l.learn(ctx, m, node) }) {
+				l.asking[node] = true
+			}
+		}
 	}
 	return known.node
 }
@@ -61,29 +79,40 @@ func (l *leaders) of(m *clusterv1.Map, group *clusterv1.Group, ask string) strin
 func (l *leaders) confirm(group uint64, node string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.byID[group] = leader{node, time.Now()}
+	l.byID[group] = leader{node, l.byID[group].term, time.Now()}
+}
+
+// hinted is told of a leader by a replica that is none itself.
+func (l *leaders) hinted(m *clusterv1.Map, group uint64, node string) {
+	for _, member := range m.Group(group).GetReplicas() {
+		if member.GetNodeId() == node {
+			l.confirm(group, node)
+		}
+	}
 }
 
 // forget is told of a leader that failed a call. It is asked for again at once.
 func (l *leaders) forget(group uint64, node string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byID[group].node == node {
-		delete(l.byID, group)
+	if known := l.byID[group]; known.node == node {
+		l.byID[group] = leader{term: known.term}
 	}
 }
 
-// learn asks one node about all groups that it has.
+// learn asks one node about all groups that it has. Of two leaders the one with
+// the higher term is believed.
 func (l *leaders) learn(ctx context.Context, m *clusterv1.Map, nodeID string) {
 	answer := l.ask(ctx, m, nodeID)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asking = false
+	delete(l.asking, nodeID)
 	now := time.Now()
 	for _, replica := range answer.GetReplicas() {
-		for _, member := range m.Group(replica.GetGroupId()).GetReplicas() {
-			if member.GetReplicaId() == replica.GetLeaderReplicaId() {
-				l.byID[replica.GetGroupId()] = leader{member.GetNodeId(), now}
+		id := replica.GetGroupId()
+		for _, member := range m.Group(id).GetReplicas() {
+			if member.GetReplicaId() == replica.GetLeaderReplicaId() && replica.GetTerm() >= l.byID[id].term {
+				l.byID[id] = leader{member.GetNodeId(), replica.GetTerm(), now}
 			}
 		}
 	}

@@ -18,7 +18,12 @@ import (
 // watched starts a router that watches the first of the nodes: its seed.
 func watched(t *testing.T, c *fakeCluster, registry *prometheus.Registry) *Router {
 	t.Helper()
-	r, err := New(Options{RefreshInterval: time.Hour}, homeOf{c, "n1"}, StaticSeeds(), nil, registry)
+	return watchedEach(t, c, registry, time.Hour)
+}
+
+func watchedEach(t *testing.T, c *fakeCluster, registry *prometheus.Registry, interval time.Duration) *Router {
+	t.Helper()
+	r, err := New(Options{RefreshInterval: interval}, homeOf{c, "n1"}, StaticSeeds(), nil, registry)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +81,7 @@ func TestWatchBringsChanges(t *testing.T) {
 		if n := len(c.calls("RangeMap")); n > 1 {
 			t.Errorf("the map was read %d times", n)
 		}
+		synctest.Wait()
 		if n := c.watchable["n1"].watches; n != 1 {
 			t.Errorf("%d streams, want one", n)
 		}
@@ -106,6 +112,7 @@ func TestWatchDoesNotDisplaceHints(t *testing.T) {
 		if got := ownerOfZero(r); got != 4 {
 			t.Errorf("group %d owns point 0, want the directory's newer 4", got)
 		}
+		synctest.Wait()
 		if n := c.watchable["n1"].watches; n != 1 {
 			t.Errorf("%d streams, want one", n)
 		}
@@ -147,6 +154,7 @@ func TestWatchGoesToAnotherNode(t *testing.T) {
 					time.Sleep(10 * time.Millisecond)
 				}
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				if c.watchable["n2"].watches+c.watchable["n3"].watches == 0 {
 					t.Error("no other node is watched")
 				}
@@ -174,14 +182,15 @@ func TestLateNodeIsNotWatchedForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newFakeCluster(t, 4, 1, 2)
 		c.watch("n1", "n2")
-		r := watched(t, c, prometheus.NewRegistry())
+		r := watchedEach(t, c, prometheus.NewRegistry(), time.Minute)
 		c.watchable["n2"].show(moved(c.truth.Proto(), 5))
 		c.move(t, tenantSpace, 0, 5)
 		c.publish()
-		time.Sleep(11 * time.Hour) // ten polls
+		time.Sleep(11 * time.Minute) // ten polls
 		if got := ownerOfZero(r); got != 5 {
 			t.Errorf("group %d owns point 0, want what another node said", got)
 		}
+		synctest.Wait()
 		if c.watchable["n2"].watches == 0 {
 			t.Error("the late node is still the only one that is watched")
 		}

@@ -22,6 +22,9 @@ type metrics struct {
 	// Public requests, by route, that no interceptor sees.
 	undecodable *prometheus.CounterVec
 
+	hedges   *prometheus.CounterVec
+	suspects prometheus.Gauge
+
 	// Polls of compaction workers.
 	polls, updates, offers, jobs, unreachable *prometheus.CounterVec
 
@@ -70,6 +73,14 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "skerry_router_undecodable_requests_total",
 			Help: "Requests refused because they could not be decoded, or only into too much memory.",
 		}, []string{"route"}),
+		hedges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_hedges_total",
+			Help: "Slow calls for which another replica was asked, too: won, it answered first; lost; or refused, there were too many.",
+		}, []string{"call", "outcome"}),
+		suspects: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "skerry_router_suspect_nodes",
+			Help: "Nodes that are left alone because they do not answer.",
+		}),
 		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_router_polls_total",
 			Help: "Polls of compaction workers: ok; degraded, some groups with jobs in progress did not answer; unanswered, results were not taken and the worker repeats; and others.",
@@ -103,7 +114,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(1, 8, 9),
 		}, []string{"call"}),
 	}
-	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.watched, m.watchEnds, m.undecodable, m.reroutes, m.groups, m.tested,
+	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.watched, m.watchEnds, m.hedges, m.suspects, m.undecodable, m.reroutes, m.groups, m.tested,
 		m.polls, m.updates, m.offers, m.jobs, m.unreachable}
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{

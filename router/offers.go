@@ -59,11 +59,11 @@ func (p *poll) offerGroup(ctx context.Context, calls chan struct{}, c claim) (ta
 	ctx, cancel := context.WithTimeout(ctx, offerTimeout)
 	defer cancel()
 	var answer *nodev1.PollCompactionResponse
-	err := f.group(ctx, offerCall, c.group, calls, untouched, func(ctx context.Context, node nodev1.NodeServiceClient, _ part) (err error) {
+	err := f.group(ctx, offerCall, c.group, calls, untouched, func(ctx context.Context, node nodev1.NodeServiceClient, _ part) (_ take, err error) {
 		answer, err = node.PollCompaction(ctx, &nodev1.PollCompactionRequest{
 			GroupId: c.group, Poll: &metastorev1.PollCompactionJobsRequest{JobCapacity: uint32(c.slots)},
 		})
-		return err
+		return nil, err
 	})
 	if err != nil {
 		known.failed(c)
@@ -90,11 +90,11 @@ func (p *poll) probe(ctx context.Context, calls chan struct{}) {
 	for _, group := range known.stale(probesMax) {
 		all.Go(func() {
 			var answer *nodev1.PollCompactionResponse
-			err := f.group(ctx, probeCall, group, calls, always, func(ctx context.Context, node nodev1.NodeServiceClient, _ part) (err error) {
+			err := f.group(ctx, probeCall, group, calls, always, func(ctx context.Context, node nodev1.NodeServiceClient, _ part) (_ take, err error) {
 				answer, err = node.PollCompaction(ctx, &nodev1.PollCompactionRequest{
 					GroupId: group, ReportsOnly: true, Poll: &metastorev1.PollCompactionJobsRequest{},
 				})
-				return err
+				return nil, err
 			})
 			if err != nil {
 				known.failed(claim{group: group})

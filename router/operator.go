@@ -129,12 +129,12 @@ func (s *adminService) controlJob(ctx context.Context, job string, control group
 	}
 	response := &adminv1.ControlCompactionResponse{}
 	err = s.router.run(ctx, controlCall, s.router.options.GetBlocksBudget, []span{pointSpan(tenant, shard)},
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			answer, err := control(ctx, node, p.group)
 			if err == nil {
 				response.Groups = []*adminv1.GroupControl{{GroupId: p.group, Changed: answer.GetChanged()}}
 			}
-			return err
+			return nil, err
 		})
 	if err != nil {
 		return nil, err
@@ -186,13 +186,13 @@ func askGroups[A interface{ SizeVT() int }](ctx context.Context, r *Router, name
 		all.Go(func() {
 			limited, cancel := context.WithTimeout(inner, statusTimeout)
 			defer cancel()
-			err := r.fanout.group(limited, name, id, calls, always, func(ctx context.Context, node nodev1.NodeServiceClient, _ part) error {
+			err := r.fanout.group(limited, name, id, calls, always, func(ctx context.Context, node nodev1.NodeServiceClient, _ part) (take, error) {
 				answer, err := call(ctx, node, id)
 				if err == nil {
 					answers[i].answer = answer
 					size.Add(int64(answer.SizeVT()))
 				}
-				return err
+				return nil, err
 			})
 			if err != nil {
 				answers[i].fault = cmp.Or(asStatus(err).Message(), "no reason given")

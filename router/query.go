@@ -30,19 +30,18 @@ func (s *queryService) QueryMetadata(ctx context.Context, request *metastorev1.Q
 		size  = newAnswerSize(s.router.options.MaxAnswerBytes)
 	)
 	err = s.router.query(ctx, "QueryMetadata", selection,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, error) {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, take, error) {
 			answer, err := node.QueryBlocks(ctx, selection.ask(p, size.left()))
-			if err != nil {
-				return nil, err
-			}
 			list := answer.GetBlocks()
 			if !slices.IsSortedFunc(list, compareBlocks) {
-				return nil, status.Errorf(codes.Internal, "group %d answered out of order", p.group)
+				return nil, nil, status.Errorf(codes.Internal, "group %d answered out of order", p.group)
 			}
-			mu.Lock()
-			lists = append(lists, list)
-			mu.Unlock()
-			return answer.GetCost(), size.add(encodedSizes(list))
+			return answer.GetCost(), func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				lists = append(lists, list)
+				return size.add(encodedSizes(list))
+			}, err
 		})
 	if err != nil {
 		return nil, err
@@ -73,15 +72,14 @@ func (s *queryService) QueryMetadataLabels(ctx context.Context, request *metasto
 		size   = newAnswerSize(s.router.options.MaxAnswerBytes)
 	)
 	err = s.router.query(ctx, "QueryMetadataLabels", selection,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, error) {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, take, error) {
 			answer, err := node.QueryLabels(ctx, selection.ask(p, size.left()))
-			if err != nil {
-				return nil, err
-			}
-			mu.Lock()
-			labels = append(labels, answer.GetLabels()...)
-			mu.Unlock()
-			return answer.GetCost(), size.add(answer.SizeVT())
+			return answer.GetCost(), func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				labels = append(labels, answer.GetLabels()...)
+				return size.add(answer.SizeVT())
+			}, err
 		})
 	if err != nil {
 		return nil, err

@@ -18,9 +18,16 @@ const restTime = time.Second
 // call: of two that are picked at random the one with fewer calls under way is
 // asked, so that a slow node gets less and no node all.
 type replicas struct {
-	calls sync.Map // node id → *atomic.Int64: calls under way
+	hosts sync.Map // node id → *host
 	rests sync.Map // rested → time.Time: until when a replica is left alone
 	turns atomic.Int64
+}
+
+// host is what is known of a node, whatever its groups.
+type host struct {
+	calls atomic.Int64 // under way
+	// It did not answer, and was not heard of since.
+	suspect atomic.Bool
 }
 
 // rested is a node's replica of a group.
@@ -29,16 +36,24 @@ type rested struct {
 	node  string
 }
 
-func (r *replicas) underWay(node string) *atomic.Int64 {
-	if calls, ok := r.calls.Load(node); ok {
-		return calls.(*atomic.Int64)
+func (r *replicas) host(node string) *host {
+	if h, ok := r.hosts.Load(node); ok {
+		return h.(*host)
 	}
-	calls, _ := r.calls.LoadOrStore(node, new(atomic.Int64))
-	return calls.(*atomic.Int64)
+	h, _ := r.hosts.LoadOrStore(node, new(host))
+	return h.(*host)
+}
+
+func (r *replicas) underWay(node string) *atomic.Int64 { return &r.host(node).calls }
+
+// awake tells whether nothing is known against a replica.
+func (r *replicas) awake(group uint64, node string) bool {
+	return !r.host(node).suspect.Load() && !r.restsUntil(group, node).After(time.Now())
 }
 
 // pick returns the node to ask: the preferred one if it has a replica, else one
-// that was not tried and does not rest; ok is false if the group has no replica.
+// that was not tried, is not suspect and does not rest; ok is false if the group
+// has no replica.
 func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string) (node string, ok bool) {
 	all := make([]string, 0, 8)
 	for _, replica := range group.GetReplicas() {
@@ -55,11 +70,19 @@ func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string
 		// Whoever tried all of them begins again.
 		return group.GetReplicas()[rand.IntN(len(group.GetReplicas()))].GetNodeId(), true
 	}
-	now := time.Now()
-	awake := slices.DeleteFunc(slices.Clone(fresh), func(node string) bool { return r.restsUntil(group, node).After(now) })
+	id := group.GetGroupId()
+	awake := slices.DeleteFunc(slices.Clone(fresh), func(node string) bool { return !r.awake(id, node) })
 	if len(awake) == 0 {
-		// All rest: the one that has rested longest.
-		return slices.MinFunc(fresh, func(a, b string) int { return r.restsUntil(group, a).Compare(r.restsUntil(group, b)) }), true
+		// All rest: one that lives, and of these the one that has rested longest.
+		return slices.MinFunc(fresh, func(a, b string) int {
+			if sa, sb := r.host(a).suspect.Load(), r.host(b).suspect.Load(); sa != sb {
+				if sa {
+					return 1
+				}
+				return -1
+			}
+			return r.restsUntil(id, a).Compare(r.restsUntil(id, b))
+		}), true
 	}
 	a, b := awake[rand.IntN(len(awake))], awake[rand.IntN(len(awake))]
 	if r.underWay(b).Load() < r.underWay(a).Load() {
@@ -68,8 +91,8 @@ func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string
 	return a, true
 }
 
-func (r *replicas) restsUntil(group *clusterv1.Group, node string) time.Time {
-	if until, ok := r.rests.Load(rested{group.GetGroupId(), node}); ok {
+func (r *replicas) restsUntil(group uint64, node string) time.Time {
+	if until, ok := r.rests.Load(rested{group, node}); ok {
 		return until.(time.Time)
 	}
 	return time.Time{}

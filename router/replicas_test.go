@@ -50,7 +50,7 @@ func TestReadsAvoidTheBusyReplica(t *testing.T) {
 		r := c.start(t, Options{})
 		c.setBefore(func(e entry) error {
 			if e.call == "GetBlocks" && e.node == "n1" {
-				time.Sleep(time.Second) // fake time: a slow node
+				return wait(e.ctx, time.Second) // a slow node
 			}
 			return nil
 		})
@@ -123,8 +123,8 @@ func TestWritesGoToTheLeader(t *testing.T) {
 		if got := asked(calls[1:]); got["n3"] != 20 {
 			t.Errorf("asked %v, want n3 only", got)
 		}
-		if got := len(c.calls("GroupStatus")); got != 1 {
-			t.Errorf("looked up %d times", got)
+		if got := len(c.calls("GroupStatus")); got != 2 {
+			t.Errorf("looked up %d times, want two nodes once", got)
 		}
 		// The leader dies, another one takes over.
 		lead(1)

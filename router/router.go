@@ -54,10 +54,11 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	r := &Router{
 		options: options, source: source, backlogs: newBacklogs(), health: newHealthService(),
 		fanout: &fanout{
-			source: source, nodes: nodes, leaders: newLeaders(source, nodes), tracing: newTracing(options.Tracing),
+			source: source, nodes: nodes, hedges: newHedges(), tracing: newTracing(options.Tracing),
 			limit: options.FanOut, log: log, metrics: metrics,
 		},
 	}
+	r.fanout.leaders = newLeaders(source, nodes, &r.fanout.replicas)
 	r.SetServing(true)
 	source.begin(options.RefreshInterval)
 	return r, nil

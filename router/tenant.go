@@ -27,15 +27,14 @@ func (s *tenantService) GetTenants(ctx context.Context, _ *metastorev1.GetTenant
 		size    = newAnswerSize(s.router.options.MaxAnswerBytes)
 	)
 	err := s.router.run(ctx, "GetTenants", s.router.options.QueryBudget, []span{allTenants(), allStreams()},
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			answer, err := node.ListTenants(ctx, &nodev1.ListTenantsRequest{GroupId: p.group, Ranges: p.refs})
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			tenants = append(tenants, answer.GetTenants()...)
-			mu.Unlock()
-			return size.add(answer.SizeVT())
+			return func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				tenants = append(tenants, answer.GetTenants()...)
+				return size.add(answer.SizeVT())
+			}, err
 		})
 	if err != nil {
 		return nil, err
@@ -59,15 +58,14 @@ func (s *tenantService) GetTenant(ctx context.Context, request *metastorev1.GetT
 	var mu sync.Mutex
 	total := &metastorev1.TenantStats{}
 	err := s.router.run(ctx, "GetTenant", s.router.options.QueryBudget, spans,
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			answer, err := node.TenantStats(ctx, &nodev1.TenantStatsRequest{GroupId: p.group, Ranges: p.refs, Tenant: tenant})
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			widen(total, answer.GetStats())
-			mu.Unlock()
-			return nil
+			return func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				widen(total, answer.GetStats())
+				return nil
+			}, err
 		})
 	if err != nil {
 		return nil, err
@@ -92,9 +90,9 @@ func (s *tenantService) DeleteTenant(ctx context.Context, request *metastorev1.D
 	}
 	until := uint64(time.Now().UnixMilli())
 	err := s.router.run(ctx, "DeleteTenant", s.router.options.QueryBudget, []span{allStreams(), tenantSpan(tenant)},
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) error {
+		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			_, err := node.DeleteTenant(ctx, &nodev1.DeleteTenantRequest{GroupId: p.group, Ranges: p.refs, Tenant: tenant, Until: until})
-			return err
+			return nil, err
 		})
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"errors"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -37,6 +39,9 @@ type verdict struct {
 func judge(err error) verdict {
 	if err == nil {
 		return verdict{action: accept, outcome: "ok"}
+	}
+	if late := (*lateError)(nil); errors.As(err, &late) {
+		return verdict{action: elsewhere, outcome: timedOut}
 	}
 	s := asStatus(err)
 	if detail := routeError(s); detail != nil {
