@@ -1,6 +1,7 @@
 // Package planner decides what a group shall do next: which blocks to compact
 // together (package compaction), what to answer a worker that polls (schedule),
-// which data is past its retention (retention). This package holds the two words
+// which data is past its retention (retention); and where its replicas and leaders
+// go (placement). This package holds the two words
 // they share: a time, and the reason of a decision.
 //
 // Values and readers go in, a decision and its reasons come out:

@@ -16,20 +16,27 @@ func (w *world) balanceReplicas() {
 	var from *replica
 	var of *group
 	var to *node
-	bestZones, bestLoad := 0, 1
+	bestZones, bestLoad, most := 0, 1, 0
+	for _, n := range w.nodes {
+		most = max(most, n.load)
+	}
 	for _, g := range w.groups {
 		if !w.movable(g) {
 			continue
 		}
+		in, fullest := zones(g.rows), 0
+		for _, count := range in {
+			fullest = max(fullest, count)
+		}
 		for _, n := range w.nodes {
-			if !n.eligible() || g.occupied(n.id) {
+			// Quickly past those that cannot gain: nearly all, at rest.
+			if in[n.zone]+1 >= fullest && n.load+1 >= most || !n.eligible() || g.occupied(n.id) {
 				continue
 			}
 			r := g.displaced(n)
 			if r == nil {
 				continue
 			}
-			in := zones(g.rows)
 			better := in[r.node.zone] - in[n.zone] - 1
 			if r.node.zone == n.zone {
 				better = 0

@@ -53,7 +53,7 @@ const (
 // begin begins new steps: what is most urgent first, within what the cluster bears.
 func (w *world) begin() {
 	if !w.settled {
-		w.note("the controller gathers reports for %v more before it begins anything", (w.c.Settle - w.Now.Sub(w.Since)))
+		w.note("the controller gathers reports for %v more before it begins anything", rounded(w.c.Settle-w.Now.Sub(w.Since)))
 		return
 	}
 	var needs []need

@@ -32,6 +32,9 @@ func run(seed uint64, plan planFunc) (s *cluster, err error) {
 	for id, at := range s.machines {
 		s.turn(at, true)
 		at.stop = false
+		if len(at.failed) > 0 {
+			at.failed, at.since = map[uint64]bool{}, s.round
+		}
 		at.disk.Level, at.disk.Health = nodev1.DiskReport_LEVEL_NORMAL, nodev1.DiskReport_HEALTH_GOOD
 		if s.row(id).State == draining {
 			drained = max(drained, id)
@@ -126,7 +129,10 @@ func (s *cluster) wanted() error {
 		if usable > 2 && squares(in) != leastSquares(zones, have) {
 			return fmt.Errorf("group %d is not spread over zones as it could be: %v of %v", g.GroupId, in, zones)
 		}
-		leads[r.members.Voters[r.leader]]++
+		leads[r.members.Voters[r.leader]] += s.weight(g.GroupId)
+	}
+	if low, high := bounds(leads); s.everywhere(usable) && high-low > 2 {
+		return fmt.Errorf("leaders are uneven: %v", leads)
 	}
 	if usable > 2 && len(zones) == usable {
 		if low, high := bounds(load); high-low > 1 {
@@ -134,6 +140,20 @@ func (s *cluster) wanted() error {
 		}
 	}
 	return nil
+}
+
+func (s *cluster) weight(group uint64) int {
+	for _, r := range s.m.Ranges {
+		if r.GroupId == group && r.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM {
+			return 2
+		}
+	}
+	return 1
+}
+
+// everywhere: each node has a replica of each group, and may lead any.
+func (s *cluster) everywhere(usable int) bool {
+	return !slices.ContainsFunc(s.m.Groups, func(g *clusterv1.Group) bool { return len(g.Replicas) < usable })
 }
 
 func bounds(in map[string]int) (low, high int) {

@@ -41,6 +41,8 @@ type machine struct {
 	gone  bool
 	disk  nodev1.DiskReport
 	stop  bool
+	// Replicas that cannot be started.
+	failed map[uint64]bool
 }
 
 // raft is the truth about a group.
@@ -122,7 +124,7 @@ func (s *cluster) join(zones int) {
 		zone = string(rune('a' + s.random.IntN(zones)))
 	}
 	s.m.Nodes = append(s.m.Nodes, &clusterv1.Node{NodeId: id, Zone: zone, State: up})
-	s.machines[id] = &machine{id: id, alive: true, since: s.round}
+	s.machines[id] = &machine{id: id, alive: true, since: s.round, failed: map[uint64]bool{}}
 	s.report(s.machines[id])
 }
 
@@ -165,13 +167,16 @@ func (s *cluster) report(at *machine) {
 			if row.NodeId != at.id {
 				continue
 			}
-			leader := r.leader
+			leader, state := r.leader, nodev1.ReplicaState_REPLICA_STATE_RUNNING
+			if at.failed[row.ReplicaId] {
+				leader, state = 0, nodev1.ReplicaState_REPLICA_STATE_FAILED
+			}
 			if s.bad && s.chance(20) {
 				leader = 0
 			}
 			report.Replicas = append(report.Replicas, &nodev1.GroupReplica{
 				GroupId: g.GroupId, ReplicaId: row.ReplicaId, LeaderReplicaId: leader, Term: r.term, AppliedIndex: r.applied[row.ReplicaId],
-				Membership: r.seen[row.ReplicaId], Initialised: r.applied[row.ReplicaId] > 0, State: nodev1.ReplicaState_REPLICA_STATE_RUNNING,
+				Membership: r.seen[row.ReplicaId], Initialised: r.applied[row.ReplicaId] > 0, State: state,
 			})
 		}
 	}
@@ -193,12 +198,16 @@ func (s *cluster) pick() *machine {
 // live counts a group's voters on machines that run, or did until lately.
 func (s *cluster) live(r *raft, within int) int {
 	n := 0
-	for _, on := range r.members.Voters {
-		if at := s.machines[on]; at.alive || within > 0 && s.round-at.since <= within {
+	for id, on := range r.members.Voters {
+		if at := s.machines[on]; s.runs(id, on) || within > 0 && s.round-at.since <= within {
 			n++
 		}
 	}
 	return n
+}
+
+func (s *cluster) runs(replica uint64, on string) bool {
+	return s.machines[on].alive && !s.machines[on].failed[replica]
 }
 
 // work lets the groups go on for a second.
@@ -208,10 +217,10 @@ func (s *cluster) work() {
 		if s.live(r, 0) <= len(r.members.Voters)/2 {
 			continue
 		}
-		if on, ok := r.members.Voters[r.leader]; !ok || !s.machines[on].alive {
+		if on, ok := r.members.Voters[r.leader]; !ok || !s.runs(r.leader, on) {
 			var can []uint64
 			for _, id := range slices.Sorted(maps.Keys(r.members.Voters)) {
-				if s.machines[r.members.Voters[id]].alive {
+				if s.runs(id, r.members.Voters[id]) {
 					can = append(can, id)
 				}
 			}
@@ -222,7 +231,7 @@ func (s *cluster) work() {
 		for _, row := range g.Replicas {
 			_, isVoter := r.members.Voters[row.ReplicaId]
 			_, isLearner := r.members.Learners[row.ReplicaId]
-			if !s.machines[row.NodeId].alive || !isVoter && !isLearner {
+			if !s.runs(row.ReplicaId, row.NodeId) || !isVoter && !isLearner {
 				continue
 			}
 			// Voters are up to date; learners need some rounds.

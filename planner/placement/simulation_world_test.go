@@ -22,7 +22,7 @@ func (s *cluster) trouble() {
 		return
 	}
 	at := s.pick()
-	switch s.random.IntN(12) {
+	switch s.random.IntN(14) {
 	case 0, 1, 2:
 		s.turn(at, false)
 	case 3, 4, 5:
@@ -42,8 +42,17 @@ func (s *cluster) trouble() {
 		}
 	case 10:
 		s.m.Cluster.Settings.DirectoryReplicas = uint32(3 + 2*s.random.IntN(2))
-	case 11:
+	case 11, 12:
 		s.operate(at)
+	case 13:
+		// One replica that runs cannot be started again.
+		for _, g := range s.m.Groups {
+			for _, r := range g.Replicas {
+				if r.NodeId == at.id && len(at.failed) == 0 && at.alive {
+					at.failed[r.ReplicaId], at.since = true, s.round
+				}
+			}
+		}
 	}
 }
 
@@ -53,12 +62,13 @@ func (s *cluster) turn(at *machine, alive bool) {
 	}
 }
 
-// operate changes a node's state if a check has nothing against it.
+// operate changes a node's state if a check has nothing against it, or by force.
 func (s *cluster) operate(at *machine) {
 	to := clusterv1.NodeState(1 + s.random.IntN(4))
 	row := s.row(at.id)
 	verdict := placement.Check(s.picture(), s.c, at.id, to)
-	if len(verdict.Impossible)+len(verdict.Obstacles) > 0 || row.State == to || s.now().Sub(s.since) < 10*time.Second {
+	force := to == leavingNow && s.chance(30)
+	if len(verdict.Impossible) > 0 || len(verdict.Obstacles) > 0 && !force || row.State == to || s.now().Sub(s.since) < 10*time.Second {
 		return
 	}
 	if to == lost {
@@ -111,7 +121,7 @@ func (s *cluster) carryOut(a placement.Action) error {
 		g.Replicas = slices.Delete(g.Replicas, at, at+1)
 	case placement.TransferLeader:
 		r := s.groups[a.Group]
-		if on, ok := r.members.Voters[a.Replica]; ok && s.machines[on].alive && s.live(r, 0) > len(r.members.Voters)/2 && !s.chance(20) {
+		if on, ok := r.members.Voters[a.Replica]; ok && s.runs(a.Replica, on) && s.live(r, 0) > len(r.members.Voters)/2 && !s.chance(20) {
 			r.leader = a.Replica
 			r.term++
 		}
@@ -154,6 +164,8 @@ func (s *cluster) change(a placement.Action) error {
 		r.changed = s.round
 	}
 	m.ConfigId++
+	// The old members agreed: their leader has applied it, and cannot be without it.
+	r.seen[r.leader] = copyOf(m)
 	s.done[a.Kind]++
 	return nil
 }
