@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 100, "runs of the simulation")
+	seeds = flag.Int("seeds", 60, "runs of the simulation")
 	seed  = flag.Uint64("seed", 0, "run this one only")
 )
 
