@@ -17,6 +17,8 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/storage/kv"
 )
 
 // history is a log with everything that can happen: real and made-up blocks,
@@ -67,14 +69,25 @@ func claim(node string, term uint64) *raftlogv1.Command {
 }
 
 func TestDeterministic(t *testing.T) {
-	t.Run("adds", func(t *testing.T) { testDeterministic(t, history(t)) })
+	t.Run("adds", func(t *testing.T) { testDeterministic(t, statemachine.NewData, history(t)) })
+	t.Run("ranges", func(t *testing.T) { testDeterministic(t, statemachine.NewData, rangeChanges(t)) })
+	t.Run("directory", func(t *testing.T) { testDeterministic(t, statemachine.NewDirectory, directoryChanges(t)) })
 	t.Run("decisions", func(t *testing.T) {
 		log := decisions(t)
 		if testing.Short() {
 			log = log[:100]
 		}
-		testDeterministic(t, log)
+		testDeterministic(t, statemachine.NewData, log)
 	})
+}
+
+// directoryChanges is a log of changes of the directory, good and bad.
+func directoryChanges(t *testing.T) []*raftlogv1.Entry {
+	w := newDirectoryWalk(t, 99)
+	for range 150 {
+		w.step()
+	}
+	return w.recorded
 }
 
 // decisions is a log of decisions about compaction, good and spoiled, with
@@ -107,7 +120,10 @@ func decisions(t *testing.T) []*raftlogv1.Entry {
 	return d.r.recorded
 }
 
-func testDeterministic(t *testing.T, log []*raftlogv1.Entry) {
+type machineMaker func(*kv.DB, *statemachine.Cache) *statemachine.Machine
+
+func testDeterministic(t *testing.T, maker machineMaker, log []*raftlogv1.Entry) {
+	newReplica := func(t *testing.T) *replica { return newReplicaOf(t, maker) }
 	reference := newReplica(t)
 	var answers []*raftlogv1.Results
 	for range log {
@@ -184,11 +200,7 @@ func testDeterministic(t *testing.T, log []*raftlogv1.Entry) {
 				source.update(log, len(log)-at) // the snapshot must not see this
 			})
 			fresh, dirty := newReplica(t), newReplica(t)
-			for _, garbage := range realBlocks(t)[:20] {
-				garbage.Shard += 100
-				dirty.apply(initCommand())
-				dirty.apply(addCommand(garbage))
-			}
+			soil(t, dirty, log[0].Commands[0].GetKind() == raftlogv1.Kind_KIND_BOOTSTRAP_DIRECTORY)
 			for _, r := range []*replica{fresh, dirty} {
 				if err := r.machine.RecoverFromSnapshot(bytes.NewReader(snapshot), nil); err != nil {
 					t.Fatal(err)
@@ -220,6 +232,22 @@ func testDeterministic(t *testing.T, log []*raftlogv1.Entry) {
 			}
 		}
 	})
+}
+
+// soil fills a replica with what is not in the log.
+func soil(t *testing.T, r *replica, directory bool) {
+	if directory {
+		r.apply(bootstrapCommand(t, "another"))
+		for i := range 20 {
+			r.apply(changeCommand(0, register(testNode(fmt.Sprint("soil", i), 1))))
+		}
+		return
+	}
+	for _, garbage := range realBlocks(t)[:20] {
+		garbage.Shard += 100
+		r.apply(initCommand())
+		r.apply(addCommand(garbage))
+	}
 }
 
 // save takes a snapshot; meanwhile runs between preparing and saving.
@@ -273,11 +301,20 @@ var rewrite = flag.Bool("rewrite", false, "write the recorded log of this releas
 // the same state for ever. A difference here means that replicas of two
 // releases diverge.
 func TestRecordedLog(t *testing.T) {
-	t.Run("adds", func(t *testing.T) { testRecorded(t, "testdata/adds-v1.pb", history) })
-	t.Run("decisions", func(t *testing.T) { testRecorded(t, "testdata/decisions-v1.pb", decisions) })
+	for name, log := range map[string]struct {
+		maker machineMaker
+		log   func(*testing.T) []*raftlogv1.Entry
+	}{
+		"adds":      {statemachine.NewData, history},
+		"decisions": {statemachine.NewData, decisions},
+		"ranges":    {statemachine.NewData, rangeChanges},
+		"directory": {statemachine.NewDirectory, directoryChanges},
+	} {
+		t.Run(name, func(t *testing.T) { testRecorded(t, log.maker, "testdata/"+name+"-v1.pb", log.log) })
+	}
 }
 
-func testRecorded(t *testing.T, recorded string, log func(*testing.T) []*raftlogv1.Entry) {
+func testRecorded(t *testing.T, maker machineMaker, recorded string, log func(*testing.T) []*raftlogv1.Entry) {
 	if *rewrite {
 		var content []byte
 		for _, entry := range log(t) {
@@ -296,7 +333,7 @@ func testRecorded(t *testing.T, recorded string, log func(*testing.T) []*raftlog
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, digest := newReplica(t), sha256.New()
+	r, digest := newReplicaOf(t, maker), sha256.New()
 	for len(rest) > 0 {
 		size := binary.BigEndian.Uint32(rest)
 		entry := sm.Entry{Index: r.applied + 1, Cmd: rest[4 : 4+size]}
