@@ -49,6 +49,8 @@ func DescribeRow(path [][]byte, key, value []byte) (keyText, valueText string, k
 		keyText, valueText, err = describeRecord("group", key, value, &clusterv1.Group{})
 	case table == "directory" && len(path) == 2 && string(path[1]) == "nodes":
 		keyText, valueText, err = describeRecord("node", key, value, &clusterv1.Node{})
+	case table == "directory" && len(path) == 2 && string(path[1]) == "operations":
+		keyText, valueText, err = describeRecord("operation", key, value, &clusterv1.Operation{})
 	case table == "directory" && len(path) == 1:
 		keyText, valueText, err = describeRecord("cluster", key, value, &clusterv1.Cluster{})
 	default:

@@ -3,9 +3,10 @@
 //
 //	Raft entry ──► Update ──► one storage transaction ──► results
 //	                │ log time, leader epoch, ownership
-//	                ├── ranges     which points the group owns
+//	                ├── ranges     which points the group owns, and their splits
 //	                ├── index      block metadata
-//	                └── directory  the cluster's records (directory group only)
+//	                └── directory  the cluster's records and their changes (directory
+//	                               group only)
 //
 // Rules, each asserted and tested by the name given:
 //
