@@ -32,6 +32,10 @@ type Options struct {
 	// ServerName in ClientTLS the host of the target's address is verified.
 	ServerTLS, ClientTLS *tls.Config
 
+	// ClientTLSFor gives the configuration of a connection to a host, a name or an IP
+	// address, in the place of ClientTLS: for those that check it themselves.
+	ClientTLSFor func(host string) *tls.Config
+
 	// ConnectionsMax bounds incoming connections; more are closed at once. Each peer
 	// needs a few, and one for each snapshot that it sends. Default 1024.
 	ConnectionsMax int
@@ -77,7 +81,7 @@ func (o Options) Validate() error {
 	if o.LocalIP.IsValid() && o.LocalIP.IsUnspecified() {
 		errs = append(errs, fmt.Errorf("the local IP of Raft connections is %s: name one address, or none", o.LocalIP))
 	}
-	if (o.ServerTLS == nil) != (o.ClientTLS == nil) {
+	if (o.ServerTLS == nil) != (o.ClientTLS == nil && o.ClientTLSFor == nil) {
 		errs = append(errs, errors.New("only one side of Raft connections has TLS: set both the server's and the client's, or neither"))
 	}
 	if s := o.ServerTLS; s != nil && len(s.Certificates) == 0 && s.GetCertificate == nil && s.GetConfigForClient == nil {
@@ -87,6 +91,26 @@ func (o Options) Validate() error {
 		errs = append(errs, fmt.Errorf("the bound of Raft connections is %d, must be positive, or 0 for %d", o.ConnectionsMax, defaultConnectionsMax))
 	}
 	return errors.Join(errs...)
+}
+
+// clientTLS is what a connection to a target is secured with; nil for nothing.
+func (o Options) clientTLS(target string) (*tls.Config, error) {
+	if o.ClientTLS == nil && o.ClientTLSFor == nil {
+		return nil, nil
+	}
+	host, _, err := net.SplitHostPort(target)
+	if err != nil {
+		return nil, err
+	}
+	if o.ClientTLSFor != nil {
+		return o.ClientTLSFor(host), nil
+	}
+	if o.ClientTLS.ServerName != "" {
+		return o.ClientTLS, nil
+	}
+	config := o.ClientTLS.Clone()
+	config.ServerName = host
+	return config, nil
 }
 
 func (o Options) withDefaults() Options {

@@ -80,15 +80,11 @@ func (t *Transport) present(ctx context.Context, raw net.Conn, target string, k 
 		return nil, err
 	}
 	conn := raw
-	if config := t.options.ClientTLS; config != nil {
-		if config.ServerName == "" {
-			host, _, err := net.SplitHostPort(target)
-			if err != nil {
-				return nil, err
-			}
-			config = config.Clone()
-			config.ServerName = host
-		}
+	config, err := t.options.clientTLS(target)
+	if err != nil {
+		return nil, err
+	}
+	if config != nil {
 		secured := tls.Client(raw, config)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			return nil, fmt.Errorf("%w: %w", errTLS, err)

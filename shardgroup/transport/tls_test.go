@@ -215,3 +215,30 @@ func TestValidateTLS(t *testing.T) {
 		}
 	}
 }
+
+// A configuration for each host is asked for with the target's host, and decides.
+func TestTLSForEachHost(t *testing.T) {
+	ca := newAuthority(t)
+	options, _ := ca.mutual(ca.issue(t, "node"))
+	b := startPeer(t, peerOptions{Options: options})
+	hosts := make(chan string, 10)
+	template, name := options.ClientTLS, "127.0.0.1"
+	options.ClientTLS = nil
+	options.ClientTLSFor = func(host string) *tls.Config {
+		hosts <- host
+		config := template.Clone()
+		config.ServerName = name
+		return config
+	}
+	a := startPeer(t, peerOptions{Options: options})
+	if shown := a.messageLink(t, b.address).shows(); shown != "node" {
+		t.Errorf("reached %s", shown)
+	}
+	if host := receive(t, hosts); host != "127.0.0.1" {
+		t.Errorf("asked for %q", host)
+	}
+	name = "elsewhere.example"
+	if _, err := a.GetConnection(t.Context(), b.address); err == nil {
+		t.Error("took a certificate for another host")
+	}
+}
