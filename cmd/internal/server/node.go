@@ -30,6 +30,10 @@ func (s *server) startNode(ctx context.Context) error {
 	if s.node, err = openNode(ctx, s); err != nil {
 		return err
 	}
+	return s.openObjects()
+}
+
+func (s *server) openObjects() (err error) {
 	s.objects, err = objects.OpenFolder(s.settings.ObjectsPath())
 	return err
 }

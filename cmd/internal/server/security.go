@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/skerrydb/skerry/cmd/internal/access"
+	"github.com/skerrydb/skerry/cmd/internal/audit"
 	"github.com/skerrydb/skerry/cmd/internal/certs"
 	"github.com/skerrydb/skerry/cmd/internal/config"
 )
@@ -17,6 +18,7 @@ import (
 type security struct {
 	certs *certs.Reloader // nil without TLS
 	gate  *access.Gate    // nil lets everybody do everything
+	audit *audit.Log
 }
 
 func openSecurity(settings config.Server, log *zap.Logger, metrics prometheus.Registerer) (security, error) {
@@ -31,8 +33,11 @@ func openSecurity(settings config.Server, log *zap.Logger, metrics prometheus.Re
 			return s, err
 		}
 	}
+	if s.audit, err = audit.Open(audit.Options{Path: settings.AuditFile}, log.Named("audit"), metrics); err != nil {
+		return s, err
+	}
 	if settings.AccessFile != "" {
-		s.gate, err = access.New(access.Options{File: settings.AccessFile}, log.Named("access"), metrics)
+		s.gate, err = access.New(access.Options{File: settings.AccessFile, Denied: s.audit.Denied}, log.Named("access"), metrics)
 	}
 	return s, err
 }
@@ -46,13 +51,14 @@ func (s security) dialOptions(settings config.Server) ([]grpc.DialOption, error)
 	return client.DialOptions()
 }
 
-// serverOptions secure a gRPC port. They come before others: who may not call
-// should not wait in their queues.
+// serverOptions secure a gRPC port and keep a record. They come before others: who
+// may not call should not wait in their queues.
 func (s security) serverOptions() ([]grpc.ServerOption, error) {
 	var options []grpc.ServerOption
 	if s.gate != nil {
 		options = s.gate.ServerOptions()
 	}
+	options = append(options, s.audit.ServerOptions()...)
 	if s.certs == nil {
 		return options, nil
 	}
@@ -90,6 +96,8 @@ func (s security) close() {
 	if s.gate != nil {
 		s.gate.Close()
 	}
+	// Its file is synced with every line.
+	_ = s.audit.Close()
 	if s.certs != nil {
 		s.certs.Close()
 	}
