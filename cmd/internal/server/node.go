@@ -49,6 +49,7 @@ func (s *server) nodeOptions() shardgroup.Options {
 		IndexCacheBytes: int(s.settings.IndexCacheBytes), Tracing: s.tracing,
 		Compaction: s.settings.Compaction.Schedule(), Retention: s.settings.Retention.Plan(), RetentionInterval: sweepInterval(s.settings.Retention.Interval),
 		OverridesPath: s.settings.Retention.OverridesFile, OverridesInterval: s.settings.Retention.OverridesReload,
+		Now: clock(),
 	}
 }
 
