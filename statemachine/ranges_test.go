@@ -157,6 +157,20 @@ func TestReplaceRanges(t *testing.T) {
 	wantRoute(t, r.apply(replace([]*clusterv1.Range{tenants}, parts)), raftlogv1.Result_STATUS_CONFLICT, clusterv1.RouteError_REASON_NOT_OWNER, "5:0-0 g7 e3 o0")
 }
 
+// The next command of the same entry is checked against the new ranges.
+func TestReplacedWithinAnEntry(t *testing.T) {
+	r := newReplica(t)
+	r.apply(initCommand())
+	tenants := r.status().Ranges[0]
+	add := addCommand(realBlocks(t)[100]) // has a tenant
+	entry := &raftlogv1.Entry{Commands: []*raftlogv1.Command{replace([]*clusterv1.Range{tenants}, cut(tenants, 3, half)), add}}
+	results := r.update([]*raftlogv1.Entry{nil, entry}, 1)[0].GetResults()
+	wantStatus(t, results[0], raftlogv1.Result_STATUS_OK)
+	if reason := results[1].GetRoute().GetReason(); reason != clusterv1.RouteError_REASON_STALE_EPOCH {
+		t.Errorf("an add at the old epoch: %v", results[1])
+	}
+}
+
 func wantRoute(t *testing.T, result *raftlogv1.Result, status raftlogv1.Result_Status, reason clusterv1.RouteError_Reason, current string) {
 	t.Helper()
 	wantStatus(t, result, status)
