@@ -175,13 +175,10 @@ func (v *verdict) retire(w, after *world, n *node) {
 			continue
 		}
 		moves++
-		if !v.changeable(g, r, lost) {
-			continue
-		}
 		switch now, then := w.goal(g, true), after.goal(after.groups[i], true); {
 		case then == 0:
 			v.impossible("group %d has no other node to go to%s", g.id, after.noTarget(after.groups[i])[len(noTarget):])
-		case then < now:
+		case v.changeable(g, r, lost) && then < now:
 			fewer[[2]int{now, then}] = append(fewer[[2]int{now, then}], g.id)
 		}
 	}

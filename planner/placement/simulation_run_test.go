@@ -31,9 +31,8 @@ func run(seed uint64, plan planFunc) (s *cluster, err error) {
 	drained := ""
 	for id, at := range s.machines {
 		s.turn(at, true)
-		at.stop = false
-		if len(at.failed) > 0 {
-			at.failed, at.since = map[uint64]bool{}, s.round
+		if at.stop || len(at.failed) > 0 || at.disk.Level > nodev1.DiskReport_LEVEL_NORMAL || at.disk.Health > nodev1.DiskReport_HEALTH_GOOD {
+			at.stop, at.failed, at.since = false, map[uint64]bool{}, s.round
 		}
 		at.disk.Level, at.disk.Health = nodev1.DiskReport_LEVEL_NORMAL, nodev1.DiskReport_HEALTH_GOOD
 		if s.row(id).State == draining {

@@ -36,7 +36,7 @@ type planFunc func(placement.Picture, placement.Config) ([]placement.Action, []s
 type machine struct {
 	id    string
 	alive bool
-	// Round of the last change of alive.
+	// Round of the last change of what it can do.
 	since int
 	gone  bool
 	disk  nodev1.DiskReport

@@ -28,10 +28,11 @@ func (s *cluster) trouble() {
 	case 3, 4, 5:
 		s.turn(at, true)
 	case 6:
+		at.since = s.round
 		at.disk.Level = nodev1.DiskReport_Level(1 + s.random.IntN(2))
 		at.disk.Health = nodev1.DiskReport_Health(1 + s.random.IntN(2))
 	case 7:
-		at.stop = !at.stop
+		at.stop, at.since = !at.stop, s.round
 	case 8:
 		if len(s.machines) < 9 {
 			s.join(s.random.IntN(5))
