@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/skerrydb/skerry/cmd/internal/flags"
@@ -30,17 +29,19 @@ const (
 
 // client holds the flags of every command that asks a router.
 type client struct {
-	addr    string
-	timeout time.Duration
-	format  *flags.Choice
+	addr     string
+	timeout  time.Duration
+	format   *flags.Choice
+	security clientSecurity
 }
 
 // clientFlags declares them; more formats may follow table and json.
 func clientFlags(set *flag.FlagSet, moreFormats ...string) *client {
 	c := &client{format: flags.NewChoice(append([]string{formatTable, formatJSON}, moreFormats...)...)}
-	set.StringVar(&c.addr, "addr", "127.0.0.1:9095", "`HOST:PORT` gRPC address of a router")
+	set.StringVar(&c.addr, "addr", "127.0.0.1:9095", "`HOST:PORT` gRPC address of a router; or set SKERRY_ADDR")
 	set.DurationVar(&c.timeout, "timeout", 10*time.Second, "`DURATION` how long one call may take")
 	set.Var(c.format, "o", "`FORMAT` output: "+strings.Join(append([]string{formatTable, formatJSON}, moreFormats...), ", "))
+	c.security.declare(set)
 	return c
 }
 
@@ -51,15 +52,18 @@ func (c *client) dial() (*grpc.ClientConn, error) {
 	if _, port, err := net.SplitHostPort(c.addr); err != nil || port == "" {
 		return nil, flags.Usagef("-addr is %q: want HOST:PORT", c.addr)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+c.addr,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	options, err := c.security.dialOptions()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+c.addr, append(options,
 		// Explanations of queries are trailers.
 		grpc.WithMaxHeaderListSize(1<<20),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wirecodec.Codec{}),
 			grpc.MaxCallRecvMsgSize(messageBytesMax),
 			grpc.MaxCallSendMsgSize(messageBytesMax),
-		))
+		))...)
 	if err != nil {
 		return nil, flags.Usagef("-addr is %q: want HOST:PORT (%w)", c.addr, err)
 	}
@@ -110,7 +114,14 @@ func (e *callError) hint() string {
 		return "this may pass: try again, and see: skerry status"
 	case codes.DeadlineExceeded:
 		return fmt.Sprintf("no answer in %s: see: skerry status, or raise -timeout", e.timeout)
+	case codes.Unauthenticated:
+		return "say who you are with -token-file, or with -tls-cert and -tls-key"
+	case codes.PermissionDenied:
+		return "use the token or the certificate of somebody who may"
 	case codes.Unimplemented:
+		if strings.HasPrefix(e.status.Message(), "unknown method") {
+			return fmt.Sprintf("%s is of an older release: upgrade it", e.addr)
+		}
 		return fmt.Sprintf("%s serves another API: is it a Skerry router?", e.addr)
 	case codes.ResourceExhausted:
 		return "ask for less, or try again later"

@@ -41,7 +41,7 @@ func commands() []command {
 		tenantsCommand(),
 		tenantsDeleteCommand(),
 		statusCommand(),
-	}, compactionCommands(), []command{
+	}, clusterCommands(), compactionCommands(), []command{
 		tombstonesCommand(),
 		retentionCommand(),
 		versionCommand(),
@@ -83,6 +83,9 @@ func (c *command) execute(ctx context.Context, std streams, args []string) error
 	}
 	set := flags.New(c.name)
 	act := c.setup(set)
+	if err := fromEnvironment(set, std.env); err != nil {
+		return err
+	}
 	positional, err := flags.Parse(set, args)
 	if errors.Is(err, flag.ErrHelp) {
 		return c.writeHelp(std.out, set)

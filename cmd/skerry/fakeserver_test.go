@@ -28,7 +28,7 @@ import (
 // misbehave.
 type fakeRouter struct {
 	metastorev1.UnimplementedTenantServiceServer
-	adminv1.UnimplementedAdminServiceServer
+	*fakeCluster
 
 	mutex  sync.Mutex
 	blocks map[blockKey]*metastorev1.BlockMeta
@@ -45,14 +45,14 @@ type blockKey struct {
 }
 
 // startFakeRouter serves on a free port until stop is called.
-func startFakeRouter() (addr string, stop func(), err error) {
+func startFakeRouter(cluster *fakeCluster) (addr string, stop func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
 	server := grpc.NewServer(grpc.ForceServerCodecV2(wirecodec.Codec{}),
 		grpc.MaxRecvMsgSize(messageBytesMax), grpc.MaxSendMsgSize(messageBytesMax))
-	fake := &fakeRouter{blocks: map[blockKey]*metastorev1.BlockMeta{}, tokens: map[string]uint64{}, taken: map[string]bool{}}
+	fake := &fakeRouter{fakeCluster: cluster, blocks: map[blockKey]*metastorev1.BlockMeta{}, tokens: map[string]uint64{}, taken: map[string]bool{}}
 	metastorev1.RegisterCompactionServiceServer(server, fake)
 	metastorev1.RegisterIndexServiceServer(server, fake)
 	metastorev1.RegisterMetadataQueryServiceServer(server, fake)
@@ -209,12 +209,15 @@ func (f *fakeRouter) Status(context.Context, *adminv1.StatusRequest) (*adminv1.S
 		{RangeId: 1, Keyspace: clusterv1.Keyspace_KEYSPACE_TENANT, Lo: 0, Hi: 0x5555555555555555, GroupId: 2, Epoch: 1},
 		{RangeId: 2, Keyspace: clusterv1.Keyspace_KEYSPACE_STREAM, Lo: 0x4000 << 48, Hi: 0, GroupId: 2, Epoch: 3},
 	}
+	if f.well {
+		return &adminv1.StatusResponse{Version: "v1.2.3", Map: f.state.GetMap()}, nil
+	}
 	return &adminv1.StatusResponse{
 		Version: "v1.2.3",
 		Map: &clusterv1.RangeMap{
 			Cluster: &clusterv1.Cluster{ClusterId: "c0ffee", MapVersion: 7},
 			Nodes: []*clusterv1.Node{
-				{NodeId: "aaaaaaaa-1111", RaftAddress: "n1:9099", ApiAddress: "n1:9095", State: clusterv1.NodeState_NODE_STATE_UP},
+				{NodeId: "aaaaaaaa-1111", RaftAddress: "n1:9099", ApiAddress: "n1:9095", Zone: "z1", State: clusterv1.NodeState_NODE_STATE_UP},
 				{NodeId: "bbbbbbbb-2222", RaftAddress: "n2:9099", ApiAddress: "n2:9095", State: clusterv1.NodeState_NODE_STATE_UP},
 			},
 			Groups: []*clusterv1.Group{

@@ -4,7 +4,8 @@
 // This package parses, wires, runs and exits; what it finds goes to standard
 // output, what went wrong to standard error, one line each. It exits with 0, 1
 // for a failure, 2 for wrong usage, and 3 when a node gave up because it must not
-// go on, as when its disk fails.
+// go on, as when its disk fails, or when a change was accepted and waited for, but
+// is not complete yet.
 package main
 
 import (
@@ -27,6 +28,8 @@ const (
 	exitFailure = 1
 	exitUsage   = 2
 	exitFault   = 3
+	// A command that waits has waited long enough.
+	exitPending = 3
 )
 
 // streams is the world as a command sees it.
@@ -65,6 +68,10 @@ func run(ctx context.Context, std streams, args []string) int {
 	var fault *server.FaultError
 	if errors.As(err, &fault) {
 		return exitFault
+	}
+	var pending *pendingError
+	if errors.As(err, &pending) {
+		return exitPending
 	}
 	return exitFailure
 }

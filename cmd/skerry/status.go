@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/skerrydb/skerry/cmd/internal/flags"
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
@@ -13,7 +17,8 @@ import (
 func statusCommand() command {
 	return command{
 		name: "status", summary: "show the cluster's nodes, groups and ranges",
-		detail: `The answering router asks every node. Ranges are shown as the first four digits
+		detail: `The answering router asks every node, and the directory's leader who lives: this is
+shown without the latter, too. Ranges are shown as the first four digits
 of their bounds in the keyspaces of tenants and streams; ~ stands for digits left
 out. The JSON output has everything in full.
 `,
@@ -32,16 +37,43 @@ func setUpStatus(set *flag.FlagSet) action {
 			return err
 		}
 		defer conn.Close()
+		seen := make(chan sight, 1)
+		go func() { seen <- seeCluster(ctx, c, conn) }()
 		answer, err := call(ctx, c, adminv1.NewAdminServiceClient(conn).Status, &adminv1.StatusRequest{})
 		if err != nil {
 			return err
 		}
 		view := newStatusView(answer)
+		view.addLiveness(<-seen)
 		if c.format.Value == formatJSON {
 			return writeJSON(std.out, view)
 		}
 		return writeStatus(std.out, view)
 	}
+}
+
+// The directory is not waited for any longer than this: status is what people
+// ask for when things are broken.
+const sightTimeout = 3 * time.Second
+
+// sight is what the directory's leader sees, or why that is not known.
+type sight struct {
+	cluster
+	fault string
+}
+
+func seeCluster(ctx context.Context, c *client, conn grpc.ClientConnInterface) sight {
+	hasty := *c
+	hasty.timeout = min(c.timeout, sightTimeout)
+	state, err := askCluster(ctx, &hasty, conn)
+	var failed *callError
+	switch {
+	case err == nil:
+		return sight{cluster: state}
+	case errors.As(err, &failed):
+		return sight{fault: failed.short()}
+	}
+	return sight{fault: err.Error()}
 }
 
 func writeStatus(w io.Writer, view statusView) error {
@@ -50,9 +82,14 @@ func writeStatus(w io.Writer, view statusView) error {
 	if err != nil {
 		return err
 	}
-	nodes := newGrid("NODE", "STATE", "API", "RAFT", "ERROR")
+	if view.DirectoryError != "" {
+		if _, err := fmt.Fprintf(w, "who lives is not known: the directory does not answer: %s\n\n", oneLine(view.DirectoryError)); err != nil {
+			return err
+		}
+	}
+	nodes := newGrid("NODE", "ZONE", "STATE", "ALIVE", "API", "RAFT", "ERROR")
 	for _, n := range view.Nodes {
-		nodes.row(n.ID, n.State, n.APIAddress, n.RaftAddress, oneLine(n.Error))
+		nodes.row(n.ID, n.Zone, n.State, n.aliveText(), n.APIAddress, n.RaftAddress, oneLine(n.Error))
 	}
 	if err := nodes.write(w); err != nil {
 		return err

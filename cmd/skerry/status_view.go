@@ -16,16 +16,21 @@ import (
 // promises. It joins what the map says with what nodes report: a replica that
 // one of them knows is listed.
 type statusView struct {
-	Version    string        `json:"version"`
-	ClusterID  string        `json:"cluster_id"`
-	MapVersion uint64        `json:"map_version"`
-	Nodes      []nodeView    `json:"nodes"`
-	Replicas   []replicaView `json:"replicas"`
+	Version    string `json:"version"`
+	ClusterID  string `json:"cluster_id"`
+	MapVersion uint64 `json:"map_version"`
+	// Set if the directory could not be asked who lives.
+	DirectoryError string        `json:"directory_error,omitempty"`
+	Nodes          []nodeView    `json:"nodes"`
+	Replicas       []replicaView `json:"replicas"`
 }
 
 type nodeView struct {
-	ID          string `json:"node_id"`
-	State       string `json:"state"`
+	ID    string `json:"node_id"`
+	Zone  string `json:"zone"`
+	State string `json:"state"`
+	// Left out if nobody knows.
+	Alive       *bool  `json:"alive,omitempty"`
 	APIAddress  string `json:"api_address"`
 	RaftAddress string `json:"raft_address"`
 	Error       string `json:"error,omitempty"`
@@ -79,6 +84,7 @@ func (v *statusView) addNodes(status *adminv1.StatusResponse, reports map[string
 		known[node.GetNodeId()] = true
 		view := nodeView{
 			ID:          node.GetNodeId(),
+			Zone:        node.GetZone(),
 			State:       enumName(node.GetState().String(), "NODE_STATE_"),
 			APIAddress:  node.GetApiAddress(),
 			RaftAddress: node.GetRaftAddress(),
@@ -93,6 +99,30 @@ func (v *statusView) addNodes(status *adminv1.StatusResponse, reports map[string
 		if !known[report.GetNodeId()] {
 			v.Nodes = append(v.Nodes, nodeView{ID: report.GetNodeId(), State: "not in the map", Error: report.GetError()})
 		}
+	}
+}
+
+// addLiveness says of each node whether it lives.
+func (v *statusView) addLiveness(seen sight) {
+	if v.DirectoryError = seen.fault; seen.fault != "" {
+		return
+	}
+	for i := range v.Nodes {
+		if live := seen.live(v.Nodes[i].ID); live != nil {
+			alive := live.GetAlive()
+			v.Nodes[i].Alive = &alive
+		}
+	}
+}
+
+func (n nodeView) aliveText() string {
+	switch {
+	case n.Alive == nil:
+		return ""
+	case *n.Alive:
+		return "yes"
+	default:
+		return "no"
 	}
 }
 
