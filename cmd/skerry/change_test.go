@@ -73,7 +73,7 @@ func TestWaitEndsEarly(t *testing.T) {
 	}{
 		"not allowed to look": {
 			func(f *fakeCluster) { f.faults = []error{nil, status.Error(codes.PermissionDenied, "no")} },
-			"PERMISSION_DENIED: no; use the token",
+			"PERMISSION_DENIED: no\n",
 		},
 		"somebody changes it": {
 			func(f *fakeCluster) {

@@ -116,8 +116,6 @@ func (e *callError) hint() string {
 		return fmt.Sprintf("no answer in %s: see: skerry status, or raise -timeout", e.timeout)
 	case codes.Unauthenticated:
 		return "say who you are with -token-file, or with -tls-cert and -tls-key"
-	case codes.PermissionDenied:
-		return "use the token or the certificate of somebody who may"
 	case codes.Unimplemented:
 		if strings.HasPrefix(e.status.Message(), "unknown method") {
 			return fmt.Sprintf("%s is of an older release: upgrade it", e.addr)
