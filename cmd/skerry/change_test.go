@@ -22,7 +22,7 @@ type fakeRun struct {
 func newFakeRun(t *testing.T) *fakeRun {
 	t.Helper()
 	r := &fakeRun{cluster: newFakeCluster()}
-	addr, stop, err := startFakeRouter(r.cluster)
+	addr, stop, err := startFakeRouterOf(r.cluster)
 	if err != nil {
 		t.Fatal(err)
 	}

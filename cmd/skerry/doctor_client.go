@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
-	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
@@ -143,39 +142,23 @@ func (d *doctor) examineNodes() {
 	}
 }
 
+// examineVersions compares the router with the nodes; these the directory
+// compares with each other.
 func (d *doctor) examineVersions() {
-	versions := map[string]int{}
-	nodes := present(d.state)
-	if d.state.ClusterStateResponse == nil {
-		nodes = present(cluster{&nodev1.ClusterStateResponse{Map: d.status.GetMap()}})
-	}
-	for _, node := range nodes {
-		if node.GetState() != clusterv1.NodeState_NODE_STATE_LOST && node.GetVersion() != "" {
-			versions[node.GetVersion()]++
+	router, versions := d.status.GetVersion(), map[string]bool{}
+	for _, node := range present(cluster{&nodev1.ClusterStateResponse{Map: d.status.GetMap()}}) {
+		if version := node.GetVersion(); version != "" {
+			versions[version] = true
 		}
 	}
-	texts := []string{}
-	for _, version := range slices.Sorted(maps.Keys(versions)) {
-		texts = append(texts, fmt.Sprintf("%s on %s", version, plural(uint64(versions[version]), "node")))
-	}
-	if router := d.status.GetVersion(); router != "" && len(versions) > 0 && versions[router] == 0 {
-		texts = append(texts, router+" on the router "+d.client.addr)
-	}
-	if len(texts) > 1 {
-		d.find(&nodev1.Finding{
-			Severity: nodev1.Finding_SEVERITY_INFO, Code: "versions-mixed", Subject: "cluster", Cause: strings.Join(texts, ", "),
-			Consequence: "what is new is not used until all run one release", Command: "finish the upgrade; see: skerry upgrade status",
-		})
+	if router == "" || len(versions) == 0 || versions[router] {
 		return
 	}
-	if active := d.state.GetMap().GetCluster().GetActiveVersion(); commonFormat(d.state) > active {
-		d.find(&nodev1.Finding{
-			Severity: nodev1.Finding_SEVERITY_INFO, Code: "format-not-final", Subject: "cluster",
-			Cause:       fmt.Sprintf("all nodes work with data format %d, %d is active", commonFormat(d.state), active),
-			Consequence: "what the new format brings is not used; nodes can still go back to the old release",
-			Command:     "once nobody wants to go back: skerry upgrade finalize",
-		})
-	}
+	d.find(&nodev1.Finding{
+		Severity: nodev1.Finding_SEVERITY_INFO, Code: "mixed-versions", Subject: "router " + d.client.addr,
+		Cause:       fmt.Sprintf("it runs %s, the nodes %s", router, strings.Join(slices.Sorted(maps.Keys(versions)), ", ")),
+		Consequence: "what is new is not used until all run one release", Command: "finish the upgrade; see: skerry upgrade status",
+	})
 }
 
 // examineMaps looks twice for copies of the map that are behind.

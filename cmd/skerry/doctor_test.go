@@ -58,24 +58,15 @@ func TestDoctor(t *testing.T) {
 					node.Version = "v2"
 				}
 			},
-			[]string{"info versions-mixed cluster"},
-		},
-		"upgraded, not final": {
-			func(f *fakeCluster) {
-				for _, node := range f.state.Map.Nodes {
-					node.MaxFormat = 2
-				}
-			},
-			[]string{"info format-not-final cluster"},
+			[]string{"info mixed-versions router ADDR"},
 		},
 		"the directory says it first": {
 			func(f *fakeCluster) {
-				f.state.Findings = []*nodev1.Finding{{Severity: nodev1.Finding_SEVERITY_WARNING, Code: "format-not-final", Subject: "cluster"}}
-				for _, node := range f.state.Map.Nodes {
-					node.MaxFormat = 2
-				}
+				f.well = false
+				f.state.Nodes[1].Alive = false
+				f.state.Findings = []*nodev1.Finding{{Severity: nodev1.Finding_SEVERITY_CRITICAL, Code: "node-silent", Subject: "node " + nodeB}}
 			},
-			[]string{"warning format-not-final cluster"},
+			[]string{"critical node-silent node " + nodeB},
 		},
 		"alive, but not for the router": {
 			func(f *fakeCluster) { f.well = false },

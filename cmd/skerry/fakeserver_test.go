@@ -45,7 +45,11 @@ type blockKey struct {
 }
 
 // startFakeRouter serves on a free port until stop is called.
-func startFakeRouter(cluster *fakeCluster) (addr string, stop func(), err error) {
+func startFakeRouter() (addr string, stop func(), err error) {
+	return startFakeRouterOf(newFakeCluster())
+}
+
+func startFakeRouterOf(cluster *fakeCluster) (addr string, stop func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err

@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 			old.fault = status.Error(codes.Unimplemented, "unknown method ClusterState for service skerry.admin.v1.AdminService")
 			well.heal()
 			for name, cluster := range map[string]*fakeCluster{"ADDR": newFakeCluster(), "LONE": lone, "OLD": old, "WELL": well} {
-				addr, stop, err := startFakeRouter(cluster)
+				addr, stop, err := startFakeRouterOf(cluster)
 				if err != nil {
 					return err
 				}

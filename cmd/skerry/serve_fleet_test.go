@@ -296,7 +296,7 @@ func (f *fleet) wantDistinctTokens() {
 
 // The worker's part of the protocol, against a server that forgets nothing.
 func TestFleetWorker(t *testing.T) {
-	addr, stop, err := startFakeRouter(newFakeCluster())
+	addr, stop, err := startFakeRouter()
 	if err != nil {
 		t.Fatal(err)
 	}
