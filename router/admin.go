@@ -2,7 +2,6 @@ package router
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
@@ -27,25 +26,7 @@ func (s *adminService) Status(ctx context.Context, _ *adminv1.StatusRequest) (*a
 	if err != nil {
 		return nil, s.router.fanout.ended(ctx, inner, "Status", err)
 	}
-	response := &adminv1.StatusResponse{Version: s.router.options.Version, Map: m.Proto()}
-	var all sync.WaitGroup
-	slots := make(chan struct{}, s.router.options.FanOut)
-	for _, node := range m.Proto().GetNodes() {
-		record, answer := node, &adminv1.NodeStatus{NodeId: node.GetNodeId()}
-		response.Nodes = append(response.Nodes, answer)
-		all.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			replicas, err := s.ask(inner, record)
-			if err != nil {
-				answer.Error = asStatus(err).Message()
-				return
-			}
-			answer.Replicas = replicas
-		})
-	}
-	all.Wait()
-	return response, nil
+	return &adminv1.StatusResponse{Version: s.router.options.Version, Map: m.Proto(), Nodes: s.askAll(inner, m)}, nil
 }
 
 func (s *adminService) ask(ctx context.Context, node *clusterv1.Node) (replicas []*nodev1.GroupReplica, err error) {

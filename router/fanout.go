@@ -27,6 +27,8 @@ const (
 	offerCall    = "PollCompaction/offer"
 	probeCall    = "PollCompaction/probe"
 	controlCall  = "ControlCompaction"
+	operateCall  = "Operate"
+	stateCall    = "ClusterState"
 )
 
 // once tells whether a call is never given up for another one: what it did would
@@ -35,7 +37,11 @@ func once(call string) bool { return call == offerCall || call == probeCall }
 
 // leading tells whether only the leader answers a call.
 func leading(call string) bool {
-	return call == reportCall || call == offerCall || call == probeCall
+	switch call {
+	case reportCall, offerCall, probeCall, operateCall, stateCall:
+		return true
+	}
+	return false
 }
 
 // led tells whether a call goes to the group's leader, if that is known.
