@@ -9,8 +9,10 @@
 //	services        validate, say which spans          (index, query, tenant, …)
 //	                          │
 //	fan-out         spans → groups, retry, re-cover    (fanout.go)
+//	attempts        which replica, how long, hedges    (attempt.go, hedge.go)
 //	                   │             │
-//	map source      range map     node clients         (mapsource.go, nodes.go)
+//	map source      range map     node clients         (mapsource.go, mapwatch.go,
+//	                                                    nodes.go, pool.go)
 //
 // The map is a guess. The groups have the last word: a wrong guess comes back
 // as a RouteError with the group's own descriptors, which the router learns.
