@@ -38,6 +38,10 @@ type halves struct {
 	applied, synced uint64
 }
 
+// errReplaced means that the directory holds a replica of the group that is not
+// the one of the map: that one left the group, and is removed first.
+var errReplaced = errors.New("the store holds another replica of the group")
+
 // fault says why the two halves do not belong together, or returns nil.
 func (h halves) fault() error {
 	switch {
@@ -46,7 +50,7 @@ func (h halves) fault() error {
 	case h.recorded == 0 && h.applied > 0:
 		return fmt.Errorf("the store holds data up to entry %d of a group that it does not know", h.applied)
 	case h.recorded != 0 && h.recorded != h.replicaID:
-		return fmt.Errorf("the store holds replica %d, the directory names replica %d", h.recorded, h.replicaID)
+		return errReplaced
 	case !h.logged && h.applied > 0:
 		return fmt.Errorf("the store holds data up to entry %d, but the Raft log is gone", h.applied)
 	case h.applied < h.synced:
@@ -73,7 +77,9 @@ func (n *Node) admit(g *Group, groupDB *kv.DB) (uint64, error) {
 	if h.synced, err = readSynced(n.raftDir(), g.id); err != nil {
 		return 0, err
 	}
-	if fault := h.fault(); fault != nil {
+	if fault := h.fault(); errors.Is(fault, errReplaced) {
+		return 0, fmt.Errorf("group %d: %w: it has replica %d, the map names replica %d", g.id, errReplaced, h.recorded, h.replicaID)
+	} else if fault != nil {
 		return 0, n.mismatch(g, fault)
 	}
 	if h.recorded != 0 {
@@ -115,13 +121,7 @@ func recordedReplica(local *kv.DB, groupID uint64) (uint64, error) {
 
 // recordReplica is durable when it returns.
 func recordReplica(engine *kv.Engine, local *kv.DB, groupID, replicaID uint64) error {
-	err := local.Update(func(tx *kv.Tx) error {
-		bucket, err := tx.CreateBucketIfNotExists(replicasBucket)
-		if err != nil {
-			return err
-		}
-		return bucket.Put(binary.BigEndian.AppendUint64(nil, groupID), binary.BigEndian.AppendUint64(nil, replicaID))
-	})
+	err := local.Update(func(tx *kv.Tx) error { return putID(tx, replicasBucket, groupID, replicaID) })
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (c *cluster) start(t testing.TB, i int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	node, err := shardgroup.Open(ctx, c.options[i], zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)), c.metrics[i])
+	node, err := openReady(ctx, c.options[i], zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)), c.metrics[i])
 	if err != nil {
 		t.Errorf("node %d: %v", i, err)
 		return

@@ -35,7 +35,8 @@ func gathered(t testing.TB, registry *prometheus.Registry) map[string]float64 {
 // The node that leads a group tells what waits in it, and what it decided.
 func TestCompactionMetrics(t *testing.T) {
 	registry, clock := prometheus.NewRegistry(), newClock(blockTime)
-	node, err := shardgroup.Open(t.Context(), shardgroup.Options{
+	node, err := openReady(t.Context(), shardgroup.Options{
+		Found:   true,
 		DataDir: t.TempDir(), RaftAddress: freeAddress(t), Groups: 1, RTT: 5 * time.Millisecond,
 		CacheBytes: 8 << 20, MemTableBytes: 1 << 20, Now: clock.now,
 	}, zaptest.NewLogger(t), registry)

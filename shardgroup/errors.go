@@ -31,6 +31,12 @@ var (
 	ErrNotHere = errors.New("the node has no replica of the group")
 	// ErrBadRequest means that the request itself is wrong.
 	ErrBadRequest = errors.New("bad request")
+	// ErrUnwanted means that a cluster does not let a node in, or that a node does
+	// not let itself be founded: repeating it does not help.
+	ErrUnwanted = errors.New("refused")
+	// ErrUnwise means that an operator's change was refused by a check; it can be
+	// forced.
+	ErrUnwise = errors.New("refused by a check")
 	// ErrRefused means that a command contradicts what the group holds.
 	ErrRefused = errors.New("the group refused the command")
 )
@@ -57,6 +63,8 @@ var statusTable = []statusRow{
 	{ErrAmbiguous, codes.Unavailable, clusterv1.RouteError_REASON_AMBIGUOUS},
 	{ErrNotReady, codes.Unavailable, clusterv1.RouteError_REASON_NOT_READY},
 	{ErrNotHere, codes.Aborted, clusterv1.RouteError_REASON_NOT_OWNER},
+	{ErrUnwanted, codes.FailedPrecondition, 0},
+	{ErrUnwise, codes.FailedPrecondition, 0},
 	{ErrOverloaded, codes.ResourceExhausted, clusterv1.RouteError_REASON_OVERLOADED},
 	{ErrRefused, codes.Internal, 0},
 }
@@ -80,7 +88,12 @@ func toStatus(err error, groupID uint64) error {
 		if row.reason == 0 {
 			return status.Error(row.code, err.Error())
 		}
-		return routeStatus(row.code, err.Error(), &clusterv1.RouteError{Reason: row.reason, GroupId: groupID})
+		detail := &clusterv1.RouteError{Reason: row.reason, GroupId: groupID}
+		var hinted *hintedError
+		if errors.As(err, &hinted) {
+			detail.LeaderNodeId = hinted.leader
+		}
+		return routeStatus(row.code, err.Error(), detail)
 	}
 	return status.Error(codes.Internal, err.Error())
 }

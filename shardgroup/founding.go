@@ -67,12 +67,16 @@ func checkFounding(m *clusterv1.RangeMap, nodeID string) error {
 
 // founding returns the identity that a new data directory gets.
 func (o Options) founding() identity {
-	if o.Founding == nil {
+	switch {
+	case o.Founding != nil:
+		return identity{
+			Format: identityFormatFounded, ClusterID: o.Founding.GetCluster().GetClusterId(), NodeID: o.NodeID,
+			Founders: len(o.Founding.GetNodes()),
+		}
+	case o.Found:
 		return identity{Format: identityFormatAlone, ClusterID: uuid.NewString(), NodeID: uuid.NewString()}
-	}
-	return identity{
-		Format: identityFormat, ClusterID: o.Founding.GetCluster().GetClusterId(), NodeID: o.NodeID,
-		Founders: len(o.Founding.GetNodes()),
+	default:
+		return waiting()
 	}
 }
 
@@ -86,4 +90,21 @@ func (o Options) checkFounded(id identity) error {
 			ErrDataDir, o.DataDir, id.NodeID, id.ClusterID, want.NodeID, want.ClusterID)
 	}
 	return nil
+}
+
+const foundingFile = "founding.pb"
+
+// loadFounding returns the map that the node was founded with, or nil.
+func loadFounding(dir string) (*clusterv1.RangeMap, error) { return loadMapFile(dir, foundingFile) }
+
+// found makes a waiting node part of a new cluster. The map is stored before the
+// identity: a node that has a cluster knows how it began.
+func found(dir string, id identity, m *clusterv1.RangeMap) (identity, error) {
+	if err := checkFounding(m, id.NodeID); err != nil {
+		return id, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	if err := saveMapFile(dir, foundingFile, m); err != nil {
+		return id, err
+	}
+	return id.join(dir, m.GetCluster().GetClusterId(), len(m.GetNodes()))
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
@@ -45,67 +47,122 @@ type Group struct {
 	polls     *polls
 	metrics   *groupMetrics
 	tracing   tracing
+	// Ends with the replica.
+	life   context.Context
+	cancel context.CancelFunc
+	// Of what is done once after each start, see settle.
+	settling sync.WaitGroup
+	// The replica has held, since its start, all that was acknowledged before.
+	caughtUp atomic.Bool
+	// The group has its identity.
+	initialised atomic.Bool
+	members     membershipCache
 	// Bounds a read index round.
 	roundTimeout time.Duration
 	// What an entry may take once there is another leader than it was sent to.
 	lostAfter time.Duration
 }
 
-// startGroup starts (or restarts) the node's replica.
-func (n *Node) startGroup(record *clusterv1.Group) (*Group, error) {
-	replicaID, members := n.membership(record)
-	if replicaID == 0 {
-		return nil, fmt.Errorf("group %d has no replica on node %s", record.GetGroupId(), n.identity.NodeID)
+// startGroup starts (or restarts) the node's replica. The replica is there when
+// it returns; it may take a while to catch up, see settle.
+func (n *Node) startGroup(record *clusterv1.Group) error {
+	own := record.ReplicaOn(n.ID())
+	if own == nil {
+		return fmt.Errorf("group %d has no replica on node %s", record.GetGroupId(), n.ID())
 	}
 	db, err := n.engine.DB(record.GetGroupId())
 	if err != nil {
-		return nil, fmt.Errorf("group %d: %w", record.GetGroupId(), err)
+		return fmt.Errorf("group %d: %w", record.GetGroupId(), err)
 	}
-	g := &Group{
-		id: record.GetGroupId(), replicaID: replicaID, host: n.host,
-		session: n.host.GetNoOPSession(record.GetGroupId()),
-		metrics: n.metrics.group(record.GetGroupId()), roundTimeout: readIndexTimeout(n.options.RTT),
-		tracing:   newTracing(n.options.Tracing, record.GetGroupId()),
-		lostAfter: max(100*time.Millisecond, electionRTT*n.options.RTT),
-	}
-	g.reads = &barrier{ask: g.readIndex}
+	g := n.newGroup(record.GetGroupId(), own.GetReplicaId())
 	applied, err := n.admit(g, db)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	g.batcher = newBatcher(g.sendEntry, n.options.Now, g.metrics, g.tracing)
-	g.leader = &leadership{
-		replicaID: replicaID, claimTerm: g.claim(n.identity.NodeID), metrics: g.metrics,
-		log: n.log.With(zap.Uint64("group", g.id)),
+	if !n.addGroup(g) {
+		return fmt.Errorf("%w: the node is shutting down", ErrNotReady)
 	}
-	if g.id != clusterv1.DirectoryGroup {
-		g.leader.duties = n.newSweeper(g).run
-	}
-	g.polls = newPolls(g, n.options.Compaction, n.options.Now, n.metrics.compaction, n.log.With(zap.Uint64("group", g.id)))
-	n.addGroup(g)
-	// Initial members are given once: a replica that was started before knows
-	// its members from its own log.
-	if n.host.HasNodeInfo(g.id, g.replicaID) {
-		members = nil
-	}
-	if err := n.host.StartOnDiskReplica(members, false, n.machineFactory(g, db), n.raftConfig(g)); err != nil {
+	if err := n.startReplica(g, record, db); err != nil {
 		n.dropGroup(g)
-		return nil, fmt.Errorf("start group %d: %w", g.id, err)
+		return fmt.Errorf("start group %d: %w", g.id, err)
 	}
-	return g, n.admitLog(g, applied)
+	if err := n.admitLog(g, applied); err != nil {
+		n.dropGroup(g)
+		return errors.Join(err, n.host.StopReplica(g.id, g.replicaID))
+	}
+	g.settling.Go(func() { n.settle(g.life, g, record) })
+	return nil
 }
 
-// membership returns this node's replica id and the nodes of all replicas.
-func (n *Node) membership(record *clusterv1.Group) (uint64, map[uint64]dragonboat.Target) {
-	var own uint64
+func (n *Node) newGroup(id, replicaID uint64) *Group {
+	log := n.log.With(zap.Uint64("group", id))
+	g := &Group{
+		id: id, replicaID: replicaID, host: n.host, session: n.host.GetNoOPSession(id),
+		metrics: n.metrics.group(id), roundTimeout: readIndexTimeout(n.options.RTT),
+		tracing:   newTracing(n.options.Tracing, id),
+		lostAfter: max(100*time.Millisecond, electionRTT*n.options.RTT),
+	}
+	g.life, g.cancel = context.WithCancel(context.Background())
+	g.reads = &barrier{ask: g.readIndex}
+	g.batcher = newBatcher(g.sendEntry, n.options.Now, g.metrics, g.tracing)
+	g.leader = &leadership{replicaID: replicaID, claimTerm: g.claim(n.ID()), metrics: g.metrics, log: log}
+	if g.id == clusterv1.DirectoryGroup {
+		g.leader.duties = n.control
+	} else {
+		g.leader.duties = n.newSweeper(g).run
+	}
+	g.polls = newPolls(g, n.options.Compaction, n.options.Now, n.metrics.compaction, log)
+	return g
+}
+
+// startReplica hands the replica to dragonboat. Founders begin with the members
+// that the group was made with, all others join and learn them from the log. A
+// replica that was started before knows them from its own log.
+//
+// One that joined did so as a learner. Dragonboat wants to be told what a replica
+// was when its log begins, and panics over the log of a learner that is started
+// as a voter: so it is started as a learner, and again as a voter if the
+// beginning of the log says so.
+func (n *Node) startReplica(g *Group, record *clusterv1.Group, db *kv.DB) error {
 	members := map[uint64]dragonboat.Target{}
-	for _, replica := range record.GetReplicas() {
-		members[replica.GetReplicaId()] = replica.GetNodeId()
-		if replica.GetNodeId() == n.identity.NodeID {
-			own = replica.GetReplicaId()
+	for _, founder := range record.FoundersOrReplicas() {
+		members[founder.GetReplicaId()] = founder.GetNodeId()
+	}
+	_, founder := members[g.replicaID]
+	restart := n.host.HasNodeInfo(g.id, g.replicaID)
+	if restart || !founder {
+		members = nil
+	}
+	config := n.raftConfig(g)
+	config.IsNonVoting = !founder
+	start := func() error {
+		return n.host.StartOnDiskReplica(members, !founder && !restart, n.machineFactory(g, db), config)
+	}
+	if err := start(); err != nil || founder || !restart {
+		return err
+	}
+	reader, err := n.host.GetLogReader(g.id)
+	if err != nil {
+		return err
+	}
+	if _, membership := reader.NodeState(); membership.Addresses[g.replicaID] == "" {
+		return nil
+	}
+	if err := n.host.StopReplica(g.id, g.replicaID); err != nil {
+		return err
+	}
+	config.IsNonVoting = false
+	return untilUnloaded(start)
+}
+
+// untilUnloaded starts a replica that was stopped a moment ago: dragonboat needs
+// a while to let go of it.
+func untilUnloaded(start func() error) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if err := start(); !errors.Is(err, dragonboat.ErrShardAlreadyExist) || time.Now().After(deadline) {
+			return err
 		}
 	}
-	return own, members
 }
 
 func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachineFunc {
@@ -118,6 +175,9 @@ func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachine
 		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(bytes int) {
 			g.metrics.bytes.Add(float64(bytes))
 			compactor.applied(bytes)
+			if shardID == clusterv1.DirectoryGroup {
+				wake(n.directoryApplied)
+			}
 		}}
 	}
 }
@@ -227,8 +287,18 @@ func (g *Group) ReadStale(query statemachine.Query) (any, error) {
 	return answer, fromRaft(err)
 }
 
+// wake fills a channel of one, which somebody waits for.
+func wake(channel chan struct{}) {
+	select {
+	case channel <- struct{}{}:
+	default:
+	}
+}
+
 // stop refuses new work, waits for what is in flight and stops the replica.
 func (g *Group) stop(log *zap.Logger) {
+	g.cancel()
+	g.settling.Wait()
 	g.leader.stop()
 	g.batcher.close()
 	g.reads.close()

@@ -9,27 +9,33 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 )
 
-// identity says whose data a data directory holds. It is written once, before
-// anything else, and never changes: addresses may, identity may not.
+// identity says whose data a data directory holds. It is written before anything
+// else, and never changes but once: a node that waits for a cluster has none yet.
+// Addresses may change, identity may not.
 type identity struct {
 	// Version of the directory's layout.
-	Format    int    `json:"format"`
-	ClusterID string `json:"cluster_id"`
+	Format int `json:"format"`
+	// Empty while the node waits to found or to join a cluster.
+	ClusterID string `json:"cluster_id,omitempty"`
 	NodeID    string `json:"node_id"`
 	// Number of nodes that founded the cluster; 0 if it was this one alone.
 	Founders int `json:"founders,omitempty"`
 }
 
 const (
-	// The newest format that is known, and that of a cluster that was founded by
-	// one node. Format 1 was that of builds before the first release.
-	identityFormat      = 3
-	identityFormatAlone = 2
-	identityFile        = "identity.json"
+	// The newest format that is known: of nodes that waited for a cluster. Format
+	// 1 was that of builds before the first release, 2 and 3 are those of clusters
+	// that were founded with the directory.
+	identityFormat        = 4
+	identityFormatFounded = 3
+	identityFormatAlone   = 2
+	identityFile          = "identity.json"
 	// Of files that are not complete yet.
 	temporaryPrefix = ".new-"
 )
@@ -64,7 +70,8 @@ func loadIdentity(dir string, fresh identity) (identity, error) {
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	err = decoder.Decode(&id)
-	if err == nil && (id.Format < 1 || uuid.Validate(id.ClusterID) != nil || uuid.Validate(id.NodeID) != nil) {
+	waits := id.Format == identityFormat && id.ClusterID == ""
+	if err == nil && (id.Format < 1 || !waits && uuid.Validate(id.ClusterID) != nil || uuid.Validate(id.NodeID) != nil) {
 		err = errors.New("it does not name a format, a cluster and a node")
 	}
 	if err != nil {
@@ -89,14 +96,49 @@ func newIdentity(dir string, id identity) (identity, error) {
 	if len(entries) > 0 {
 		return identity{}, fmt.Errorf("%w %s: it holds files (%s, …) but no %s, so they are not Skerry's: choose an empty or a new directory", ErrDataDir, dir, entries[0].Name(), identityFile)
 	}
+	return id, id.write(dir)
+}
+
+func (id identity) write(dir string) error {
 	content, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
-		return identity{}, err
+		return err
 	}
 	if err := writeDurably(dir, identityFile, append(content, '\n')); err != nil {
-		return identity{}, fmt.Errorf("%w: %w", ErrDataDir, err)
+		return fmt.Errorf("%w: %w", ErrDataDir, err)
 	}
-	return id, nil
+	return nil
+}
+
+// join makes a waiting node part of a cluster, durably.
+func (id identity) join(dir, clusterID string, founders int) (identity, error) {
+	id.ClusterID, id.Founders = clusterID, founders
+	return id, id.write(dir)
+}
+
+// waiting is the identity of a new node without a cluster.
+func waiting() identity { return identity{Format: identityFormat, NodeID: uuid.NewString()} }
+
+const bootsFile = "boots"
+
+// countBoot counts the starts on a data directory, durably. The number tells
+// others which addresses of a node are the youngest, and that a copy of the
+// directory is older than the original.
+func countBoot(dir string) (uint64, error) {
+	path := filepath.Join(dir, bootsFile)
+	content, err := os.ReadFile(path)
+	boots := uint64(0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", ErrDataDir, err)
+	default:
+		if boots, err = strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64); err != nil {
+			return 0, fmt.Errorf("%w: %s is damaged: restore the directory from a backup", ErrDataDir, path)
+		}
+	}
+	boots++
+	return boots, writeDurably(dir, bootsFile, []byte(strconv.FormatUint(boots, 10)+"\n"))
 }
 
 // writeDurably makes a file appear whole or not at all, also after a crash.

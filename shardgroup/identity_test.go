@@ -10,15 +10,15 @@ import (
 
 func TestIdentityIsKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "data")
-	first, err := loadIdentity(dir, Options{}.founding())
+	first, err := loadIdentity(dir, Options{Found: true}.founding())
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := loadIdentity(dir, Options{}.founding())
+	second, err := loadIdentity(dir, Options{Found: true}.founding())
 	if err != nil || second != first {
 		t.Errorf("%+v, %v, want %+v", second, err, first)
 	}
-	other, err := loadIdentity(t.TempDir(), Options{}.founding())
+	other, err := loadIdentity(t.TempDir(), Options{Found: true}.founding())
 	if err != nil || other.ClusterID == first.ClusterID || other.NodeID == first.NodeID {
 		t.Errorf("two clusters share an identity: %+v, %v", other, err)
 	}
@@ -27,7 +27,7 @@ func TestIdentityIsKept(t *testing.T) {
 func TestIdentityRefusals(t *testing.T) {
 	const good = `{"format":2,"cluster_id":"781759dd-31df-4f24-9cb7-a9d7db00a9ef","node_id":"ebb89aca-41bc-48f3-b0fd-217d7692dd8e"}`
 	for name, test := range map[string]struct{ file, content, want string }{
-		"newer format":  {identityFile, strings.Replace(good, `"format":2`, `"format":4,"more":{}`, 1), "run the release that wrote it"},
+		"newer format":  {identityFile, strings.Replace(good, `"format":2`, `"format":5,"more":{}`, 1), "run the release that wrote it"},
 		"identity lost": {"store", "", "is missing beside the data: restore it"},
 		"foreign files": {"photos.zip", "", "choose an empty or a new directory"},
 		"empty":         {identityFile, "", "restore the file from a backup"},
@@ -42,7 +42,7 @@ func TestIdentityRefusals(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := loadIdentity(dir, Options{}.founding())
+		_, err := loadIdentity(dir, Options{Found: true}.founding())
 		if !errors.Is(err, ErrDataDir) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -61,7 +61,7 @@ func TestIdentityAfterCrash(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, temporaryPrefix+identityFile), []byte(`{"form`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadIdentity(dir, Options{}.founding()); err != nil {
+	if _, err := loadIdentity(dir, Options{Found: true}.founding()); err != nil {
 		t.Error(err)
 	}
 }
@@ -71,7 +71,7 @@ func TestNewFileSystemIsEmpty(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadIdentity(dir, Options{}.founding()); err != nil {
+	if _, err := loadIdentity(dir, Options{Found: true}.founding()); err != nil {
 		t.Error(err)
 	}
 }

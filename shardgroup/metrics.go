@@ -37,6 +37,10 @@ type metrics struct {
 	readsInProgress prometheus.Gauge
 	readsRefused    *prometheus.CounterVec
 
+	mapVersion prometheus.Gauge
+	heartbeats *prometheus.CounterVec
+	actions    *prometheus.CounterVec
+
 	compaction *compactionMetrics
 
 	leaderMu  sync.Mutex
@@ -98,7 +102,17 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "skerry_group_reads_total", Help: "Linearizable reads that waited for a read index round.",
 		}, []string{"group"}),
 	}
+	m.mapVersion = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "skerry_node_map_version", Help: "Version of the node's copy of the map.",
+	})
+	m.heartbeats = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "skerry_node_heartbeats_total", Help: "Reports to the directory's leader: taken (ok), or not (failed).",
+	}, []string{"result"})
+	m.actions = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "skerry_controller_steps_total", Help: "Steps that the directory's leader took to bring the cluster to what is wanted.",
+	}, []string{"kind", "result"})
 	m.collectors = []prometheus.Collector{
+		m.mapVersion, m.heartbeats, m.actions,
 		m.raftState, m.applyCommand, m.readIndexWait, m.fsmApply, m.fsmEntries, m.batchCommands, m.waiting, m.refused, m.groupLeading, m.appliedBytes,
 		m.lookupTimes, m.readRounds, m.groupReads, m.readsInProgress, m.readsRefused,
 	}
@@ -118,6 +132,16 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 func (m *metrics) unregister() {
 	for _, collector := range m.collectors {
 		m.registerer.Unregister(collector)
+	}
+}
+
+// dropGroup ends the series of a replica that is gone.
+func (m *metrics) dropGroup(id uint64) {
+	label := prometheus.Labels{"group": strconv.FormatUint(id, 10)}
+	for _, collector := range m.collectors {
+		if family, ok := collector.(interface{ DeletePartialMatch(prometheus.Labels) int }); ok {
+			family.DeletePartialMatch(label)
+		}
 	}
 }
 

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/google/uuid"
 	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
@@ -19,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	"github.com/skerrydb/skerry/shardgroup/disk"
 	"github.com/skerrydb/skerry/shardgroup/overrides"
 	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/storage/kv"
@@ -27,35 +27,67 @@ import (
 // Node is one process's share of a cluster: the replicas of its groups over
 // one Raft node host and one store. All methods may be called concurrently.
 type Node struct {
-	options  Options
-	identity identity
+	options Options
+	// As it registers with the cluster.
+	record   *clusterv1.Node
 	log      *zap.Logger
 	metrics  *metrics
 	registry *registry
+	book     *addressBook
+	maps     *mapFeed
 	limits   *limits
 	engine   *kv.Engine
 	// Shared by the groups.
 	cache *statemachine.Cache
-	host  *dragonboat.NodeHost
+	// Tells apart processes on copies of one data directory.
+	processID string
 
 	// Nil without a file.
 	overrides *overrides.File
 	// What runs until the node is closed, whatever the groups do.
 	background       sync.WaitGroup
+	life             context.Context
 	cancelBackground context.CancelFunc
 
-	mu     sync.RWMutex
-	groups map[uint64]*Group
-	closed bool
+	// Told when the local replica of the directory has applied something.
+	directoryApplied chan struct{}
+	// Wakes the reconciler.
+	kick chan struct{}
+	// The first fault that the process must not survive.
+	failed chan error
+	// The directory's leader runs it; nil elsewhere.
+	controller atomic.Pointer[controller]
+	// The cluster knows this start of the node.
+	registered atomic.Bool
+	// The node gives its leaders away and takes no new ones.
+	stopping atomic.Bool
+	// Replicas are stopped until the disk has space.
+	suspended atomic.Bool
+	// Leaders are being moved away from a bad disk.
+	shedding  atomic.Bool
+	disk      *disk.Watchdog
+	heartbeat heartbeat
+	readiness readiness
+
+	joining sync.Mutex // one attempt to become part of a cluster at a time
+
+	mu       sync.RWMutex
+	identity identity
+	host     *dragonboat.NodeHost // nil before the node has a cluster
+	founding *clusterv1.RangeMap  // nil unless the node founded its cluster
+	groups   map[uint64]*Group
+	faults   map[uint64]error // why a replica cannot be started
+	gone     map[uint64]bool  // groups whose replica dragonboat has stopped by itself
+	closed   bool
 }
 
-// Open starts a node on its data directory and returns when all its groups
-// serve: a majority of the cluster's nodes must be there. A new data directory
-// becomes a new cluster of one node, or takes part in founding one of several
-// (Options.Founding). The context bounds the start only.
+// Open starts a node on its data directory. It returns once the replicas that
+// the node knows of have begun to start; the rest goes on in the background:
+// see Ready. A new data directory becomes a cluster of its own (Options.Found),
+// takes part in founding one (Options.Founding), or waits for one.
 //
 // Errors wrap ErrDataDir if the directory must not be used.
-func Open(ctx context.Context, options Options, log *zap.Logger, registerer prometheus.Registerer) (*Node, error) {
+func Open(_ context.Context, options Options, log *zap.Logger, registerer prometheus.Registerer) (*Node, error) {
 	if err := options.Validate(); err != nil {
 		return nil, err
 	}
@@ -68,18 +100,22 @@ func Open(ctx context.Context, options Options, log *zap.Logger, registerer prom
 		return nil, err
 	}
 	n := &Node{
-		options: options, identity: id, log: log,
-		metrics: newMetrics(registerer), registry: newRegistry(), groups: map[uint64]*Group{},
-		cache: statemachine.NewCache(options.IndexCacheBytes),
+		options: options, identity: id, log: log, processID: uuid.NewString(),
+		metrics: newMetrics(registerer), registry: newRegistry(),
+		groups: map[uint64]*Group{}, faults: map[uint64]error{}, gone: map[uint64]bool{},
+		cache:            statemachine.NewCache(options.IndexCacheBytes),
+		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
+	n.life, n.cancelBackground = context.WithCancel(context.Background())
+	n.maps = newMapFeed(func(m *clusterv1.RangeMap) error { return saveMapFile(options.DataDir, mapFile, m) })
 	n.limits = newLimits(options, n.metrics)
-	if err := n.start(ctx); err != nil {
+	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-func (n *Node) start(ctx context.Context) error {
+func (n *Node) start() error {
 	var err error
 	n.engine, err = kv.OpenEngine(filepath.Join(n.options.DataDir, "store"), kv.EngineOptions{
 		// The Raft log is the write-ahead log.
@@ -90,27 +126,37 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	if err := n.metrics.registerer.Register(n.engine.Metrics()); err != nil {
+	boots, err := countBoot(n.options.DataDir)
+	if err != nil {
 		return err
 	}
-	if err := n.metrics.registerer.Register(groupState{n}); err != nil {
-		return err
+	n.record = &clusterv1.Node{
+		NodeId: n.identity.NodeID, RaftAddress: n.options.RaftAddress, ApiAddress: n.options.APIAddress, Zone: n.options.Zone,
+		Boots: boots, Version: n.options.Version, MinFormat: clusterv1.MinFormat, MaxFormat: clusterv1.MaxFormat,
+	}
+	n.book = newAddressBook(n.record, n.registry)
+	for _, collector := range []prometheus.Collector{n.engine.Metrics(), groupState{n}} {
+		if err := n.metrics.registerer.Register(collector); err != nil {
+			return err
+		}
 	}
 	if err := n.followOverrides(); err != nil {
 		return err
 	}
 	logRaftTo(n.log)
-	hostname, err := os.Hostname()
-	if err != nil {
+	if err := n.watchDisk(); err != nil {
 		return err
 	}
-	if err := followHostname(n.raftDir(), hostname, n.deploymentID()); err != nil {
+	if err := n.loadBeginnings(); err != nil {
 		return err
 	}
-	if n.host, err = dragonboat.NewNodeHost(n.hostConfig()); err != nil {
-		return fmt.Errorf("start Raft on %s: %w", n.options.RaftAddress, err)
+	if n.ClusterID() != "" {
+		if err := n.begin(); err != nil {
+			return err
+		}
 	}
-	return n.startGroups(ctx)
+	n.background.Go(func() { n.meet(n.life) })
+	return nil
 }
 
 // followOverrides reads the overrides file now and from time to time.
@@ -122,12 +168,10 @@ func (n *Node) followOverrides() error {
 	if n.overrides, err = overrides.Open(n.options.OverridesPath, n.log, n.metrics.registerer); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	n.cancelBackground = cancel
 	n.background.Go(func() {
 		ticker := time.NewTicker(n.options.OverridesInterval)
 		defer ticker.Stop()
-		n.overrides.Run(ctx, ticker.C)
+		n.overrides.Run(n.life, ticker.C)
 	})
 	return nil
 }
@@ -135,7 +179,7 @@ func (n *Node) followOverrides() error {
 func (n *Node) raftDir() string { return filepath.Join(n.options.DataDir, "raft") }
 
 // deploymentID keeps clusters from talking to each other by accident.
-func (n *Node) deploymentID() uint64 { return max(xxhash.Sum64String(n.identity.ClusterID), 1) }
+func (n *Node) deploymentID() uint64 { return DeploymentID(n.ClusterID()) }
 
 func (n *Node) hostConfig() config.NodeHostConfig {
 	logDB := config.GetSmallMemLogDBConfig()
@@ -146,12 +190,14 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		NodeHostDir:       n.raftDir(),
 		RTTMillisecond:    uint64(n.options.RTT.Milliseconds()),
 		RaftAddress:       n.options.RaftAddress,
+		ListenAddress:     n.options.RaftListenAddress,
 		DeploymentID:      n.deploymentID(),
-		NodeHostID:        n.identity.NodeID,
+		NodeHostID:        n.ID(),
 		RaftEventListener: n,
 		EnableMetrics:     true,
 		Expert: config.ExpertConfig{
 			NodeRegistryFactory: n.registry,
+			TransportFactory:    n.options.Transport,
 			LogDB:               logDB,
 			Engine:              config.EngineConfig{ExecShards: 4, CommitShards: 4, ApplyShards: 4, SnapshotShards: 4, CloseShards: 4},
 		},
@@ -166,10 +212,30 @@ func (n *Node) LeaderUpdated(info raftio.LeaderInfo) {
 }
 
 // ID returns the node's identity.
-func (n *Node) ID() string { return n.identity.NodeID }
+func (n *Node) ID() string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.identity.NodeID
+}
 
-// ClusterID returns the identity of the node's cluster.
-func (n *Node) ClusterID() string { return n.identity.ClusterID }
+// ClusterID returns the identity of the node's cluster, empty before it has one.
+func (n *Node) ClusterID() string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.identity.ClusterID
+}
+
+// Failed returns a channel that yields the fault after which the process must
+// end: the disk failed, or the cluster refuses the node.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// fail reports the first fault that must end the process.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
+	}
+}
 
 // LeaderEpoch returns the epoch that this node's replica claimed as the group's
 // leader, 0 if it does not lead or has not claimed it yet.
@@ -198,37 +264,40 @@ func (n *Node) dataGroups() []uint64 {
 	return slices.DeleteFunc(n.Groups(), func(id uint64) bool { return id == clusterv1.DirectoryGroup })
 }
 
-// Ready returns nil if every group of the node has a leader.
-func (n *Node) Ready() error {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	if n.closed {
-		return fmt.Errorf("%w: the node is shutting down", ErrNotReady)
-	}
-	for id := range n.groups {
-		if _, _, known, err := n.host.GetLeaderID(id); err != nil || !known {
-			return fmt.Errorf("%w: group %d has no leader", ErrNotReady, id)
-		}
-	}
-	return nil
-}
-
 func (n *Node) group(id uint64) *Group {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.groups[id]
 }
 
-func (n *Node) addGroup(g *Group) {
+// all returns the running replicas in order of their groups.
+func (n *Node) all() []*Group {
+	var groups []*Group
+	for _, id := range n.Groups() {
+		if g := n.group(id); g != nil {
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+// addGroup reports false if the node is closed.
+func (n *Node) addGroup(g *Group) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
 	n.groups[g.id] = g
+	return true
 }
 
 func (n *Node) dropGroup(g *Group) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.groups, g.id)
+	if n.groups[g.id] == g {
+		delete(n.groups, g.id)
+	}
 }
 
 // Close stops the node in order: no new work, what is in flight, replicas, Raft,
@@ -240,20 +309,15 @@ func (n *Node) Close() error {
 		return nil
 	}
 	n.closed = true
-	groups := make([]*Group, 0, len(n.groups))
-	for _, g := range n.groups {
-		groups = append(groups, g)
-	}
 	n.mu.Unlock()
-	if n.cancelBackground != nil {
-		n.cancelBackground()
+	n.cancelBackground()
+	if n.disk != nil {
+		n.disk.Close()
 	}
+	n.joining.Lock() // nobody becomes a member any more
+	n.joining.Unlock()
 	n.background.Wait()
-	var stopping sync.WaitGroup
-	for _, g := range groups {
-		stopping.Go(func() { g.stop(n.log) })
-	}
-	stopping.Wait()
+	n.stopGroups(n.all())
 	if n.host != nil {
 		n.host.Close()
 	}
@@ -270,25 +334,13 @@ func (n *Node) Close() error {
 	return err
 }
 
-// retryDelay spaces attempts to reach a group that is starting.
-const retryDelay = 20 * time.Millisecond
-
-// untilReady repeats a step of the start while the group is electing a leader.
-func untilReady(ctx context.Context, step func(context.Context) error) error {
-	for {
-		attempt, cancel := context.WithTimeout(ctx, proposalTimeout)
-		err := step(attempt)
-		cancel()
-		retry := errors.Is(err, ErrNotReady) || errors.Is(err, ErrAmbiguous) || errors.Is(err, ErrOverloaded) || errors.Is(err, context.DeadlineExceeded)
-		if err == nil || !retry {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (last attempt: %w)", ctx.Err(), err)
-		case <-time.After(retryDelay):
-		}
+// stopGroups stops replicas at the same time and waits for them.
+func (n *Node) stopGroups(groups []*Group) {
+	var stopping sync.WaitGroup
+	for _, g := range groups {
+		stopping.Go(func() { g.stop(n.log) })
 	}
+	stopping.Wait()
 }
 
 // requestIDBytes is the length of the id that all attempts of a command share.

@@ -8,12 +8,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -39,10 +41,22 @@ func tryOpen(t *testing.T, dir string, registry prometheus.Registerer) (*shardgr
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	return shardgroup.Open(ctx, shardgroup.Options{
-		DataDir: dir, RaftAddress: freeAddress(t), Groups: 2, RTT: 5 * time.Millisecond,
+	return openReady(ctx, shardgroup.Options{
+		DataDir: dir, RaftAddress: freeAddress(t), Found: true, Groups: 2, RTT: 5 * time.Millisecond,
 		CacheBytes: 8 << 20, MemTableBytes: 1 << 20,
 	}, zaptest.NewLogger(t), registry)
+}
+
+// openReady opens a node and waits until it serves; one that does not is closed.
+func openReady(ctx context.Context, options shardgroup.Options, log *zap.Logger, registry prometheus.Registerer) (*shardgroup.Node, error) {
+	node, err := shardgroup.Open(ctx, options, log, registry)
+	if err != nil {
+		return nil, err
+	}
+	if err := node.WaitReady(ctx); err != nil {
+		return nil, errors.Join(err, node.Close())
+	}
+	return node, nil
 }
 
 func open(t *testing.T, dir string) *shardgroup.Node {
@@ -175,8 +189,12 @@ func TestNodeKeepsWhatItAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeNode(t, again)
-	if again.ID() != node.ID() || !proto.Equal(rangeMap(t, again).Proto(), m.Proto()) {
-		t.Error("identity or map changed over a restart")
+	kept := rangeMap(t, again)
+	if again.ID() != node.ID() || again.ClusterID() != node.ClusterID() || !slices.EqualFunc(kept.Proto().GetRanges(), m.Proto().GetRanges(), func(a, b *clusterv1.Range) bool { return proto.Equal(a, b) }) {
+		t.Error("identity or ranges changed over a restart")
+	}
+	if boots := kept.Node(node.ID()).GetBoots(); boots != 2 {
+		t.Errorf("the directory knows of %d starts, want 2", boots)
 	}
 	wantBlocks(t, again, m, blocks)
 	for group, epoch := range leaderEpochs(t, again) {

@@ -2,6 +2,7 @@ package shardgroup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
@@ -45,6 +46,9 @@ func (s service) PollCompaction(ctx context.Context, request *nodev1.PollCompact
 	var response *nodev1.PollCompactionResponse
 	if err == nil {
 		response, err = g.polls.poll(ctx, request)
+	}
+	if errors.Is(err, errNotLeading) {
+		err = &hintedError{err, s.node.leaderNode(request.GetGroupId())}
 	}
 	err = toStatus(err, request.GetGroupId())
 	s.node.metrics.compaction.polls.WithLabelValues(status.Code(err).String()).Inc()

@@ -7,11 +7,14 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/lni/dragonboat/v4/config"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/skerrydb/skerry/planner/retention"
 	"github.com/skerrydb/skerry/planner/schedule"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+	"github.com/skerrydb/skerry/shardgroup/disk"
 	"github.com/skerrydb/skerry/shardgroup/overrides"
 	"github.com/skerrydb/skerry/statemachine/queue"
 )
@@ -23,8 +26,29 @@ type Options struct {
 	DataDir string
 	// Where other nodes reach this node's Raft transport. Default 127.0.0.1:9099.
 	RaftAddress string
-	// Where routers reach this node's API; recorded in the directory.
+	// Where the Raft transport listens, if that is another address.
+	RaftListenAddress string
+	// Where routers and other nodes reach this node's API; recorded in the directory.
 	APIAddress string
+	// Failure domain of the node; recorded in the directory.
+	Zone string
+	// Of the build, for people; recorded in the directory.
+	Version string
+	// An empty data directory becomes a cluster of one node. Otherwise it waits
+	// until somebody founds a cluster with it (NodeService.Found), or until it can
+	// join one through Join.
+	Found bool
+	// Node API addresses to look for the cluster at.
+	Join []string
+	// Peers returns the client of the node at an API address. It must not block.
+	// Default: a cluster of one node.
+	Peers func(address string) (nodev1.NodeServiceClient, error)
+	// Raft's transport. Default: dragonboat's own.
+	Transport config.TransportFactory
+	// When the disk counts as slow, stalled, almost full and full.
+	Disk disk.Options
+	// Time between two reports to the directory's leader. Default 1 s.
+	HeartbeatInterval time.Duration
 	// Number of data groups of a new cluster. Default 4.
 	Groups int
 	// Number of groups that share the streams of a new cluster. Default
@@ -91,6 +115,7 @@ const (
 	defaultQueryTimeout    = 15 * time.Second
 
 	defaultRetentionInterval = 15 * time.Minute
+	defaultHeartbeatInterval = time.Second
 )
 
 func (o Options) withDefaults() Options {
@@ -133,6 +158,14 @@ func (o Options) withDefaults() Options {
 	if o.RetentionInterval == 0 {
 		o.RetentionInterval = defaultRetentionInterval
 	}
+	if o.HeartbeatInterval == 0 {
+		o.HeartbeatInterval = defaultHeartbeatInterval
+	}
+	if o.Peers == nil {
+		o.Peers = func(address string) (nodev1.NodeServiceClient, error) {
+			return nil, fmt.Errorf("%w: no way to reach the node at %s is configured", ErrNotReady, address)
+		}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -160,6 +193,9 @@ func (o Options) Validate() error {
 			errs = append(errs, err)
 		}
 	}
+	if o.HeartbeatInterval < time.Millisecond {
+		errs = append(errs, fmt.Errorf("the heartbeat interval is %s, must be at least 1ms", o.HeartbeatInterval))
+	}
 	if o.RTT < time.Millisecond {
 		errs = append(errs, fmt.Errorf("the Raft round trip time is %s, must be at least 1ms", o.RTT))
 	}
@@ -171,6 +207,9 @@ func (o Options) Validate() error {
 	}
 	if o.MaxAnswersBytes < maxAnswerBytes {
 		errs = append(errs, fmt.Errorf("the bound of all answers is %d bytes, must hold one of %d", o.MaxAnswersBytes, maxAnswerBytes))
+	}
+	if err := o.Disk.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	errs = append(errs, o.validateCompaction()...)
 	return errors.Join(errs...)

@@ -26,11 +26,11 @@ import (
 func openWith(t *testing.T, change func(*shardgroup.Options)) *shardgroup.Node {
 	t.Helper()
 	options := shardgroup.Options{
-		DataDir: t.TempDir(), RaftAddress: freeAddress(t), Groups: 1, RTT: 5 * time.Millisecond,
+		DataDir: t.TempDir(), RaftAddress: freeAddress(t), Found: true, Groups: 1, RTT: 5 * time.Millisecond,
 		CacheBytes: 8 << 20, MemTableBytes: 1 << 20,
 	}
 	change(&options)
-	node, err := shardgroup.Open(t.Context(), options, zaptest.NewLogger(t), prometheus.NewRegistry())
+	node, err := openReady(t.Context(), options, zaptest.NewLogger(t), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,8 @@ var pollsQueued = flag.Int("polls.queued", 20_000, "blocks queued before Benchma
 // the poll before as done, each with one new block for 10, on one group with its
 // Raft log synced to disk. One operation is one job.
 func BenchmarkPolls(b *testing.B) {
-	node, err := shardgroup.Open(b.Context(), shardgroup.Options{
+	node, err := openReady(b.Context(), shardgroup.Options{
+		Found:   true,
 		DataDir: b.TempDir(), RaftAddress: freeAddress(b), Groups: 1, RTT: 20 * time.Millisecond,
 	}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {

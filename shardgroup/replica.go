@@ -1,6 +1,7 @@
 package shardgroup
 
 import (
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -54,4 +55,11 @@ func (r *replica) Sync() error {
 	}
 	r.synced.Store(applied)
 	return nil
+}
+
+// RecoverFromSnapshot replaces the state; what watches it is told.
+func (r *replica) RecoverFromSnapshot(reader io.Reader, stop <-chan struct{}) error {
+	err := r.Machine.RecoverFromSnapshot(reader, stop)
+	r.applied(0)
+	return err
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -19,7 +18,8 @@ import (
 
 // service is the node API over the node's groups.
 type service struct {
-	nodev1.UnimplementedNodeServiceServer
+	// Every call is there, or the build fails.
+	nodev1.UnsafeNodeServiceServer
 	node *Node
 }
 
@@ -37,6 +37,9 @@ func (s service) AddBlock(ctx context.Context, request *nodev1.AddBlockRequest) 
 
 func (s service) addBlock(ctx context.Context, request *nodev1.AddBlockRequest) (bool, error) {
 	if err := checkAddBlock(request); err != nil {
+		return false, err
+	}
+	if err := s.node.roomForBlocks(); err != nil {
 		return false, err
 	}
 	group, err := s.dataGroup(request.GetGroupId())
@@ -175,57 +178,6 @@ func (s service) TenantStats(ctx context.Context, request *nodev1.TenantStatsReq
 		return statemachine.TenantStats{Context: ctx, Ranges: request.GetRanges(), Tenant: request.GetTenant()}
 	})
 	return &nodev1.TenantStatsResponse{Stats: stats}, err
-}
-
-// mapTimeout bounds a read of the map: it is short.
-const mapTimeout = 5 * time.Second
-
-// RangeMap reads the directory. The map of now is never older than one that
-// the caller has seen; min_version only guards against a directory that was
-// rewound. The limits of reads do not count: a busy node still shows the way.
-func (s service) RangeMap(ctx context.Context, request *nodev1.RangeMapRequest) (*nodev1.RangeMapResponse, error) {
-	g, err := s.group(clusterv1.DirectoryGroup)
-	if err != nil {
-		return nil, toStatus(err, clusterv1.DirectoryGroup)
-	}
-	ctx, cancel := context.WithTimeout(ctx, mapTimeout)
-	defer cancel()
-	answer, err := g.Read(ctx, statemachine.ReadMap{})
-	if err != nil {
-		return nil, toStatus(err, clusterv1.DirectoryGroup)
-	}
-	m := answer.(*clusterv1.RangeMap)
-	if m == nil || m.GetCluster().GetMapVersion() < request.GetMinVersion() {
-		return nil, toStatus(fmt.Errorf("%w: the directory has map version %d, asked for %d", ErrNotReady, m.GetCluster().GetMapVersion(), request.GetMinVersion()), clusterv1.DirectoryGroup)
-	}
-	return &nodev1.RangeMapResponse{Map: m}, nil
-}
-
-func (s service) GroupStatus(context.Context, *nodev1.GroupStatusRequest) (*nodev1.GroupStatusResponse, error) {
-	response := &nodev1.GroupStatusResponse{NodeId: s.node.ID()}
-	for _, id := range s.node.Groups() {
-		if g := s.node.group(id); g != nil {
-			response.Replicas = append(response.Replicas, g.describe())
-		}
-	}
-	return response, nil
-}
-
-// describe reads the local replica, however far it is.
-func (g *Group) describe() *nodev1.GroupReplica {
-	replica := &nodev1.GroupReplica{GroupId: g.id, ReplicaId: g.replicaID}
-	answer, err := g.ReadStale(statemachine.ReadStatus{})
-	if err != nil {
-		replica.Error = err.Error()
-		return replica
-	}
-	status := answer.(statemachine.Status)
-	replica.AppliedIndex, replica.LeaderEpoch, replica.LogTime = status.Applied, status.LeaderEpoch, status.LogTime
-	replica.Blocks, replica.ObjectBytes, replica.Ranges = status.Blocks, status.ObjectBytes, status.Ranges
-	if leader, term, known, err := g.host.GetLeaderID(g.id); err == nil && known {
-		replica.LeaderReplicaId, replica.Term = leader, term
-	}
-	return replica
 }
 
 func (s service) group(id uint64) (*Group, error) {

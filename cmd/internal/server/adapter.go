@@ -19,9 +19,14 @@ func openNode(ctx context.Context, s *server) (clusterNode, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	node, err := shardgroup.Open(ctx, s.nodeOptions(), s.log, s.metrics)
+	options := s.nodeOptions()
+	options.Found = true
+	node, err := shardgroup.Open(ctx, options, s.log, s.metrics)
 	if err != nil {
 		return nil, err
+	}
+	if err := node.WaitReady(ctx); err != nil {
+		return nil, errors.Join(err, node.Close())
 	}
 	return lonelyNode{node}, nil
 }

@@ -1190,7 +1190,9 @@ func (x *TenantStatsResponse) GetStats() *v12.TenantStats {
 type RangeMapRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An older map is answered with UNAVAILABLE.
-	MinVersion    uint64 `protobuf:"varint,1,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
+	MinVersion uint64 `protobuf:"varint,1,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
+	// Another node passes the question on: answer it or fail.
+	Forwarded     bool `protobuf:"varint,2,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1230,6 +1232,13 @@ func (x *RangeMapRequest) GetMinVersion() uint64 {
 		return x.MinVersion
 	}
 	return 0
+}
+
+func (x *RangeMapRequest) GetForwarded() bool {
+	if x != nil {
+		return x.Forwarded
+	}
+	return false
 }
 
 type RangeMapResponse struct {
@@ -1837,8 +1846,10 @@ type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  *v1.Node               `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// Of a node that is a member already; empty for a new one.
-	ClusterId     string `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	ProcessId     string `protobuf:"bytes,3,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	ClusterId string `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ProcessId string `protobuf:"bytes,3,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	// Another node passes the request on: answer it or fail.
+	Forwarded     bool `protobuf:"varint,4,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1892,6 +1903,13 @@ func (x *JoinRequest) GetProcessId() string {
 		return x.ProcessId
 	}
 	return ""
+}
+
+func (x *JoinRequest) GetForwarded() bool {
+	if x != nil {
+		return x.Forwarded
+	}
+	return false
 }
 
 type JoinResponse struct {
@@ -4660,10 +4678,11 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06ranges\x18\x02 \x03(\v2\x1b.skerry.cluster.v1.RangeRefR\x06ranges\x12\x16\n" +
 	"\x06tenant\x18\x03 \x01(\tR\x06tenant\"F\n" +
 	"\x13TenantStatsResponse\x12/\n" +
-	"\x05stats\x18\x01 \x01(\v2\x19.metastore.v1.TenantStatsR\x05stats\"2\n" +
+	"\x05stats\x18\x01 \x01(\v2\x19.metastore.v1.TenantStatsR\x05stats\"P\n" +
 	"\x0fRangeMapRequest\x12\x1f\n" +
 	"\vmin_version\x18\x01 \x01(\x04R\n" +
-	"minVersion\"A\n" +
+	"minVersion\x12\x1c\n" +
+	"\tforwarded\x18\x02 \x01(\bR\tforwarded\"A\n" +
 	"\x10RangeMapResponse\x12-\n" +
 	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\"\x14\n" +
 	"\x12GroupStatusRequest\"h\n" +
@@ -4719,13 +4738,14 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\fFoundRequest\x12-\n" +
 	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"\x0f\n" +
-	"\rFoundResponse\"x\n" +
+	"\rFoundResponse\"\x96\x01\n" +
 	"\vJoinRequest\x12+\n" +
 	"\x04node\x18\x01 \x01(\v2\x17.skerry.cluster.v1.NodeR\x04node\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x1d\n" +
 	"\n" +
-	"process_id\x18\x03 \x01(\tR\tprocessId\"=\n" +
+	"process_id\x18\x03 \x01(\tR\tprocessId\x12\x1c\n" +
+	"\tforwarded\x18\x04 \x01(\bR\tforwarded\"=\n" +
 	"\fJoinResponse\x12-\n" +
 	"\x03map\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.RangeMapR\x03map\"+\n" +
 	"\x0fWatchMapRequest\x12\x18\n" +

@@ -867,7 +867,7 @@ func (*DirectoryChange_ActivateFormat) isDirectoryChange_Change() {}
 
 // RegisterNode makes a node known, or records its new addresses, zone and build.
 // Refused: a REMOVED or LOST node, fewer boots than recorded, an address of
-// another node that is not REMOVED, a build that does not work with the format
+// another node that is not REMOVED or LOST, a build that does not work with the format
 // in use. A new node is UP.
 type RegisterNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1463,7 +1463,7 @@ func (x *ChangeSettings) GetSettings() *v1.Settings {
 }
 
 // ActivateFormat raises the data format in use. Refused unless all nodes that
-// are not REMOVED work with it.
+// are not REMOVED or LOST work with it.
 type ActivateFormat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`

@@ -1,0 +1,114 @@
+package shardgroup
+
+import (
+	"context"
+	"sync"
+
+	"github.com/lni/dragonboat/v4"
+
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+	"github.com/skerrydb/skerry/statemachine"
+)
+
+// report tells what the node is doing.
+func (n *Node) report(ctx context.Context) *nodev1.NodeReport {
+	return &nodev1.NodeReport{
+		Node: n.record, ProcessId: n.processID, Replicas: n.replicas(ctx), Disk: n.diskReport(),
+		MapVersion: n.maps.version(), Stopping: n.stopping.Load(),
+	}
+}
+
+// replicas describes the node's replicas, and those that cannot run.
+func (n *Node) replicas(ctx context.Context) []*nodev1.GroupReplica {
+	groups := n.all()
+	n.mu.RLock()
+	host := n.host
+	n.mu.RUnlock()
+	if host == nil {
+		return nil
+	}
+	shards := map[uint64]dragonboat.ShardInfo{}
+	for _, shard := range host.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true}).ShardInfoList {
+		shards[shard.ShardID] = shard
+	}
+	answers := make([]*nodev1.GroupReplica, len(groups))
+	var asking sync.WaitGroup
+	for i, g := range groups {
+		answers[i] = g.describe()
+		// The leader tells who is a member: what a follower knows may be old.
+		if shard := shards[g.id]; answers[i].GetLeaderReplicaId() == g.replicaID && !shard.Pending {
+			asking.Go(func() { answers[i].Membership = g.recentMembership(ctx, shard.ConfigChangeIndex) })
+		}
+	}
+	asking.Wait()
+	return append(answers, n.absent()...)
+}
+
+// absent describes replicas that the node ought to run and does not.
+func (n *Node) absent() []*nodev1.GroupReplica {
+	m := n.maps.known()
+	if m == nil {
+		return nil
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var absent []*nodev1.GroupReplica
+	for _, record := range m.Proto().GetGroups() {
+		own := record.ReplicaOn(n.identity.NodeID)
+		if own == nil || n.groups[record.GetGroupId()] != nil {
+			continue
+		}
+		replica := &nodev1.GroupReplica{GroupId: record.GetGroupId(), ReplicaId: own.GetReplicaId()}
+		switch fault := n.faults[record.GetGroupId()]; {
+		case n.suspended.Load():
+			replica.State, replica.Error = nodev1.ReplicaState_REPLICA_STATE_SUSPENDED, "stopped until the disk has space"
+		case fault != nil:
+			replica.State, replica.Error = nodev1.ReplicaState_REPLICA_STATE_FAILED, fault.Error()
+		default:
+			replica.Error = "not started yet"
+		}
+		absent = append(absent, replica)
+	}
+	return absent
+}
+
+// describe reads the local replica, however far it is.
+func (g *Group) describe() *nodev1.GroupReplica {
+	replica := &nodev1.GroupReplica{
+		GroupId: g.id, ReplicaId: g.replicaID, State: nodev1.ReplicaState_REPLICA_STATE_RUNNING,
+	}
+	answer, err := g.ReadStale(statemachine.ReadStatus{})
+	if err != nil {
+		replica.Error = err.Error()
+		return replica
+	}
+	status := answer.(statemachine.Status)
+	replica.AppliedIndex, replica.LeaderEpoch, replica.LogTime = status.Applied, status.LeaderEpoch, status.LogTime
+	replica.Blocks, replica.ObjectBytes, replica.Ranges = status.Blocks, status.ObjectBytes, status.Ranges
+	replica.Initialised = status.GroupID != 0
+	if leader, term, known, err := g.host.GetLeaderID(g.id); err == nil && known {
+		replica.LeaderReplicaId, replica.Term = leader, term
+	}
+	return replica
+}
+
+// leaderNode returns the node that leads a group, as far as this one knows.
+func (n *Node) leaderNode(groupID uint64) string {
+	n.mu.RLock()
+	host := n.host
+	n.mu.RUnlock()
+	m := n.maps.known()
+	if host == nil || m == nil {
+		return ""
+	}
+	leader, _, known, err := host.GetLeaderID(groupID)
+	if err != nil || !known {
+		return ""
+	}
+	for _, replica := range m.Group(groupID).GetReplicas() {
+		if replica.GetReplicaId() == leader {
+			return replica.GetNodeId()
+		}
+	}
+	return ""
+}
