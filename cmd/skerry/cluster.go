@@ -34,6 +34,7 @@ func clusterCommands() []command {
 		settingsSetCommand(),
 		upgradeStatusCommand(),
 		upgradeFinalizeCommand(),
+		auditCommand(),
 	})
 }
 
