@@ -84,9 +84,9 @@ func (j *job) try(ctx context.Context, m *clusterv1.Map, p part, a attempt) (str
 		j.leave()
 		return "", j.judged(status.Error(codes.Unavailable, "no replica is known"))
 	}
-	bound := j.bound(ctx, len(m.Group(p.group).GetReplicas()), a.timeouts)
+	bound := j.bound(ctx, len(askable(m.Group(p.group))), a.timeouts)
 	var r result
-	if hedged(j.name) && len(m.Group(p.group).GetReplicas()) > 1 {
+	if hedged(j.name) && len(askable(m.Group(p.group))) > 1 {
 		r = j.hedge(ctx, m, p, node, a, bound)
 	} else {
 		r = j.send(ctx, m, p, node, bound)

@@ -140,7 +140,7 @@ func (f *fanout) group(ctx context.Context, name string, id uint64, slots chan s
 			j.failed(m, id, node, err)
 		}
 		tried = append(tried, node)
-		if v.action != elsewhere || !again(err) || len(tried) >= len(m.Group(id).GetReplicas()) || ctx.Err() != nil {
+		if v.action != elsewhere || !again(err) || len(tried) >= len(askable(m.Group(id))) || ctx.Err() != nil {
 			return fmt.Errorf("group %d: %w", id, err)
 		}
 	}
@@ -205,7 +205,7 @@ func (j *job) serve(ctx context.Context, spans []span, pauses backoff) error {
 			if v.outcome == timedOut {
 				next.timeouts++
 			}
-			if failures++; failures%max(1, len(m.Group(p.group).GetReplicas())) == 0 {
+			if failures++; failures%max(1, len(askable(m.Group(p.group)))) == 0 {
 				next.tried = nil
 				// No replica answers: they may have moved. Do not wait for
 				// the map: more likely the group elects a leader.

@@ -51,12 +51,22 @@ func (r *replicas) awake(group uint64, node string) bool {
 	return !r.host(node).suspect.Load() && !r.restsUntil(group, node).After(time.Now())
 }
 
+// askable returns the replicas that are asked: voters. A learner may be far behind
+// and holds reads up until it has caught up, one that leaves may be gone already.
+func askable(group *clusterv1.Group) []*clusterv1.Replica {
+	if voters := group.Voters(); len(voters) > 0 {
+		return voters
+	}
+	return group.GetReplicas()
+}
+
 // pick returns the node to ask: the preferred one if it has a replica, else one
 // that was not tried, is not suspect and does not rest; ok is false if the group
 // has no replica.
 func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string) (node string, ok bool) {
+	members := askable(group)
 	all := make([]string, 0, 8)
-	for _, replica := range group.GetReplicas() {
+	for _, replica := range members {
 		all = append(all, replica.GetNodeId())
 	}
 	if len(all) == 0 {
@@ -68,7 +78,7 @@ func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string
 	fresh := slices.DeleteFunc(all, func(node string) bool { return slices.Contains(tried, node) })
 	if len(fresh) == 0 {
 		// Whoever tried all of them begins again.
-		return group.GetReplicas()[rand.IntN(len(group.GetReplicas()))].GetNodeId(), true
+		return members[rand.IntN(len(members))].GetNodeId(), true
 	}
 	id := group.GetGroupId()
 	awake := slices.DeleteFunc(slices.Clone(fresh), func(node string) bool { return !r.awake(id, node) })

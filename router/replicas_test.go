@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
@@ -162,4 +163,21 @@ func TestOverloadIsAbsorbed(t *testing.T) {
 			t.Errorf("one query became %d calls to an overloaded group", calls)
 		}
 	})
+}
+
+// Replicas that come and go are not asked: they may be far behind, or gone.
+func TestOnlyVotersAreAsked(t *testing.T) {
+	group := &clusterv1.Group{GroupId: 2, Replicas: []*clusterv1.Replica{
+		{ReplicaId: 1, NodeId: "voter", Role: clusterv1.ReplicaRole_REPLICA_ROLE_VOTER},
+		{ReplicaId: 2, NodeId: "learner", Role: clusterv1.ReplicaRole_REPLICA_ROLE_LEARNER},
+		{ReplicaId: 3, NodeId: "leaving", Role: clusterv1.ReplicaRole_REPLICA_ROLE_LEAVING},
+	}}
+	var r replicas
+	for _, tried := range [][]string{nil, {"voter"}} {
+		for range 100 {
+			if node, ok := r.pick(group, "", tried); node != "voter" || !ok {
+				t.Fatalf("picked %q after %v", node, tried)
+			}
+		}
+	}
 }
