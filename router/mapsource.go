@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
@@ -226,6 +227,10 @@ func (s *MapSource) adopt(source *clusterv1.RangeMap) error {
 	return nil
 }
 
+// startFailures are so many that a router without a map may have, over some ten
+// seconds, before it is worth a line: nodes that start, too, elect leaders first.
+const startFailures = 7
+
 // poll keeps the map from growing old when no group has reason to complain and no
 // node can be watched. While one is, it finds out now and then whether that one
 // lives behind the times.
@@ -245,7 +250,11 @@ func (s *MapSource) poll(interval time.Duration) {
 		if err != nil {
 			failures++
 			next = min(next, pace{100 * time.Millisecond, 5 * time.Second}.nth(failures))
-			s.log.Warn("cannot refresh the range map", zap.Error(err), zap.Int("failures", failures))
+			level := zapcore.WarnLevel
+			if !s.Ready() && failures < startFailures {
+				level = zapcore.DebugLevel
+			}
+			s.log.Log(level, "cannot refresh the range map", zap.Error(err), zap.Int("failures", failures))
 		} else {
 			failures = 0
 		}

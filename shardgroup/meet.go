@@ -134,7 +134,7 @@ func (n *Node) refused(err error) bool {
 	if !n.isRefusal(err) {
 		return false
 	}
-	n.fail(fmt.Errorf("the cluster refuses this node: %w", err))
+	n.fail(fmt.Errorf("the cluster refuses this node: %s", status.Convert(err).Message()))
 	return true
 }
 

@@ -96,8 +96,8 @@ func TestClusterAddresses(t *testing.T) {
 		"-dial.local-ip here":                                                          "want an IP address",
 		"-dial.local-ip 0.0.0.0":                                                       "want an IP address",
 		"-dial.local-ip 127.0.0.2":                                                     "",
-		"-disk.low-bytes 1GiB -disk.full-bytes 2GiB":                                   "want 0 to 1GiB",
-		"-disk.low-bytes 0 -disk.full-bytes 0 -disk.stall-timeout 0s":                  "",
+		"-disk.low-bytes 1GiB -disk.full-bytes 1GiB":                                   "want less than disk.low-bytes",
+		"-disk.low-bytes 0 -disk.full-bytes 1GiB -disk.stall-timeout 1s":               "",
 		"-zone " + "0123456789012345678901234567890123456789012345678901234567890123x": "want up to 64 printable",
 	} {
 		_, err := Parse(CommandNode, strings.Fields(args), environment(), io.Discard)

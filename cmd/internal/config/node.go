@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -47,9 +48,9 @@ type Node struct {
 // Disk holds the limits of the data folder's disk.
 type Disk struct {
 	// Free bytes below which the node refuses new blocks, and below which it
-	// suspends its replicas; 0 for no limit.
+	// suspends its replicas; 0 means automatic.
 	LowBytes, FullBytes int64
-	// A write that takes longer ends the process; 0 for no limit.
+	// A write that takes longer ends the process.
 	StallTimeout time.Duration
 }
 
@@ -73,7 +74,7 @@ func defaultNode() Node {
 		ReadsMax:        64,
 		AnswersBytesMax: 512 << 20,
 		QueryTimeout:    15 * time.Second,
-		Disk:            Disk{LowBytes: 2 << 30, FullBytes: 512 << 20, StallTimeout: 30 * time.Second},
+		Disk:            Disk{StallTimeout: 10 * time.Second},
 		Compaction:      defaultCompaction(),
 		Retention:       defaultRetention(),
 	}
@@ -146,16 +147,25 @@ func (f *Founding) founding() settings {
 	}
 }
 
+func lessThanLow(d *Disk) func() error {
+	return func() error {
+		if d.FullBytes > 0 && d.LowBytes > 0 && d.FullBytes >= d.LowBytes {
+			return errors.New("want less than disk.low-bytes")
+		}
+		return between(&d.FullBytes, 0, 1<<50)()
+	}
+}
+
 func (n *Node) node() settings {
 	return settings{
 		{"objects.dir", "DIR", "folder used as object store; empty is the folder objects inside -data-dir",
 			(*text)(&n.ObjectsDir), nil},
-		{"disk.low-bytes", "BYTES", "free bytes of the disk below which the node refuses new blocks and gives its leaders away; 0 for no limit",
+		{"disk.low-bytes", "BYTES", "free bytes of the disk below which the node refuses new blocks and gives its leaders away; 0 is automatic: 2% of the disk, from 256MiB to 5GiB",
 			(*byteCount)(&n.Disk.LowBytes), between(&n.Disk.LowBytes, 0, 1<<50)},
-		{"disk.full-bytes", "BYTES", "free bytes of the disk below which the node suspends its replicas, up to disk.low-bytes; 0 for no limit",
-			(*byteCount)(&n.Disk.FullBytes), between(&n.Disk.FullBytes, 0, n.Disk.LowBytes)},
-		{"disk.stall-timeout", "DURATION", "how long a write to the disk may take before the process gives up and exits, 1s or more; 0 for no limit",
-			(*duration)(&n.Disk.StallTimeout), noneOrBetween(&n.Disk.StallTimeout, time.Second, time.Hour)},
+		{"disk.full-bytes", "BYTES", "free bytes of the disk below which the node suspends its replicas, less than disk.low-bytes; 0 is automatic: a quarter of that, at least 64MiB",
+			(*byteCount)(&n.Disk.FullBytes), lessThanLow(&n.Disk)},
+		{"disk.stall-timeout", "DURATION", "how long a write to the disk may take before the process gives up and exits, 1s to 1h",
+			(*duration)(&n.Disk.StallTimeout), between(&n.Disk.StallTimeout, time.Second, time.Hour)},
 		{"store.cache-bytes", "BYTES", "memory for cached database blocks, shared by all groups; 1MiB or more",
 			(*byteCount)(&n.CacheBytes), between(&n.CacheBytes, 1<<20, 1<<50)},
 		{"store.memtable-bytes", "BYTES", "memory of one database memtable, 1MiB to 1GiB",

@@ -4,8 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/skerrydb/skerry/cmd/internal/build"
+	"github.com/skerrydb/skerry/cmd/internal/config"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/shardgroup"
+	"github.com/skerrydb/skerry/shardgroup/disk"
 	"github.com/skerrydb/skerry/storage/objects"
 )
 
@@ -26,10 +29,15 @@ type clusterNode interface {
 }
 
 func (s *server) startNode(ctx context.Context) error {
-	var err error
-	if s.node, err = openNode(ctx, s); err != nil {
+	options, err := s.nodeOptions()
+	if err != nil {
 		return err
 	}
+	node, err := shardgroup.Open(ctx, options, s.log, s.metrics)
+	if err != nil {
+		return err
+	}
+	s.node = node
 	return s.openObjects()
 }
 
@@ -39,9 +47,16 @@ func (s *server) openObjects() (err error) {
 }
 
 // nodeOptions translates the settings.
-func (s *server) nodeOptions() shardgroup.Options {
+func (s *server) nodeOptions() (shardgroup.Options, error) {
+	raft, err := s.security.raftTransport(s.settings, s.log, s.metrics)
+	if err != nil {
+		return shardgroup.Options{}, err
+	}
 	return shardgroup.Options{
-		DataDir: s.settings.DataDir, RaftAddress: s.settings.RaftAdvertised(), APIAddress: s.ports.nodeAdvertised,
+		DataDir: s.settings.DataDir, RaftAddress: s.settings.RaftAdvertised(), RaftListenAddress: s.settings.RaftAddress,
+		APIAddress: s.ports.nodeAdvertised, Zone: s.settings.Zone, Version: build.Read().Version,
+		Found: s.settings.Command == config.CommandServe, Join: s.settings.Join, Peers: s.pool.Client, Transport: raft,
+		Disk:   diskOptions(s.settings.Disk),
 		Groups: s.settings.Groups, StreamGroups: s.settings.StreamGroupCount(),
 		RTT: s.settings.RaftRTT, CacheBytes: s.settings.CacheBytes, MemTableBytes: s.settings.MemtableBytes,
 		MaxReads: s.settings.ReadsMax, MaxQueuedReads: 16 * s.settings.ReadsMax,
@@ -50,6 +65,14 @@ func (s *server) nodeOptions() shardgroup.Options {
 		Compaction: s.settings.Compaction.Schedule(), Retention: s.settings.Retention.Plan(), RetentionInterval: sweepInterval(s.settings.Retention.Interval),
 		OverridesPath: s.settings.Retention.OverridesFile, OverridesInterval: s.settings.Retention.OverridesReload,
 		Now: clock(),
+	}, nil
+}
+
+// diskOptions lets a disk be slow some time before it counts as stalled.
+func diskOptions(settings config.Disk) disk.Options {
+	return disk.Options{
+		StallAfter: settings.StallTimeout, SlowAfter: min(2*time.Second, settings.StallTimeout/2),
+		SoftBytes: uint64(settings.LowBytes), HardBytes: uint64(settings.FullBytes),
 	}
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 	"net"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -12,6 +13,7 @@ import (
 	"github.com/skerrydb/skerry/cmd/internal/audit"
 	"github.com/skerrydb/skerry/cmd/internal/certs"
 	"github.com/skerrydb/skerry/cmd/internal/config"
+	"github.com/skerrydb/skerry/shardgroup/transport"
 )
 
 // security is how connections and callers are checked.
@@ -91,6 +93,27 @@ func (s security) httpScheme() string {
 
 // rolesEnabled tells whether callers are told apart.
 func (s security) rolesEnabled() bool { return s.gate != nil }
+
+// raftTransport carries Raft between nodes, each of which shows a certificate of
+// one.
+func (s security) raftTransport(settings config.Server, log *zap.Logger, metrics prometheus.Registerer) (*transport.Factory, error) {
+	options := transport.Options{ListenAddress: settings.RaftAddress}
+	if ip, ok := netip.AddrFromSlice(settings.LocalAddress()); ok {
+		options.LocalIP = ip.Unmap()
+	}
+	if s.certs != nil {
+		port := certs.Port{ClientCert: certs.Required}
+		if s.gate != nil {
+			port.Peer = s.gate.CheckPeer
+		}
+		var err error
+		if options.ServerTLS, err = s.certs.Server(port); err != nil {
+			return nil, err
+		}
+		options.ClientTLSFor = func(host string) *tls.Config { return s.certs.Client(host) }
+	}
+	return transport.NewFactory(options, log.Named("raft"), metrics)
+}
 
 func (s security) close() {
 	if s.gate != nil {
