@@ -75,7 +75,14 @@ type asker struct {
 	conn   grpc.ClientConnInterface
 }
 
-func (a *asker) cluster() (cluster, error) { return askCluster(a.ctx, a.client, a.conn) }
+// cluster returns the state that a change may be decided on.
+func (a *asker) cluster() (cluster, error) {
+	state, err := askCluster(a.ctx, a.client, a.conn)
+	if err == nil && !state.whole() {
+		return state, errors.New("the directory does not answer, so nothing can be changed: see: skerry doctor")
+	}
+	return state, err
+}
 
 // changeView is the outcome in the order of fields that JSON output promises.
 type changeView struct {
@@ -202,6 +209,8 @@ func (ch *change) await(ask *asker, std streams, w *wish, answer *nodev1.Operate
 	for pause := firstLook; ; pause = min(pause*3/2, slowestLook) {
 		state, err := askCluster(limited, ch.client, ask.conn)
 		switch {
+		case err == nil && !state.whole():
+			left = "the directory does not answer"
 		case err == nil && state.GetMap().GetCluster().GetMapVersion() < answer.GetMapVersion():
 			left = "the directory's leader does not know of it yet"
 		case err == nil:

@@ -92,6 +92,35 @@ func TestWaitEndsEarly(t *testing.T) {
 	}
 }
 
+// Without the directory nothing is decided, and what its operations became is not
+// known.
+func TestDirectoryWithoutLeader(t *testing.T) {
+	r := newFakeRun(t)
+	for _, line := range []string{"drain n1", "settings set leader-balance=off", "upgrade finalize"} {
+		r.cluster.leaderless = 1
+		if code := r.run(t.Context(), line); code != exitFailure || !strings.Contains(r.screen.String(), "the directory does not answer, so nothing can be changed") {
+			t.Errorf("%s: code %d, %q", line, code, r.screen.String())
+		}
+	}
+	if len(r.cluster.wanted) > 0 {
+		t.Errorf("asked for %v", r.cluster.wanted)
+	}
+	r.cluster.leaderless = 2
+	if code := r.run(t.Context(), "ranges split 1 -wait"); code != exitOK || !strings.Contains(r.screen.String(), clearLine+"the directory does not answer"+clearLine) {
+		t.Errorf("code %d, %q", code, r.screen.String())
+	}
+	for line, want := range map[string]string{
+		"nodes":  "as seen by the router alone: the directory does not answer",
+		"status": "the directory does not answer: its leader is not reached; alive is whom the router reaches\n",
+		"doctor": "the directory did not say what it knows\n",
+	} {
+		r.cluster.leaderless = 1
+		if r.run(t.Context(), line); !strings.Contains(r.out.String(), want) {
+			t.Errorf("%s: got %q, want %q", line, r.out.String(), want)
+		}
+	}
+}
+
 // A look at what a lagging leader of the directory knows proves nothing: the
 // node leads nothing there either, before it is drained.
 func TestWaitForTheMap(t *testing.T) {

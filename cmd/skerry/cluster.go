@@ -38,10 +38,15 @@ func clusterCommands() []command {
 	})
 }
 
-// cluster is the state of the whole, as the directory's leader told it.
+// cluster is the state of the whole, as the directory's leader told it; or, if it
+// has none, what a router knows without it: see whole.
 type cluster struct {
 	*nodev1.ClusterStateResponse
 }
+
+// whole tells whether the directory's leader told the state. If not, the map may
+// be old, operations are missing, and alive is whom the router reaches.
+func (s cluster) whole() bool { return s.GetLeaderNodeId() != "" }
 
 func askCluster(ctx context.Context, c *client, conn grpc.ClientConnInterface) (cluster, error) {
 	answer, err := call(ctx, c, adminv1.NewAdminServiceClient(conn).ClusterState, &adminv1.ClusterStateRequest{})

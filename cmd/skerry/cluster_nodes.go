@@ -158,7 +158,11 @@ func writeNodes(w io.Writer, view nodesView, state cluster, all bool) error {
 
 // writeClusterLine says what cluster it is, and who says so.
 func writeClusterLine(w io.Writer, state cluster, shorten func(string) string) error {
-	_, err := fmt.Fprintf(w, "cluster %s, map version %d, as seen by node %s\n\n", printable(state.GetMap().GetCluster().GetClusterId()),
-		state.GetMap().GetCluster().GetMapVersion(), printable(shorten(state.GetLeaderNodeId())))
+	who := "by the router alone: the directory does not answer, see: skerry doctor"
+	if state.whole() {
+		who = "by node " + printable(shorten(state.GetLeaderNodeId()))
+	}
+	_, err := fmt.Fprintf(w, "cluster %s, map version %d, as seen %s\n\n", printable(state.GetMap().GetCluster().GetClusterId()),
+		state.GetMap().GetCluster().GetMapVersion(), who)
 	return err
 }

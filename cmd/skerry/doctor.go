@@ -75,7 +75,7 @@ type findingView struct {
 func (d *doctor) view() doctorView {
 	view := doctorView{
 		ClusterID: cmp.Or(d.state.GetMap().GetCluster().GetClusterId(), d.status.GetMap().GetCluster().GetClusterId()),
-		Findings:  []findingView{}, Plan: append([]string{}, d.state.GetPlan()...), Whole: d.state.ClusterStateResponse != nil,
+		Findings:  []findingView{}, Plan: append([]string{}, d.state.GetPlan()...), Whole: d.state.whole(),
 	}
 	if view.Whole {
 		for _, node := range present(d.state) {

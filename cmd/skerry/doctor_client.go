@@ -22,7 +22,7 @@ type doctor struct {
 	again time.Duration
 
 	status   *adminv1.StatusResponse
-	state    cluster // empty if the directory did not answer
+	state    cluster // empty if it could not be asked for
 	findings []*nodev1.Finding
 }
 
@@ -33,7 +33,7 @@ func (d *doctor) examine() error {
 		return d.routerFailed(err)
 	}
 	d.status = status
-	d.state, err = d.cluster()
+	d.state, err = askCluster(d.ctx, d.client, d.conn)
 	if err != nil {
 		d.state = cluster{}
 		if err := d.directoryFailed(err); err != nil {
@@ -176,7 +176,7 @@ func (d *doctor) examineMaps() error {
 	if err != nil {
 		return nil // was well a moment ago
 	}
-	state, err := d.cluster()
+	state, err := askCluster(d.ctx, d.client, d.conn)
 	if err != nil {
 		return nil
 	}

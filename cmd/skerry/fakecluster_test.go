@@ -35,6 +35,8 @@ type fakeCluster struct {
 	// Faults of the looks to come, one each; nil for an answer.
 	faults []error
 	wanted []*nodev1.OperateRequest
+	// Looks to come at which the directory has no leader.
+	leaderless int
 	// The router finds nothing wrong.
 	well bool
 }
@@ -143,6 +145,12 @@ func (f *fakeCluster) ClusterState(context.Context, *adminv1.ClusterStateRequest
 		}
 	}
 	answer := proto.Clone(f.state).(*nodev1.ClusterStateResponse)
+	if f.leaderless > 0 {
+		// What a router says without the directory.
+		f.leaderless--
+		answer.LeaderNodeId, answer.Operations, answer.Plan = "", nil, nil
+		return &adminv1.ClusterStateResponse{State: answer}, nil
+	}
 	if len(f.steps) > 0 {
 		f.steps[0]()
 		f.steps = f.steps[1:]

@@ -56,7 +56,7 @@ func setUpStatus(set *flag.FlagSet) action {
 // ask for when things are broken.
 const sightTimeout = 3 * time.Second
 
-// sight is what the directory's leader sees, or why that is not known.
+// sight is what the directory's leader sees, or the router without it and why.
 type sight struct {
 	cluster
 	fault string
@@ -68,6 +68,8 @@ func seeCluster(ctx context.Context, c *client, conn grpc.ClientConnInterface) s
 	state, err := askCluster(ctx, &hasty, conn)
 	var failed *callError
 	switch {
+	case err == nil && !state.whole():
+		return sight{cluster: state, fault: "its leader is not reached; alive is whom the router reaches"}
 	case err == nil:
 		return sight{cluster: state}
 	case errors.As(err, &failed):
@@ -83,7 +85,7 @@ func writeStatus(w io.Writer, view statusView) error {
 		return err
 	}
 	if view.DirectoryError != "" {
-		if _, err := fmt.Fprintf(w, "who lives is not known: the directory does not answer: %s\n\n", oneLine(view.DirectoryError)); err != nil {
+		if _, err := fmt.Fprintf(w, "the directory does not answer: %s\n\n", oneLine(view.DirectoryError)); err != nil {
 			return err
 		}
 	}

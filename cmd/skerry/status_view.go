@@ -19,7 +19,7 @@ type statusView struct {
 	Version    string `json:"version"`
 	ClusterID  string `json:"cluster_id"`
 	MapVersion uint64 `json:"map_version"`
-	// Set if the directory could not be asked who lives.
+	// Set if the directory did not tell who lives.
 	DirectoryError string        `json:"directory_error,omitempty"`
 	Nodes          []nodeView    `json:"nodes"`
 	Replicas       []replicaView `json:"replicas"`
@@ -104,9 +104,7 @@ func (v *statusView) addNodes(status *adminv1.StatusResponse, reports map[string
 
 // addLiveness says of each node whether it lives.
 func (v *statusView) addLiveness(seen sight) {
-	if v.DirectoryError = seen.fault; seen.fault != "" {
-		return
-	}
+	v.DirectoryError = seen.fault
 	for i := range v.Nodes {
 		if live := seen.live(v.Nodes[i].ID); live != nil {
 			alive := live.GetAlive()
