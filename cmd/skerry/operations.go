@@ -70,9 +70,10 @@ func writeOperations(w io.Writer, view operationsView, state cluster) error {
 		record := state.GetOperations()[i]
 		took := ""
 		if record.GetEndedAt() != 0 {
-			took = span(time.Duration(max(0, record.GetEndedAt()-record.GetStartedAt())))
+			took = roughly(time.Duration(max(0, record.GetEndedAt()-record.GetStartedAt()))).String()
 		}
-		table.row(o.ID, o.Kind, o.State, o.GroupID, spans(o.Before), spans(o.After), o.StartedAt, took, oneLine(o.Actor), oneLine(o.Reason), oneLine(o.Error))
+		started := moment(record.GetStartedAt() / int64(time.Second) * int64(time.Second))
+		table.row(o.ID, o.Kind, o.State, o.GroupID, spans(o.Before), spans(o.After), started, took, oneLine(o.Actor), oneLine(o.Reason), oneLine(o.Error))
 	}
 	if len(table.rows) == 0 {
 		if _, err := fmt.Fprintln(w, "operations: none"); err != nil {
