@@ -96,7 +96,9 @@ func withState(p Picture, id string, to clusterv1.NodeState) Picture {
 // drain: leaders must find another place, and the groups live on while it is down.
 func (v *verdict) drain(w *world, n *node) {
 	leads := 0
-	var single, stuck []uint64
+	var single, stuck, unknown []uint64
+	var reasons []string // why groups would have no quorum, each once
+	without := map[string][]uint64{}
 	for _, g := range w.groups {
 		r := g.rowOn(n.id)
 		if r == nil {
@@ -112,7 +114,14 @@ func (v *verdict) drain(w *world, n *node) {
 				stuck = append(stuck, g.id)
 			}
 		}
-		v.survives(g, r)
+		if g.members == nil {
+			unknown = append(unknown, g.id)
+		} else if reason := missed(g, r); reason != "" {
+			if without[reason] == nil {
+				reasons = append(reasons, reason)
+			}
+			without[reason] = append(without[reason], g.id)
+		}
 	}
 	if leads > 0 {
 		v.step("%s handed over to other nodes", are(leads, "leader"))
@@ -124,17 +133,19 @@ func (v *verdict) drain(w *world, n *node) {
 	if len(stuck) > 0 {
 		v.obstacle("%s no other voter that has caught up and may lead", have(stuck))
 	}
+	if len(unknown) > 0 {
+		v.obstacle("%s: no node has told the members, so nobody knows whether a quorum is left", named(unknown))
+	}
+	for _, reason := range reasons {
+		v.obstacle("%s would have no quorum of %s", named(without[reason]), reason)
+	}
 }
 
-// survives checks that a group does without a voter. Others that are drained may be
-// stopped, too.
-func (v *verdict) survives(g *group, r *replica) {
-	if g.members == nil {
-		v.obstacle("group %d: no node has told its members, so nobody knows whether it survives", g.id)
-		return
-	}
+// missed says why a group would not do without a voter, empty if it would. Others
+// that are drained may be stopped, too.
+func missed(g *group, r *replica) string {
 	if !r.voter {
-		return
+		return ""
 	}
 	voters, alive := 0, 0
 	var without []string
@@ -150,12 +161,13 @@ func (v *verdict) survives(g *group, r *replica) {
 			alive++
 		}
 	}
-	if alive < quorum(voters) {
-		if len(without) == 0 {
-			without = []string{"it needs every one of them"}
-		}
-		v.obstacle("group %d would have no quorum of its %d voters while the node is stopped: %s", g.id, voters, strings.Join(without, ", "))
+	if alive >= quorum(voters) {
+		return ""
 	}
+	if len(without) == 0 {
+		without = []string{"every one of them is needed"}
+	}
+	return fmt.Sprintf("%d voters while the node is stopped: %s", voters, strings.Join(without, ", "))
 }
 
 // retire: replicas must find another place.

@@ -25,6 +25,14 @@ func are(n int, what string) string {
 
 // have is the subject of a sentence about groups, with its verb.
 func have(groups []uint64) string {
+	if len(groups) > 1 {
+		return named(groups) + " have"
+	}
+	return named(groups) + " has"
+}
+
+// named lists groups, the first few of many.
+func named(groups []uint64) string {
 	out := "group"
 	if len(groups) > 1 {
 		out = "groups"
@@ -32,16 +40,13 @@ func have(groups []uint64) string {
 	for i, id := range groups {
 		switch {
 		case i == idsMax:
-			return fmt.Sprintf("%s and %d more have", out, len(groups)-i)
+			return fmt.Sprintf("%s and %d more", out, len(groups)-i)
 		case i > 0:
 			out += ","
 		}
 		out += fmt.Sprintf(" %d", id)
 	}
-	if len(groups) > 1 {
-		return out + " have"
-	}
-	return out + " has"
+	return out
 }
 
 func survive(failures int) string {
