@@ -40,7 +40,7 @@ func fromEnvironment(set *flag.FlagSet, env func(string) (string, bool)) error {
 	}
 	for _, name := range environmentFlags {
 		variable := "SKERRY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		if value, ok := env(variable); ok && value != "" {
+		if value, ok := env(variable); ok && value != "" && set.Lookup(name) != nil {
 			if err := set.Set(name, value); err != nil {
 				return flags.Usagef("%s is %q: %w", variable, value, err)
 			}

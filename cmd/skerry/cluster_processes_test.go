@@ -11,11 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/skerrydb/skerry/cmd/internal/certs/certstest"
 )
 
 // process is a server command as a process of its own, with addresses that are
@@ -352,5 +355,67 @@ func TestServeGrows(t *testing.T) {
 	got := mustSkerry(t, "query", "{}", "--tenant", "tenant-0", "--from", "2025-01-01T00:00:00Z", "-addr", others[1].grpc)
 	if got != want {
 		t.Errorf("the newcomer finds %s, want %s", got, want)
+	}
+}
+
+// A cluster whose every connection is secured, and whose callers have roles: it
+// is founded by whoever may speak for nodes, and used by whoever may write.
+func TestSecuredCluster(t *testing.T) {
+	ca := certstest.NewCA(t)
+	issue := func(name string, roles ...string) certstest.Files {
+		leaf := certstest.Leaf{CommonName: name, OrganizationalUnits: roles, DNSNames: []string{name}}
+		for host := range 10 {
+			leaf.IPs = append(leaf.IPs, net.IPv4(127, 0, 0, byte(50+host)))
+		}
+		return certstest.Write(t, t.TempDir(), ca.Issue(t, leaf), ca.PEM)
+	}
+	access := filepath.Join(t.TempDir(), "access.yaml")
+	if err := os.WriteFile(access, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secured := func(name string, roles ...string) []string {
+		files := issue(name, roles...)
+		return []string{"-tls.cert-file", files.Cert, "-tls.key-file", files.Key, "-tls.ca-file", files.CA, "-tls.require-client-cert", "-auth.file", access}
+	}
+	as := func(roles ...string) []string {
+		files := issue("caller", roles...)
+		return []string{"-tls-cert", files.Cert, "-tls-key", files.Key, "-tls-ca", files.CA}
+	}
+	var addresses []string
+	var nodes []*process
+	for i := range 3 {
+		p := newNode(t, t.TempDir(), 51+i, secured(fmt.Sprintf("node-%d", i), "skerry:node")...)
+		p.start()
+		nodes, addresses = append(nodes, p), append(addresses, p.node)
+	}
+	router := newRouter(t, 55, addresses...)
+	router.args = append(router.args, secured("router", "skerry:node")...)
+	router.start()
+	init := []string{"init", "-groups", "1", "-nodes", strings.Join(addresses, ",")}
+	if code, said := skerry(t, append(init, as("skerry:operate")...)...); code != exitFailure || !strings.Contains(said, "refuses Hello: PERMISSION_DENIED") {
+		t.Errorf("an operator: exit %d, %s", code, said)
+	}
+	mustSkerry(t, append(init, as("skerry:node")...)...)
+	add := []string{"block", "add", "../../proto/testdata/blocks/L0.pb", "-addr", router.grpc}
+	if code, said := skerry(t, append(add, as("skerry:read")...)...); code != exitFailure || !strings.Contains(said, "PERMISSION_DENIED") {
+		t.Errorf("a reader: exit %d, %s", code, said)
+	}
+	mustSkerry(t, append(add, as("skerry:write")...)...)
+	// A node with a certificate of another sort does not get in.
+	stranger := newNode(t, t.TempDir(), 56, secured("stranger", "skerry:operate")...)
+	stranger.args = append(stranger.args, "-join", strings.Join(addresses, ","))
+	stranger.start()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if slices.ContainsFunc(nodes, func(p *process) bool {
+			return strings.Contains(p.output.String(), "call refused") && strings.Contains(p.output.String(), "stranger")
+		}) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nobody refused the stranger")
+		}
+	}
+	if said := mustSkerry(t, append([]string{"status", "-addr", router.grpc}, as("skerry:read")...)...); strings.Contains(said, stranger.nodeID()) || !strings.Contains(said, nodes[0].nodeID()) {
+		t.Errorf("a stranger is a member: %s", said)
 	}
 }

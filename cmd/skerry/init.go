@@ -38,6 +38,7 @@ func initCommand() command {
 			set.BoolVar(&i.wait, "wait", true, "wait until all nodes serve")
 			set.DurationVar(&i.waitTimeout, "wait-timeout", 2*time.Minute, "`DURATION` how long to wait for that")
 			set.DurationVar(&i.client.timeout, "timeout", 10*time.Second, "`DURATION` how long to try to reach each node")
+			i.client.security.declare(set)
 			return i.run
 		},
 	}

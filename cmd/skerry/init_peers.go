@@ -83,7 +83,7 @@ func (i *initialization) awaitReady(ctx context.Context, out io.Writer, peers *p
 				if ctx.Err() != nil {
 					return errInterrupted
 				}
-				return fmt.Errorf("the cluster is founded, but %s does not serve after %s: see /readyz of its -http.address, and its log", peer.address, i.waitTimeout)
+				return &pendingError{fmt.Sprintf("the cluster is founded, but %s does not serve after %s: see /readyz of its -http.address, and its log", peer.address, i.waitTimeout)}
 			}
 		}
 		if _, err := fmt.Fprintf(out, "%s serves\n", peer.address); err != nil {
@@ -107,5 +107,5 @@ func (e *peerError) Error() string {
 	case e.status.Code() == codes.Unimplemented:
 		return fmt.Sprintf("%s does not know %s: give the -node.address of a node, not of a router or of another port", e.address, e.what)
 	}
-	return fmt.Sprintf("%s refuses %s: %s", e.address, e.what, failed.short())
+	return fmt.Sprintf("%s refuses %s: %s", e.address, e.what, failed.Error())
 }

@@ -37,6 +37,10 @@ func (s *server) greet(w io.Writer) error {
 	if err != nil || s.node == nil || s.node.ClusterID() != "" {
 		return err
 	}
+	if len(s.settings.Join) > 0 {
+		_, err = fmt.Fprintf(w, "This node has no cluster yet and asks for one at %s.\n\n", &listing{s.settings.Join})
+		return err
+	}
 	_, err = fmt.Fprintf(w, `This node has no cluster yet. Found one, once, with the addresses of its first
 nodes (1, 3 or 5), or start this one with -join to enter a cluster:
 
