@@ -1,0 +1,142 @@
+package figures
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// scrape is the metrics of one or more processes at about one moment.
+type scrape []map[string]*dto.MetricFamily
+
+func parseMetrics(text string) (map[string]*dto.MetricFamily, error) {
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	return parser.TextToMetricFamilies(strings.NewReader(text))
+}
+
+func scrapeOne(ctx context.Context, url string) (map[string]*dto.MetricFamily, error) {
+	content, err := fetch(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	return parseMetrics(string(content))
+}
+
+// sum adds up counters and gauges of a name, or the observations' counts, or with
+// the suffix _sum their sums. Label values, in pairs, narrow it.
+func (s scrape) sum(name string, labels ...string) float64 {
+	family, sums := strings.CutSuffix(name, "_sum")
+	total := 0.0
+	for _, process := range s {
+		for _, metric := range process[family].GetMetric() {
+			if !has(metric, labels) {
+				continue
+			}
+			total += metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + metric.GetUntyped().GetValue()
+			if sums {
+				total += metric.GetHistogram().GetSampleSum() + metric.GetSummary().GetSampleSum()
+			} else {
+				total += float64(metric.GetHistogram().GetSampleCount() + metric.GetSummary().GetSampleCount())
+			}
+		}
+	}
+	return total
+}
+
+// known tells whether there is a metric of that name at all.
+func (s scrape) known(name string) bool {
+	for _, process := range s {
+		if process[name] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func has(metric *dto.Metric, labels []string) bool {
+	for i := 0; i+1 < len(labels); i += 2 {
+		found := false
+		for _, pair := range metric.GetLabel() {
+			found = found || pair.GetName() == labels[i] && pair.GetValue() == labels[i+1]
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// sentKinds are the kinds of what nodes send each other for Raft.
+var sentKinds = []string{"messages", "snapshot"}
+
+// sent writes what went between nodes from one scrape to a later one.
+func sent(before, after scrape) string {
+	const name = "skerry_raft_transport_sent_bytes_total"
+	if !after.known(name) {
+		return "not measured"
+	}
+	var parts []string
+	for _, kind := range sentKinds {
+		parts = append(parts, fmt.Sprintf("%s %s", kind, mebibytes(after.sum(name, "kind", kind)-before.sum(name, "kind", kind))))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func TestSums(t *testing.T) {
+	process, err := parseMetrics(`# TYPE c counter
+c{group="1",kind="a"} 1
+c{group="2",kind="a"} 2
+c{group="2",kind="b"} 4
+# TYPE g gauge
+g 8
+# TYPE h histogram
+h_bucket{le="1"} 1
+h_bucket{le="+Inf"} 3
+h_sum 70
+h_count 3
+`)
+	must(t, err)
+	s := scrape{process, process}
+	for name, c := range map[string]struct{ got, want float64 }{
+		"all":    {s.sum("c"), 14},
+		"one":    {s.sum("c", "group", "2"), 12},
+		"two":    {s.sum("c", "group", "2", "kind", "b"), 8},
+		"none":   {s.sum("c", "group", "3"), 0},
+		"gauge":  {s.sum("g"), 16},
+		"count":  {s.sum("h"), 6},
+		"sum":    {s.sum("h_sum"), 140},
+		"absent": {s.sum("x"), 0},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %v, want %v", name, c.got, c.want)
+		}
+	}
+	if !s.known("h") || s.known("x") {
+		t.Error("what there is, is not known")
+	}
+}
+
+// fetch reads what a URL has.
+func fetch(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", url, response.Status, content)
+	}
+	return content, err
+}
