@@ -3,7 +3,9 @@ package figures
 import (
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -15,6 +17,7 @@ var (
 	addTime    = flag.Duration("figures.add.time", 20*time.Second, "time of each measurement")
 	addWarm    = flag.Duration("figures.add.warm", 5*time.Second, "time before it that does not count")
 	addConns   = flag.Int("figures.add.connections", 4, "connections to each router")
+	addProfile = flag.Bool("figures.add.profile", false, "after each measurement profile the node that leads most, under the same load, for twice the time")
 )
 
 // TestFigureAdd measures adds of segments, by groups and callers. What an add costs
@@ -100,9 +103,23 @@ func measureAdds(t *testing.T, binary, dir string, groups, streams int, figures 
 			milliseconds(percentile(r.times, 0.5)), milliseconds(percentile(r.times, 0.99)), milliseconds(percentile(r.times, 1)),
 			fmt.Sprintf("%.3f", costs[callers]), fmt.Sprintf("%.3f", float64(own)/1e6/adds),
 			fmt.Sprintf("%.4f", entries/adds), fmt.Sprintf("%.1f", commands/max(entries, 1)), bytes, l.failures.take())
+		if *addProfile {
+			profileAdds(t, c, l, callers)
+		}
 	}
 	figures.note("%d groups, %d for segments: leaders on the nodes at first %v (the directory's included); CPU of all three nodes before the first add: %.1f %% of a core",
 		groups, streams, led, 100*idle.Seconds()/min(5*time.Second, *addTime).Seconds())
 	c.stop(t)
 	return costs
+}
+
+func profileAdds(t *testing.T, c *cluster, l *load, callers int) {
+	t.Helper()
+	led := c.awaitLeaders(t)
+	busiest := slices.Index(led, slices.Max(led))
+	dir := filepath.Join(c.dir, fmt.Sprintf("callers-%d", callers))
+	must(t, os.MkdirAll(dir, 0o755))
+	stop := l.goOn(t, callers)
+	profile(t, c.binary, c.nodes[busiest], dir, *addTime)
+	stop()
 }

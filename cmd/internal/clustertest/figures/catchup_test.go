@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,7 +61,7 @@ func measureCatchUp(t *testing.T, binary, dir string, figures *table, replaced b
 	before, cpu := others.scrape(t), others.cpu(t)
 	stopWrites := func() {}
 	if *catchUpWrites {
-		stopWrites = goOn(t, l)
+		stopWrites = l.goOn(t, 4)
 	}
 	began := time.Now()
 	late.start(t)
@@ -89,20 +88,6 @@ func measureCatchUp(t *testing.T, binary, dir string, figures *table, replaced b
 	figures.row(what, fmt.Sprintf("%.2f", ready.Seconds()), fmt.Sprintf("%.2f", caughtUp.Seconds()), sent(before, others.scrape(t)),
 		fmt.Sprintf("%.2f", lateCPU.Seconds()), fmt.Sprintf("%.2f", cpu.Seconds()), mebibytes(latePeak), peaksBefore, peaks(t, others), mebibytes(lateSize), mebibytes(size))
 	c.stop(t)
-}
-
-// goOn adds blocks until the function that it returns is called.
-func goOn(t *testing.T, l *load) (stop func()) {
-	var ended atomic.Bool
-	done := make(chan error, 1)
-	go func() {
-		_, err := l.try(t.Context(), 4, func(int64) bool { return !ended.Load() })
-		done <- err
-	}()
-	return func() {
-		ended.Store(true)
-		must(t, <-done)
-	}
 }
 
 // peaks lists the most memory that each process had.

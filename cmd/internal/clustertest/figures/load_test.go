@@ -150,6 +150,20 @@ func (l *load) runCount(t *testing.T, callers, count int) result {
 	return r
 }
 
+// goOn adds blocks until the function that it returns is called.
+func (l *load) goOn(t *testing.T, callers int) (stop func()) {
+	var ended atomic.Bool
+	done := make(chan error, 1)
+	go func() {
+		_, err := l.try(t.Context(), callers, func(int64) bool { return !ended.Load() })
+		done <- err
+	}()
+	return func() {
+		ended.Store(true)
+		must(t, <-done)
+	}
+}
+
 func TestPercentiles(t *testing.T) {
 	var sorted []time.Duration
 	for i := range 200 {
