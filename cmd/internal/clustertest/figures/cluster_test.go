@@ -126,7 +126,7 @@ func found(t *testing.T, binary, dir string, groups, streams int) *cluster {
 		c.nodes, addresses = append(c.nodes, n), append(addresses, n.api)
 	}
 	c.command(t, "init", "-nodes", strings.Join(addresses, ","), "-groups", strconv.Itoa(groups), "-streams.groups", strconv.Itoa(streams),
-		"-wait-timeout", startPatience.String())
+		"-timeout", startPatience.String(), "-wait-timeout", startPatience.String())
 	for _, n := range c.nodes {
 		n.awaitReady(t)
 	}
