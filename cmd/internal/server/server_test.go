@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -167,9 +168,12 @@ func TestStopDuringStart(t *testing.T) {
 	}
 }
 
+// freeAddress is on an IP address of this process: between its end here and its use
+// nobody else gets the port.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16&127, pid>>8&255, 1+pid%254))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ func (s *server) stop() error {
 	deadline := time.AfterFunc(s.settings.ShutdownTimeout, func() {
 		s.log.Error("the stop took too long and is forced; acknowledged writes are safe in the Raft log",
 			zap.Duration("timeout", s.settings.ShutdownTimeout))
+		// What it waited for: equal stacks are counted, not repeated.
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 		os.Exit(1)
 	})
 	defer deadline.Stop()
