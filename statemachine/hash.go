@@ -1,6 +1,7 @@
 package statemachine
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
@@ -14,11 +15,44 @@ import (
 type Hash [sha256.Size]byte
 
 func hashState(tx *kv.Tx) (Hash, error) {
+	return hashBuckets(tx, func([]byte) bool { return true })
+}
+
+func hashBuckets(tx *kv.Tx, of func(name []byte) bool) (Hash, error) {
 	digest := sha256.New()
 	err := tx.ForEach(func(name []byte, bucket *kv.Bucket) error {
+		if !of(name) {
+			return nil
+		}
 		return hashBucket(digest, name, bucket)
 	})
 	return Hash(digest.Sum(nil)), err
+}
+
+// Digest is what two replicas of a group are compared by.
+type Digest struct {
+	// Of the last entry.
+	Applied uint64
+	// Of everything. Equal wherever Applied is.
+	State Hash
+	// Of everything but the header, which each entry changes: that tells of the log,
+	// of time and of leaders.
+	Data Hash
+}
+
+// DigestOf reads all of a group's state.
+func DigestOf(tx *kv.Tx) (Digest, error) {
+	var d Digest
+	h, err := loadHeader(tx)
+	if err != nil {
+		return d, err
+	}
+	d.Applied = h.applied
+	if d.State, err = hashState(tx); err != nil {
+		return d, err
+	}
+	d.Data, err = hashBuckets(tx, func(name []byte) bool { return !bytes.Equal(name, headerBucket) })
+	return d, err
 }
 
 func hashBucket(digest hash.Hash, name []byte, bucket *kv.Bucket) error {

@@ -23,6 +23,7 @@ func inspectCommands() []command {
 		{name: "inspect tree", summary: "show the buckets of a stopped node's store with their sizes", detail: inspectDetail, setup: setUpInspectTree},
 		{name: "inspect scan", summary: "show the rows of a bucket of a stopped node's store", detail: inspectDetail, setup: setUpInspectScan},
 		{name: "inspect get", args: "KEY", summary: "show one row of a stopped node's store", detail: inspectDetail, setup: setUpInspectGet},
+		{name: "inspect hash", summary: "show digests of the groups of a stopped node's store, to compare replicas by", detail: inspectDetail, setup: setUpInspectHash},
 		{name: "inspect check", summary: "verify the layout of a stopped node's store", detail: inspectDetail, setup: setUpInspectCheck},
 	}
 }
