@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -121,7 +122,7 @@ func wanted(m *clusterv1.RangeMap, group *clusterv1.Group, up int) error {
 // replicasAgree compares what the nodes say with the map, and with each other.
 func (c *Cluster) replicasAgree(ctx context.Context, m *clusterv1.RangeMap) error {
 	told := map[uint64][]*nodev1.GroupReplica{}
-	nodes := map[string]bool{}
+	nodes := map[string]nodev1.NodeServiceClient{}
 	for _, n := range c.Nodes {
 		if !n.Process.Running() {
 			continue
@@ -136,7 +137,7 @@ func (c *Cluster) replicasAgree(ctx context.Context, m *clusterv1.RangeMap) erro
 		if err != nil {
 			return fmt.Errorf("groups of %s: %w", n.Name, err)
 		}
-		nodes[answer.GetNodeId()] = true
+		nodes[answer.GetNodeId()] = client
 		for _, replica := range answer.GetReplicas() {
 			told[replica.GetGroupId()] = append(told[replica.GetGroupId()], replica)
 			if placed(m, replica.GetGroupId(), answer.GetNodeId()) != replica.GetReplicaId() {
@@ -146,13 +147,34 @@ func (c *Cluster) replicasAgree(ctx context.Context, m *clusterv1.RangeMap) erro
 	}
 	for _, group := range m.GetGroups() {
 		for _, replica := range group.GetReplicas() {
-			if !nodes[replica.GetNodeId()] {
+			if nodes[replica.GetNodeId()] == nil {
 				return fmt.Errorf("group %d has a replica on node %s, which does not run", group.GetGroupId(), replica.GetNodeId())
 			}
 		}
 		if err := groupAgrees(m, group, told[group.GetGroupId()]); err != nil {
 			return fmt.Errorf("group %d: %w", group.GetGroupId(), err)
 		}
+		if err := membersAgree(ctx, group, nodes[group.GetReplicas()[0].GetNodeId()]); err != nil {
+			return fmt.Errorf("group %d: %w", group.GetGroupId(), err)
+		}
+	}
+	return nil
+}
+
+// membersAgree compares the members that a group has with those of the directory.
+func membersAgree(ctx context.Context, group *clusterv1.Group, client nodev1.NodeServiceClient) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	answer, err := client.GroupMembership(ctx, &nodev1.GroupMembershipRequest{GroupId: group.GetGroupId()})
+	if err != nil {
+		return err
+	}
+	voters := map[uint64]string{}
+	for _, replica := range group.GetReplicas() {
+		voters[replica.GetReplicaId()] = replica.GetNodeId()
+	}
+	if members := answer.GetMembership(); !maps.Equal(members.GetVoters(), voters) || len(members.GetLearners()) > 0 {
+		return fmt.Errorf("members are %v, the directory says %v", members, voters)
 	}
 	return nil
 }
@@ -170,10 +192,6 @@ func placed(m *clusterv1.RangeMap, groupID uint64, nodeID string) uint64 {
 func groupAgrees(m *clusterv1.RangeMap, group *clusterv1.Group, told []*nodev1.GroupReplica) error {
 	if len(told) != len(group.GetReplicas()) {
 		return fmt.Errorf("%d of %d replicas run", len(told), len(group.GetReplicas()))
-	}
-	voters := map[uint64]string{}
-	for _, replica := range group.GetReplicas() {
-		voters[replica.GetReplicaId()] = replica.GetNodeId()
 	}
 	var owned []*clusterv1.Range
 	for _, r := range m.GetRanges() {
@@ -195,23 +213,11 @@ func groupAgrees(m *clusterv1.RangeMap, group *clusterv1.Group, told []*nodev1.G
 		if replica.GetAppliedIndex() != told[0].GetAppliedIndex() {
 			fault("has applied %d, another one %d", replica.GetAppliedIndex(), told[0].GetAppliedIndex())
 		}
-		if members := replica.GetMembership(); !sameMembers(members.GetVoters(), voters) || len(members.GetLearners()) > 0 {
-			fault("members are %v, the directory says %v", members, voters)
-		}
 		if group.GetGroupId() != clusterv1.DirectoryGroup && !sameRanges(replica.GetRanges(), owned) {
 			fault("owns %v, the directory says %v", replica.GetRanges(), owned)
 		}
 	}
 	return errors.Join(faults...)
-}
-
-func sameMembers(a, b map[uint64]string) bool {
-	for id, node := range a {
-		if b[id] != node {
-			return false
-		}
-	}
-	return len(a) == len(b)
 }
 
 func sameRanges(a, b []*clusterv1.Range) bool {

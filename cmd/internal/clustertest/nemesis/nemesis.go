@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/skerrydb/skerry/cmd/internal/clustertest"
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 )
 
 // Options of a nemesis.
@@ -46,7 +47,8 @@ type Nemesis struct {
 	random  *rand.Rand
 	begun   time.Time
 	deck    []kind
-	ids     map[*clustertest.Node]string // of the members
+	ids     map[*clustertest.Node]string   // of the members
+	owed    map[string]clusterv1.NodeState // what the directory must still be told
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -60,7 +62,7 @@ func New(cluster *clustertest.Cluster, founders int, options Options) (*Nemesis,
 	}
 	n := &Nemesis{
 		cluster: cluster, options: options, random: rand.New(rand.NewPCG(options.Seed, 1)), begun: time.Now(),
-		ids: map[*clustertest.Node]string{}, counts: map[string]int{},
+		ids: map[*clustertest.Node]string{}, owed: map[string]clusterv1.NodeState{}, counts: map[string]int{},
 	}
 	for _, name := range options.Kinds {
 		if !slices.ContainsFunc(kinds(), func(k kind) bool { return k.name == name }) {
