@@ -21,17 +21,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // faultsTag makes the command read faults of its clock from a file; see
 // ClockFileVariable.
 const faultsTag = "skerry_faults"
 
-// Build compiles the command, with hooks for faults, into a folder and returns
-// the binary's path. A test run should do it once.
-func Build(ctx context.Context, dir string) (string, error) {
+// Build compiles the command, with hooks for faults and further build tags, into a
+// folder and returns the binary's path. A test run should do it once.
+func Build(ctx context.Context, dir string, tags ...string) (string, error) {
 	binary := filepath.Join(dir, "skerry")
-	command := exec.CommandContext(ctx, "go", "build", "-tags", faultsTag, "-o", binary, "github.com/skerrydb/skerry/cmd/skerry")
+	command := exec.CommandContext(ctx, "go", "build", "-tags", strings.Join(append(tags, faultsTag), ","), "-o", binary, "github.com/skerrydb/skerry/cmd/skerry")
 	command.Env = append(os.Environ(), "GOFLAGS=")
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the command: %w: %s", err, output)
