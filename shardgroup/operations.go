@@ -2,6 +2,7 @@ package shardgroup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -62,10 +63,22 @@ func (o *operating) change(ctx context.Context, steps []string, change *raftlogv
 	change.Actor, change.Reason = o.request.GetActor(), o.request.GetReason()
 	outcome, changed, err := o.node.changeDirectory(ctx, o.request.GetRequestId(), change)
 	if err != nil {
-		return nil, err
+		return nil, o.refusal(err, change.GetExpectedMapVersion())
 	}
 	wake(o.wake)
 	return &nodev1.OperateResponse{Changed: changed, Steps: steps, MapVersion: outcome.GetMapVersion(), OperationId: outcome.GetOperationId()}, nil
+}
+
+// refusal words what the directory refused for the operator: it is no fault of the
+// node, and if only the map moved on, the same again is judged anew.
+func (o *operating) refusal(err error, expected uint64) error {
+	if !errors.Is(err, ErrRefused) {
+		return err
+	}
+	if now, _, fault := o.controller.picture(); expected != 0 && fault == nil && now.Map.GetCluster().GetMapVersion() != expected {
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnwise, err)
 }
 
 func (o *operating) setNodeState(ctx context.Context, want *raftlogv1.SetNodeState) (*nodev1.OperateResponse, error) {
@@ -109,7 +122,7 @@ func (o *operating) createGroups(ctx context.Context, want *nodev1.CreateGroupsA
 			Change: &raftlogv1.DirectoryChange_CreateGroup{CreateGroup: &raftlogv1.CreateGroup{NodeIds: nodes}},
 		})
 		if err != nil {
-			return nil, err
+			return nil, o.refusal(err, 0)
 		}
 		response.Changed, response.MapVersion = response.Changed || changed, outcome.GetMapVersion()
 		response.GroupIds = append(response.GroupIds, outcome.GetGroupId())
@@ -128,12 +141,20 @@ func (o *operating) split(ctx context.Context, want *nodev1.SplitAction) (*nodev
 	}
 	at := want.GetAt()
 	if at == 0 {
-		// The end of the space is 2^64, which 0 stands for.
-		at = r.GetLo() + (r.GetHi()-r.GetLo())/2
+		at = middle(r)
 	}
 	steps := []string{fmt.Sprintf("range %d of group %d is split at %016x; no data moves", r.GetRangeId(), r.GetGroupId(), at)}
 	return o.change(ctx, steps, &raftlogv1.DirectoryChange{Change: &raftlogv1.DirectoryChange_StartSplit{
 		StartSplit: &raftlogv1.StartSplit{RangeId: r.GetRangeId(), Epoch: r.GetEpoch(), At: at}}})
+}
+
+// middle is the point that halves a range. The end of the space is 2^64, which 0
+// stands for: so is the width of the whole space.
+func middle(r *clusterv1.Range) uint64 {
+	if r.GetLo() == 0 && r.GetHi() == 0 {
+		return 1 << 63
+	}
+	return r.GetLo() + (r.GetHi()-r.GetLo())/2
 }
 
 func (o *operating) merge(ctx context.Context, want *nodev1.MergeAction) (*nodev1.OperateResponse, error) {
