@@ -25,7 +25,7 @@ var (
 func TestFigureAdd(t *testing.T) {
 	binary, dir := measures(t)
 	figures := &table{title: "Adds: three nodes, blocks of 1.6 KB, client on the same machine", columns: []string{
-		"groups", "with segments", "callers", "adds/s", "p50 ms", "p99 ms", "max ms", "CPU ms/add, nodes", "client", "entries/add", "blocks/entry", "Raft KB sent/add", "failures",
+		"groups", "taking adds", "callers", "adds/s", "p50 ms", "p99 ms", "max ms", "CPU ms/add, nodes", "client", "entries/add", "blocks/entry", "Raft KB sent/add", "failures",
 	}}
 	// CPU time for each add in ms, by callers, of 1 group and of 16 that all work.
 	one, many := map[int]float64{}, map[int]float64{}
@@ -68,7 +68,7 @@ func TestFigureAdd(t *testing.T) {
 // measureAdds returns the nodes' CPU time for each add in ms, by callers.
 func measureAdds(t *testing.T, binary, dir string, groups, streams int, figures *table) map[int]float64 {
 	c := found(t, binary, dir, groups, streams)
-	led := c.awaitLeaders(t)
+	led := c.awaitSpread(t)
 	idle := c.cpu(t)
 	time.Sleep(min(5*time.Second, *addTime))
 	idle = c.cpu(t) - idle
@@ -107,7 +107,7 @@ func measureAdds(t *testing.T, binary, dir string, groups, streams int, figures 
 			profileAdds(t, c, l, callers)
 		}
 	}
-	figures.note("%d groups, %d for segments: leaders on the nodes at first %v (the directory's included); CPU of all three nodes before the first add: %.1f %% of a core",
+	figures.note("%d groups, %d for segments: leaders on the nodes %v (the directory's included); CPU of all three nodes before the first add: %.1f %% of a core",
 		groups, streams, led, 100*idle.Seconds()/min(5*time.Second, *addTime).Seconds())
 	c.stop(t)
 	return costs

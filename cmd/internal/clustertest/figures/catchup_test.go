@@ -35,7 +35,7 @@ func TestFigureCatchUp(t *testing.T) {
 
 func measureCatchUp(t *testing.T, binary, dir string, figures *table, replaced bool) {
 	c := found(t, binary, dir, *catchUpGroups, *catchUpGroups)
-	c.awaitLeaders(t)
+	c.awaitSpread(t)
 	l := &load{clients: index(t, 2, c.nodes[0], c.nodes[1]), blocks: newBlocks(week / time.Duration(max(1, *catchUpBefore+*catchUpBlocks)))}
 	l.runCount(t, *loadCallers, *catchUpBefore)
 	late := c.nodes[2]

@@ -2,11 +2,13 @@ package figures
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +23,8 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/proto/wirecodec"
 )
+
+var spreadPatience = flag.Duration("figures.spread", 2*time.Minute, "how long to wait at most until nodes lead about as many groups each")
 
 const (
 	startPatience = 5 * time.Minute
@@ -182,25 +186,46 @@ func (c *cluster) cpu(t *testing.T) time.Duration {
 	return total
 }
 
-// awaitLeaders waits until each group has one leader, and tells how many lead on
-// each node.
+// led tells how many groups each running node leads, and whether each group has one
+// leader.
+func (c *cluster) led(t *testing.T) (led []int, complete bool) {
+	t.Helper()
+	total := 0
+	for _, one := range c.scrape(t) {
+		n := int(scrape{one}.sum("skerry_group_leader"))
+		led, total = append(led, n), total+n
+	}
+	return led, total == c.groups+1 // and the directory
+}
+
+// awaitLeaders waits until each group has a leader.
 func (c *cluster) awaitLeaders(t *testing.T) []int {
 	t.Helper()
 	deadline := time.Now().Add(startPatience)
 	for {
-		var led []int
-		total := 0
-		for _, one := range c.scrape(t) {
-			n := int(scrape{one}.sum("skerry_group_leader"))
-			led, total = append(led, n), total+n
-		}
-		if total == c.groups+1 { // and the directory
+		led, complete := c.led(t)
+		if complete {
 			return led
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%d groups have %v leaders", c.groups+1, led)
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// awaitSpread waits until the nodes lead about as many groups each, which a new
+// cluster takes a while for; not for ever, since it is no condition of a
+// measurement, but for comparing two.
+func (c *cluster) awaitSpread(t *testing.T) []int {
+	t.Helper()
+	end := time.Now().Add(*spreadPatience)
+	for {
+		led := c.awaitLeaders(t)
+		if slices.Max(led)-slices.Min(led) <= 1+c.groups/10 || time.Now().After(end) {
+			return led
+		}
+		time.Sleep(200 * time.Millisecond)
 	}
 }
 

@@ -34,7 +34,7 @@ func TestFigureIdle(t *testing.T) {
 
 func idle(t *testing.T, binary, dir string, groups int, figures *table) {
 	c := found(t, binary, dir, groups, 0)
-	c.awaitLeaders(t)
+	c.awaitSpread(t)
 	time.Sleep(*idleSettle)
 	led := c.awaitLeaders(t)
 	before := measureIdle(t, c, true)
