@@ -16,4 +16,8 @@
 //	    -run TestFigureIdle       many groups that do nothing, with profiles
 //	    -run TestFigureRestart    one process and many blocks, stopped and killed
 //	    -run TestFigureCatchUp    a node that was away, and one that is new
+//
+// How long writes wait when a leader is killed, package clustertest measures:
+//
+//	go test ./cmd/internal/clustertest -v -run TestFailover -failovers 20 -failovers.rtt 50ms
 package figures
