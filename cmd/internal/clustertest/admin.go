@@ -18,7 +18,7 @@ import (
 )
 
 // attemptTimeout bounds a question to one node: it may be stopped.
-const attemptTimeout = 3 * time.Second
+const attemptTimeout = 1500 * time.Millisecond
 
 // dial connects to a node, past the network's faults.
 func (c *Cluster) dial(address string) (*grpc.ClientConn, error) {

@@ -69,3 +69,13 @@ func losePower(_ context.Context, n *Nemesis) (string, func() error, error) {
 	}
 	return hit.Name, hit.Start, hit.Blackout()
 }
+
+// failDisk lets all writes fail: the node must end by itself, or at least not
+// acknowledge anything.
+func failDisk(_ context.Context, n *Nemesis) (string, func() error, error) {
+	hit, err := n.disk()
+	if err != nil {
+		return "", nil, err
+	}
+	return hit.Name, func() error { return errors.Join(hit.Blackout(), hit.Start()) }, hit.Disk.Fail()
+}

@@ -10,14 +10,31 @@ import (
 	"github.com/skerrydb/skerry/cmd/internal/clustertest/faultproxy"
 )
 
+// class is what a fault breaks. Two of one class would undo each other.
+type class int
+
+const (
+	process class = iota
+	network
+	disk
+	clock
+	operator
+)
+
+// together tells whether faults of two classes may last at the same time: nobody
+// can be killed whose disk hangs.
+func (c class) together(other class) bool {
+	return c != other && c+other != process+disk
+}
+
 // kind is a kind of fault.
 type kind struct {
-	name string
+	name  string
+	class class
+	// It may not happen during another fault: it judges how nodes bear it.
+	alone bool
 	// How long it lasts.
 	least, most time.Duration
-	// It is something that operators do, and may happen during another fault, unless
-	// it must be alone.
-	operator, alone bool
 	// It returns whom it hit and how to undo it.
 	strike func(context.Context, *Nemesis) (on string, undo func() error, err error)
 }
@@ -29,32 +46,33 @@ const (
 
 func kinds() []kind {
 	return []kind{
-		{name: "kill one", least: 100 * ms, most: 4 * second, strike: killing(func(members int) int { return 1 })},
-		{name: "kill majority", least: 100 * ms, most: 2 * second, strike: killing(func(members int) int { return members/2 + 1 })},
-		{name: "kill all", least: 50 * ms, most: second, strike: killing(func(members int) int { return members })},
-		{name: "kill router", least: 50 * ms, most: second, strike: killRouter},
-		{name: "pause", least: second, most: 8 * second, strike: pause},
-		{name: "partition", least: 500 * ms, most: 6 * second, strike: partition},
-		{name: "partition one way", least: 500 * ms, most: 6 * second, strike: oneWay},
-		{name: "bridge", least: 500 * ms, most: 6 * second, strike: bridge},
-		{name: "cut router off", least: 500 * ms, most: 4 * second, strike: cutRouterOff},
-		{name: "slow network", least: second, most: 5 * second, strike: slowNetwork},
-		{name: "reset connections", least: 0, most: 100 * ms, strike: resetConnections},
-		{name: "restart all in turn", least: 0, most: 100 * ms, strike: restartAll},
-		{name: "move", least: 0, most: second, strike: move},
-		{name: "jump of clock", least: 500 * ms, most: 5 * second, strike: jumpClock},
-		{name: "disk full", least: second, most: 6 * second, strike: fillDisk},
-		{name: "disk full at once", least: second, most: 4 * second, strike: fillDiskUp},
-		{name: "disk frozen", least: 500 * ms, most: 8 * second, strike: freezeDisk},
-		{name: "loss of power", least: 50 * ms, most: 2 * second, strike: losePower},
-		{name: "transfer leader", operator: true, strike: transferLeader},
-		{name: "drain", operator: true, least: second, most: 4 * second, strike: drain},
-		{name: "join", operator: true, strike: join},
-		{name: "decommission", operator: true, strike: decommission},
-		{name: "replace", operator: true, alone: true, strike: replace},
-		{name: "split", operator: true, strike: split},
-		{name: "merge", operator: true, strike: merge},
-		{name: "create group", operator: true, strike: createGroup},
+		{name: "kill one", class: process, least: 100 * ms, most: 4 * second, strike: killing(func(members int) int { return 1 })},
+		{name: "kill majority", class: process, least: 100 * ms, most: 2 * second, strike: killing(func(members int) int { return members/2 + 1 })},
+		{name: "kill all", class: process, least: 50 * ms, most: second, strike: killing(func(members int) int { return members })},
+		{name: "kill router", class: process, least: 50 * ms, most: second, strike: killRouter},
+		{name: "pause", class: process, least: second, most: 8 * second, strike: pause},
+		{name: "partition", class: network, least: 500 * ms, most: 6 * second, strike: partition},
+		{name: "partition one way", class: network, least: 500 * ms, most: 6 * second, strike: oneWay},
+		{name: "bridge", class: network, least: 500 * ms, most: 6 * second, strike: bridge},
+		{name: "cut router off", class: network, least: 500 * ms, most: 4 * second, strike: cutRouterOff},
+		{name: "slow network", class: network, least: second, most: 5 * second, strike: slowNetwork},
+		{name: "reset connections", class: network, least: 0, most: 100 * ms, strike: resetConnections},
+		{name: "restart all in turn", class: process, alone: true, least: 0, most: 100 * ms, strike: restartAll},
+		{name: "move", class: process, alone: true, least: 0, most: second, strike: move},
+		{name: "jump of clock", class: clock, least: 500 * ms, most: 5 * second, strike: jumpClock},
+		{name: "disk full", class: disk, least: second, most: 6 * second, strike: fillDisk},
+		{name: "disk full at once", class: disk, least: second, most: 4 * second, strike: fillDiskUp},
+		{name: "disk frozen", class: disk, least: 500 * ms, most: 8 * second, strike: freezeDisk},
+		{name: "disk fails", class: disk, least: second, most: 5 * second, strike: failDisk},
+		{name: "loss of power", class: disk, least: 50 * ms, most: 2 * second, strike: losePower},
+		{name: "transfer leader", class: operator, strike: transferLeader},
+		{name: "drain", class: operator, least: second, most: 4 * second, strike: drain},
+		{name: "join", class: operator, strike: join},
+		{name: "decommission", class: operator, strike: decommission},
+		{name: "replace", class: operator, alone: true, strike: replace},
+		{name: "split", class: operator, strike: split},
+		{name: "merge", class: operator, strike: merge},
+		{name: "create group", class: operator, strike: createGroup},
 	}
 }
 

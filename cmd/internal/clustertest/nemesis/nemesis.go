@@ -2,7 +2,7 @@
 // operators do, in an order that a seed decides, while others use it.
 //
 //	deck of all kinds ─► strike ─► hold ─► undo ─► pause ─► next
-//	                       └─ at times a change by operators meanwhile
+//	                       └─ at times something of another class meanwhile
 //
 // Whatever it does, a majority of each group's disks stays whole: nothing that was
 // acknowledged may be lost, and once all is undone everything must work again.
@@ -165,9 +165,9 @@ func (n *Nemesis) draw() kind {
 	return k
 }
 
-// companions is how many strikes there are for each one that has a change by
-// operators in its midst.
-const companions = 3
+// companions is how many strikes there are for each one that has another in its
+// midst.
+const companions = 2
 
 func (n *Nemesis) strike(ctx context.Context, k kind) error {
 	undo, err := n.begin(ctx, k)
@@ -177,8 +177,8 @@ func (n *Nemesis) strike(ctx context.Context, k kind) error {
 	hold := n.between(k.least, k.most)
 	began := time.Now()
 	var beside func() error
-	if !k.operator && n.random.IntN(companions) == 0 {
-		if companion := n.companion(); companion.name != "" {
+	if !k.alone && n.random.IntN(companions) == 0 {
+		if companion := n.companion(k.class); companion.name != "" {
 			beside, err = n.begin(ctx, companion)
 		}
 	}
@@ -191,11 +191,11 @@ func (n *Nemesis) strike(ctx context.Context, k kind) error {
 	return err
 }
 
-// companion is a change by operators.
-func (n *Nemesis) companion() kind {
+// companion is a fault that may happen while one of a class lasts.
+func (n *Nemesis) companion(beside class) kind {
 	var all []kind
 	for _, k := range kinds() {
-		if k.operator && !k.alone && (len(n.options.Kinds) == 0 || slices.Contains(n.options.Kinds, k.name)) {
+		if k.class.together(beside) && !k.alone && (len(n.options.Kinds) == 0 || slices.Contains(n.options.Kinds, k.name)) {
 			all = append(all, k)
 		}
 	}

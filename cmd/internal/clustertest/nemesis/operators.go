@@ -246,7 +246,7 @@ func merge(ctx context.Context, n *Nemesis) (string, func() error, error) {
 		}
 	}
 	if len(fit) == 0 {
-		return "", nil, nothing("no two ranges of a group are neighbours")
+		return split(ctx, n) // for the next one
 	}
 	r := fit[n.random.IntN(len(fit))]
 	return fmt.Sprintf("range %d of group %d", r.GetRangeId(), r.GetGroupId()), nil,
