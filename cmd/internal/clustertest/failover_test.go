@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
 var (
@@ -85,7 +87,7 @@ func TestFailover(t *testing.T) {
 	working := func(group uint64, since time.Time) bool {
 		return slices.ContainsFunc(byGroup[group], func(w *writer) bool { return w.begunSince(since) })
 	}
-	var took []time.Duration
+	var took, elections []time.Duration
 	for i := range *failovers {
 		group := []uint64{2, 3, 4}[i%3]
 		var leader *Node
@@ -98,6 +100,8 @@ func TestFailover(t *testing.T) {
 		}
 		killed := time.Now()
 		must(t, leader.Process.Kill())
+		elected := make(chan time.Duration, 1)
+		go func() { elected <- awaitLeader(t, c, leader, group, killed) }()
 		waiting := led
 		for len(waiting) > 0 {
 			if time.Since(killed) > failoverMax {
@@ -112,6 +116,7 @@ func TestFailover(t *testing.T) {
 			})
 			time.Sleep(time.Millisecond)
 		}
+		elections = append(elections, <-elected)
 		ready, stop := context.WithTimeout(ctx, time.Minute)
 		must(t, leader.Start(), leader.Process.AwaitReady(ready))
 		stop()
@@ -119,9 +124,7 @@ func TestFailover(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
-	slices.Sort(took)
-	at := func(part float64) time.Duration { return took[int(part*float64(len(took)-1))].Round(time.Millisecond) }
-	t.Logf("RTT %v, %d groups failed over: median %v, 95 %% within %v, all within %v", *failoversRTT, len(took), at(0.5), at(0.95), at(1))
+	t.Logf("RTT %v, %d groups failed over: writes go on after %s; others lead after %s", *failoversRTT, len(took), spread(took), spread(elections))
 	for _, writers := range byGroup {
 		for _, w := range writers {
 			w.wantAll(t)
@@ -137,4 +140,41 @@ func wantNoCrashes(t *testing.T, c *Cluster) {
 	for _, crash := range crashes {
 		t.Error(crash)
 	}
+}
+
+// spread describes durations.
+func spread(all []time.Duration) string {
+	slices.Sort(all)
+	at := func(part float64) time.Duration { return all[int(part*float64(len(all)-1))].Round(time.Millisecond) }
+	return fmt.Sprintf("%v (median), %v (95 %%), %v (all)", at(0.5), at(0.95), at(1))
+}
+
+// awaitLeader returns how long after a moment another node says that it leads a
+// group.
+func awaitLeader(t *testing.T, c *Cluster, but *Node, group uint64, since time.Time) time.Duration {
+	for time.Since(since) < failoverMax {
+		for _, n := range c.Nodes {
+			if n == but {
+				continue
+			}
+			client, err := c.NodeClient(n)
+			if err != nil {
+				t.Error(err)
+				return 0
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			answer, err := client.GroupStatus(ctx, &nodev1.GroupStatusRequest{})
+			cancel()
+			if err != nil {
+				continue
+			}
+			for _, replica := range answer.GetReplicas() {
+				if replica.GetGroupId() == group && replica.GetLeaderReplicaId() == replica.GetReplicaId() {
+					return time.Since(since)
+				}
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return failoverMax
 }

@@ -152,6 +152,11 @@ func (n *Node) Blackout() error {
 	if err := n.Disk.Fail(); err != nil {
 		return err
 	}
+	return n.Replug()
+}
+
+// Replug ends the process and repairs a disk that failed. The node stays down.
+func (n *Node) Replug() error {
 	return errors.Join(n.Process.Kill(), n.Disk.Unmount(), n.Disk.Mount())
 }
 

@@ -77,5 +77,5 @@ func failDisk(_ context.Context, n *Nemesis) (string, func() error, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	return hit.Name, func() error { return errors.Join(hit.Blackout(), hit.Start()) }, hit.Disk.Fail()
+	return hit.Name, func() error { return errors.Join(hit.Replug(), hit.Start()) }, hit.Disk.Fail()
 }
