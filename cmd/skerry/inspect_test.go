@@ -43,6 +43,9 @@ func TestInspect(t *testing.T) {
 		want []string
 	}{
 		{[]string{"check"}, exitOK, []string{"group 0: ok", "group 1: ok", "group 2: ok"}},
+		{[]string{"hash"}, exitOK, []string{"GROUP", "APPLIED", "STATE", "DATA"}},
+		{[]string{"hash", "-o", "json"}, exitOK, []string{`"group": 1,`, `"applied": `}},
+		{[]string{"hash", "extra"}, exitUsage, []string{`unexpected argument "extra"`}},
 		{[]string{"scan", "-group", group, "-bucket", bucket}, exitOK, []string{"block " + blocks[0].Id, "strings from 1", `tenant "`, "record"}},
 		{[]string{"scan", "-group", group, "-bucket", bucket, "-limit", "1"}, exitOK, []string{"more rows: -from 0x62"}},
 		{[]string{"scan", "-group", group, "-bucket", bucket, "-from", "r"}, exitOK, []string{"record"}},
