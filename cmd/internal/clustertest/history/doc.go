@@ -44,18 +44,23 @@ type Violation struct {
 
 func (v Violation) String() string { return v.Rule + ": " + v.Detail }
 
-// shownViolations bounds what is kept of a hopeless history.
+// shownViolations bounds what is kept of a hopeless history, for each rule.
 const shownViolations = 20
 
-// Violations are the first ones, and the number of all.
+// Violations are the first ones of each rule, and the number of all.
 type Violations struct {
 	First []Violation
 	Count int
+
+	byRule map[string]int
 }
 
 func (v *Violations) add(rule, format string, args ...any) {
+	if v.byRule == nil {
+		v.byRule = map[string]int{}
+	}
 	v.Count++
-	if len(v.First) < shownViolations {
+	if v.byRule[rule]++; v.byRule[rule] <= shownViolations {
 		v.First = append(v.First, Violation{rule, fmt.Sprintf(format, args...)})
 	}
 }

@@ -229,12 +229,12 @@ func move(_ context.Context, n *Nemesis) (string, func() error, error) {
 	return hit.Name, hit.Start, errors.Join(hit.Process.Kill(), hit.Move())
 }
 
-// jumpClock lets some clocks be off by minutes or hours.
+// jumpClock lets some clocks be ahead by minutes, or behind by hours.
 func jumpClock(_ context.Context, n *Nemesis) (string, func() error, error) {
 	hit := n.some(1 + n.random.IntN(len(n.ids)))
-	off := n.between(-3*time.Hour, 3*time.Hour)
+	off := n.between(0, n.options.Ahead)
 	if n.random.IntN(2) == 0 {
-		off = n.between(-5*time.Minute, 5*time.Minute)
+		off = n.between(-3*time.Hour, 0)
 	}
 	undo := func() error {
 		return each(hit, func(node *clustertest.Node) error { return node.SetClock(0) })

@@ -37,7 +37,15 @@ type Options struct {
 	Log io.Writer
 	// Mean pause between two faults. Default 700 ms.
 	Pause time.Duration
+	// How far clocks may be ahead. Default 12 minutes: less than the time for which
+	// groups remember blocks that were replaced; see Remembered.
+	Ahead time.Duration
 }
+
+// Remembered is how long, by its leader's clock, a group refuses to add a block
+// again that compaction has replaced. A clock that is ahead by more makes it forget:
+// a client that repeats its addition then adds it for a second time.
+const Remembered = 15 * time.Minute
 
 // Nemesis strikes a cluster. Its methods must not be called concurrently, but for
 // Counts and Faults.
@@ -59,6 +67,9 @@ type Nemesis struct {
 func New(cluster *clustertest.Cluster, founders int, options Options) (*Nemesis, error) {
 	if options.Pause == 0 {
 		options.Pause = 700 * time.Millisecond
+	}
+	if options.Ahead == 0 {
+		options.Ahead = 12 * time.Minute
 	}
 	n := &Nemesis{
 		cluster: cluster, options: options, random: rand.New(rand.NewPCG(options.Seed, 1)), begun: time.Now(),
