@@ -13,18 +13,32 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
-// AwaitConverged waits until Converged has nothing to say, and returns what it
-// said last if that takes longer.
+// quiet is how long nothing may be applied before a cluster counts as idle: calls
+// whose clients left may still take effect.
+const quiet = time.Second
+
+// AwaitConverged waits until Converged has nothing to say and nothing is applied
+// any more, and returns what was in the way last if that takes longer.
 func (c *Cluster) AwaitConverged(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var last error
+	var before map[uint64]uint64
+	since := time.Now()
 	for {
-		err := c.Converged(ctx)
-		if err == nil {
-			return nil
+		applied, err := c.converged(ctx)
+		switch {
+		case err == nil && maps.Equal(applied, before):
+			if time.Since(since) >= quiet {
+				return nil
+			}
+		case err == nil:
+			err = errors.New("something is still applied")
+			before, since = applied, time.Now()
+		default:
+			before = nil
 		}
-		if ctx.Err() == nil || last == nil {
+		if err != nil && (ctx.Err() == nil || last == nil) {
 			last = err
 		}
 		select {
@@ -40,29 +54,35 @@ func (c *Cluster) AwaitConverged(ctx context.Context, patience time.Duration) er
 // that are not removed live, and all replicas of a group have the same members,
 // have applied the same and own what the directory says.
 func (c *Cluster) Converged(ctx context.Context) error {
+	_, err := c.converged(ctx)
+	return err
+}
+
+// converged also returns what the groups have applied.
+func (c *Cluster) converged(ctx context.Context) (map[uint64]uint64, error) {
 	state, err := c.State(ctx)
 	if err != nil {
-		return fmt.Errorf("state of the cluster: %w", err)
+		return nil, fmt.Errorf("state of the cluster: %w", err)
 	}
 	m := state.GetMap()
 	if _, err := clusterv1.NewMap(m); err != nil {
-		return fmt.Errorf("the map: %w", err)
+		return nil, fmt.Errorf("the map: %w", err)
 	}
 	if err := clusterv1.CheckDirectory(m); err != nil {
-		return fmt.Errorf("the directory: %w", err)
+		return nil, fmt.Errorf("the directory: %w", err)
 	}
 	for _, operation := range state.GetOperations() {
 		if operation.GetState() == clusterv1.Operation_STATE_RUNNING {
-			return fmt.Errorf("operation %d runs: %v", operation.GetOperationId(), operation)
+			return nil, fmt.Errorf("operation %d runs: %v", operation.GetOperationId(), operation)
 		}
 	}
 	up, err := nodesUp(state)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, group := range m.GetGroups() {
 		if err := wanted(m, group, up); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	return c.replicasAgree(ctx, m)
@@ -119,8 +139,9 @@ func wanted(m *clusterv1.RangeMap, group *clusterv1.Group, up int) error {
 	return nil
 }
 
-// replicasAgree compares what the nodes say with the map, and with each other.
-func (c *Cluster) replicasAgree(ctx context.Context, m *clusterv1.RangeMap) error {
+// replicasAgree compares what the nodes say with the map, and with each other. It
+// returns what the groups have applied.
+func (c *Cluster) replicasAgree(ctx context.Context, m *clusterv1.RangeMap) (map[uint64]uint64, error) {
 	told := map[uint64][]*nodev1.GroupReplica{}
 	nodes := map[string]nodev1.NodeServiceClient{}
 	for _, n := range c.Nodes {
@@ -129,36 +150,40 @@ func (c *Cluster) replicasAgree(ctx context.Context, m *clusterv1.RangeMap) erro
 		}
 		client, err := c.NodeClient(n)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
 		answer, err := client.GroupStatus(attempt, &nodev1.GroupStatusRequest{})
 		cancel()
 		if err != nil {
-			return fmt.Errorf("groups of %s: %w", n.Name, err)
+			return nil, fmt.Errorf("groups of %s: %w", n.Name, err)
 		}
 		nodes[answer.GetNodeId()] = client
 		for _, replica := range answer.GetReplicas() {
 			told[replica.GetGroupId()] = append(told[replica.GetGroupId()], replica)
 			if placed(m, replica.GetGroupId(), answer.GetNodeId()) != replica.GetReplicaId() {
-				return fmt.Errorf("%s has replica %d of group %d, which the directory does not give to it", n.Name, replica.GetReplicaId(), replica.GetGroupId())
+				return nil, fmt.Errorf("%s has replica %d of group %d, which the directory does not give to it", n.Name, replica.GetReplicaId(), replica.GetGroupId())
 			}
 		}
 	}
+	applied := map[uint64]uint64{}
 	for _, group := range m.GetGroups() {
+		if replicas := told[group.GetGroupId()]; len(replicas) > 0 {
+			applied[group.GetGroupId()] = replicas[0].GetAppliedIndex()
+		}
 		for _, replica := range group.GetReplicas() {
 			if nodes[replica.GetNodeId()] == nil {
-				return fmt.Errorf("group %d has a replica on node %s, which does not run", group.GetGroupId(), replica.GetNodeId())
+				return nil, fmt.Errorf("group %d has a replica on node %s, which does not run", group.GetGroupId(), replica.GetNodeId())
 			}
 		}
 		if err := groupAgrees(m, group, told[group.GetGroupId()]); err != nil {
-			return fmt.Errorf("group %d: %w", group.GetGroupId(), err)
+			return nil, fmt.Errorf("group %d: %w", group.GetGroupId(), err)
 		}
 		if err := membersAgree(ctx, group, nodes[group.GetReplicas()[0].GetNodeId()]); err != nil {
-			return fmt.Errorf("group %d: %w", group.GetGroupId(), err)
+			return nil, fmt.Errorf("group %d: %w", group.GetGroupId(), err)
 		}
 	}
-	return nil
+	return applied, nil
 }
 
 // membersAgree compares the members that a group has with those of the directory.

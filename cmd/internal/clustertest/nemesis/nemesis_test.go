@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	strikes = flag.Duration("nemesis", 10*time.Second, "how long the cluster is struck")
+	strikes = flag.Duration("nemesis", 8*time.Second, "how long the cluster is struck")
 	seed    = flag.Uint64("nemesis.seed", 1, "seed of faults and workload")
 	nodes   = flag.Int("nemesis.nodes", 3, "founding nodes: 3 or 5; two more may join")
 	logFile = flag.String("nemesis.log", "", "file for the faults, a line of JSON each; empty for none")
@@ -109,7 +109,7 @@ func converge(t *testing.T, c *clustertest.Cluster, n *nemesis.Nemesis) error {
 		if err := n.Heal(t.Context()); err != nil {
 			return err
 		}
-		err := c.AwaitConverged(t.Context(), 2*time.Second)
+		err := c.AwaitConverged(t.Context(), 4*time.Second)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
