@@ -94,6 +94,10 @@ func (n *Node) begin() error {
 	if err != nil {
 		return fmt.Errorf("start Raft on %s: %w", n.options.RaftAddress, err)
 	}
+	if host == nil {
+		// Dragonboat swallows its own panic over a log that cannot be written.
+		return fmt.Errorf("start Raft on %s: the log in %s cannot be opened, see the lines before: check the disk and start the node again", n.options.RaftAddress, n.raftDir())
+	}
 	n.mu.Lock()
 	n.host = host
 	n.mu.Unlock()
