@@ -2,6 +2,7 @@ package shardgroup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -20,8 +21,14 @@ const (
 	controlInterval = time.Second
 	// After something was done, since the next step may be possible already.
 	controlPause = 100 * time.Millisecond
-	// One step of the controller.
-	controlTimeout = 10 * time.Second
+	// One step, and how many may be under way, for all groups and for those that one
+	// node leads.
+	stepTimeout  = 2 * time.Second
+	stepsAtOnce  = 64
+	stepsPerNode = 16
+	// How often the same failure is told, and how many are remembered.
+	toldAgain = 30 * time.Second
+	toldMax   = 4096
 	// A group whose leader was asked to hand over is left alone until it is
 	// reported, or for that long.
 	transferPatience = 4 * time.Second
@@ -38,7 +45,6 @@ const (
 type controller struct {
 	node  *Node
 	group *Group
-	epoch uint64
 	since planner.Time
 	log   *zap.Logger
 	wake  chan struct{}
@@ -49,6 +55,12 @@ type controller struct {
 	notes []string
 	// Groups whose leader was asked to hand over, and when.
 	transfers map[uint64]transfer
+	// Steps under way, by the node that takes them.
+	running map[work]string
+	// When a failure was told last.
+	told map[string]time.Time
+
+	steps sync.WaitGroup
 }
 
 type transfer struct {
@@ -57,15 +69,17 @@ type transfer struct {
 }
 
 // control runs while this replica leads the directory.
-func (n *Node) control(ctx context.Context, epoch uint64) {
+func (n *Node) control(ctx context.Context, _ uint64) {
 	g := n.group(clusterv1.DirectoryGroup)
 	if g == nil {
 		return
 	}
 	c := &controller{
-		node: n, group: g, epoch: epoch, since: planner.Time(time.Now().UnixNano()), log: n.log.Named("controller"),
+		node: n, group: g, since: planner.Time(time.Now().UnixNano()), log: n.log.Named("controller"),
 		wake: make(chan struct{}, 1), views: map[string]placement.NodeView{}, transfers: map[uint64]transfer{},
+		running: map[work]string{}, told: map[string]time.Time{},
 	}
+	defer c.steps.Wait()
 	n.controller.Store(c)
 	defer n.controller.CompareAndSwap(c, nil)
 	wait := controlInterval
@@ -74,6 +88,7 @@ func (n *Node) control(ctx context.Context, epoch uint64) {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+			pause(ctx, controlPause)
 		case <-time.After(wait):
 		}
 		wait = controlInterval
@@ -90,8 +105,8 @@ func (c *controller) hear(report *nodev1.NodeReport) error {
 	if m == nil || m.Node(id) == nil {
 		return fmt.Errorf("%w: node %s is not registered yet", ErrNotReady, id)
 	}
-	if state := m.Node(id).GetState(); state == clusterv1.NodeState_NODE_STATE_REMOVED || state == clusterv1.NodeState_NODE_STATE_LOST {
-		return fmt.Errorf("%w: node %s was removed from the cluster: to use the machine again, start it with an empty data directory", ErrUnwanted, id)
+	if err := outlived(m, report.GetNode()); err != nil {
+		return err
 	}
 	now := planner.Time(time.Now().UnixNano())
 	c.mu.Lock()
@@ -138,44 +153,104 @@ func (c *controller) picture() (placement.Picture, []*clusterv1.Operation, error
 	return p, directory.Operations, nil
 }
 
-// step does what can be done now, and reports whether it did anything.
+// step does what can be done now, and reports whether the directory changed.
 func (c *controller) step(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
 	picture, operations, err := c.picture()
 	if err != nil {
 		return false
 	}
-	done := false
 	for _, operation := range operations {
 		if operation.GetState() == clusterv1.Operation_STATE_RUNNING {
-			done = c.runOperation(ctx, operation) || done
+			c.launch(ctx, work{operation: operation.GetOperationId()}, leaderOf(picture, operation.GetGroupId()), func(ctx context.Context) bool {
+				return c.runOperation(ctx, operation)
+			})
 		}
 	}
 	actions, notes := placement.Plan(picture, c.placement())
 	c.mu.Lock()
 	c.notes = notes
 	c.mu.Unlock()
-	version := picture.Map.GetCluster().GetMapVersion()
-	if done {
-		// The map moved on under the plan; make another one.
-		return true
-	}
+	version, done := picture.Map.GetCluster().GetMapVersion(), false
 	for _, action := range actions {
-		if ctx.Err() != nil || c.settling(action) {
-			continue
+		switch {
+		case ctx.Err() != nil:
+			return done
+		case c.settling(action):
+		case directoryChange(action) == nil:
+			c.launch(ctx, work{group: action.Group}, leaderOf(picture, action.Group), func(ctx context.Context) bool {
+				_, err := c.act(ctx, picture, action, 0)
+				return c.taken(action, err)
+			})
+		default:
+			// One after the other: each stands on the map that the one before left.
+			attempt, cancel := context.WithTimeout(ctx, stepTimeout)
+			next, err := c.act(attempt, picture, action, version)
+			cancel()
+			if c.taken(action, err) {
+				version, done = next, true
+			} else if !errors.Is(err, ErrRefused) {
+				return done // the directory does not answer
+			}
 		}
-		next, err := c.act(ctx, picture, action, version)
-		if err != nil {
-			c.node.metrics.actions.WithLabelValues(action.Kind.String(), "failed").Inc()
-			c.log.Info("a step failed, will plan anew", zap.Stringer("action", action), zap.Error(err))
-			continue
-		}
-		version, done = next, true
-		c.node.metrics.actions.WithLabelValues(action.Kind.String(), "ok").Inc()
-		c.log.Info("a step was taken", zap.Stringer("action", action))
 	}
 	return done
+}
+
+// work is what at most one step is under way for: a group, or an operation.
+type work struct{ group, operation uint64 }
+
+// launch takes a step on a node beside all others, within bounds of time and number,
+// so that a node that hangs holds up its own groups only. A step that is under way
+// already, or finds no room, is left to the next plan. The leader of the directory hands over
+// when nothing else is under way: the controller goes with it.
+func (c *controller) launch(ctx context.Context, w work, nodeID string, take func(context.Context) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	here := 0
+	for _, on := range c.running {
+		if on == nodeID {
+			here++
+		}
+	}
+	_, runs := c.running[w]
+	if runs || here >= stepsPerNode || len(c.running) >= stepsAtOnce || w.group == clusterv1.DirectoryGroup && len(c.running) > 0 {
+		return
+	}
+	c.running[w] = nodeID
+	c.steps.Go(func() {
+		attempt, cancel := context.WithTimeout(ctx, stepTimeout)
+		done := take(attempt)
+		cancel()
+		c.mu.Lock()
+		delete(c.running, w)
+		c.mu.Unlock()
+		if done {
+			wake(c.wake)
+		}
+	})
+}
+
+// taken counts a step, and reports whether it succeeded. A step that fails again and
+// again is told of now and then.
+func (c *controller) taken(action placement.Action, err error) bool {
+	kind := action.Kind.String()
+	if err == nil {
+		c.node.metrics.actions.WithLabelValues(kind, "ok").Inc()
+		c.log.Info("a step was taken", zap.Stringer("action", action))
+		return true
+	}
+	c.node.metrics.actions.WithLabelValues(kind, "failed").Inc()
+	key := fmt.Sprint(kind, action.Group, action.Replica, action.Node)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.told) > toldMax {
+		clear(c.told)
+	}
+	if time.Since(c.told[key]) > toldAgain {
+		c.told[key] = time.Now()
+		c.log.Info("a step failed, will plan anew", zap.Stringer("action", action), zap.Error(err))
+	}
+	return false
 }
 
 // settling tells whether a group's leader was asked to hand over, and it is not
