@@ -15,13 +15,17 @@ import (
 // Changes of membership wait for one commit; reads of it for one round.
 const (
 	membershipTimeout     = 4 * time.Second
-	membershipReadTimeout = 500 * time.Millisecond
+	membershipReadTimeout = 2 * time.Second
+	// What a report waits for that at most.
+	membershipPatience = 100 * time.Millisecond
 )
 
 // membershipCache spares a round for each report: members change seldom.
 type membershipCache struct {
 	mu    sync.Mutex
 	known *nodev1.Membership
+	// Closed when the read that is under way ends; nil if there is none.
+	reading chan struct{}
 }
 
 // membership reads who is a member of the group, linearizably.
@@ -37,20 +41,42 @@ func (g *Group) membership(ctx context.Context) (*nodev1.Membership, error) {
 	return answer, nil
 }
 
-// recentMembership is membership as of a change, from memory if it is known.
-func (g *Group) recentMembership(ctx context.Context, configID uint64) *nodev1.Membership {
-	g.members.mu.Lock()
-	defer g.members.mu.Unlock()
-	if g.members.known.GetConfigId() == configID && configID != 0 {
-		return g.members.known
+// recentMembership is membership as it was read last. If there was a change since
+// it is read again, beside the report, which waits for that only until the context
+// ends: a group that cannot answer must not make its node look dead. To be called
+// from what Node.background waits for.
+func (n *Node) recentMembership(ctx context.Context, g *Group, configID uint64) *nodev1.Membership {
+	c := &g.members
+	c.mu.Lock()
+	if c.known.GetConfigId() == configID && configID != 0 {
+		defer c.mu.Unlock()
+		return c.known
 	}
-	ctx, cancel := context.WithTimeout(ctx, membershipReadTimeout)
-	defer cancel()
-	if m, err := g.membership(ctx); err == nil {
-		g.members.known = m
-		return m
+	reading := c.reading
+	if reading == nil {
+		reading = make(chan struct{})
+		c.reading = reading
+		n.background.Go(func() {
+			attempt, cancel := context.WithTimeout(n.life, membershipReadTimeout)
+			defer cancel()
+			m, err := g.membership(attempt)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if err == nil {
+				c.known = m
+			}
+			c.reading = nil
+			close(reading)
+		})
 	}
-	return nil
+	c.mu.Unlock()
+	select {
+	case <-reading:
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known
 }
 
 // changeMembership proposes one change, decided on a certain membership. An error

@@ -32,12 +32,14 @@ func (n *Node) replicas(ctx context.Context) []*nodev1.GroupReplica {
 		shards[shard.ShardID] = shard
 	}
 	answers := make([]*nodev1.GroupReplica, len(groups))
+	ctx, cancel := context.WithTimeout(ctx, min(membershipPatience, n.options.HeartbeatInterval))
+	defer cancel()
 	var asking sync.WaitGroup
 	for i, g := range groups {
 		answers[i] = g.describe()
 		// The leader tells who is a member: what a follower knows may be old.
 		if shard := shards[g.id]; answers[i].GetLeaderReplicaId() == g.replicaID && !shard.Pending {
-			asking.Go(func() { answers[i].Membership = g.recentMembership(ctx, shard.ConfigChangeIndex) })
+			asking.Go(func() { answers[i].Membership = n.recentMembership(ctx, g, shard.ConfigChangeIndex) })
 		}
 	}
 	asking.Wait()
