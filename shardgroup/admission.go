@@ -22,16 +22,23 @@ import (
 //
 //	store, namespace 0, bucket "replicas": group id → replica id (8 bytes each,
 //	    big endian). The replicas of the node, recorded before their logs exist.
+//	store, namespace 0, bucket "removed": group id → the last replica that was
+//	    removed from the node. Ids grow: none up to it is ever started again,
+//	    however old the map is that names it.
 //	raft/synced-GROUP: the last entry (decimal) that the store was known to hold
 //	    when it was synced last. The log may be compacted up to there.
 const nodeNamespace = 0
 
-var replicasBucket = []byte("replicas")
+var (
+	replicasBucket = []byte("replicas")
+	removedBucket  = []byte("removed")
+)
 
 // halves is what is known of a replica before it starts.
 type halves struct {
-	// Replica ids: as the directory says, and as the store has recorded (0: none).
-	replicaID, recorded uint64
+	// Replica ids: as the directory says, as the store has recorded (0: none), and
+	// the last one that was removed.
+	replicaID, recorded, removed uint64
 	// Whether the Raft log knows the replica.
 	logged bool
 	// The last entry that the store holds, and that it was known to hold.
@@ -42,9 +49,15 @@ type halves struct {
 // the one of the map: that one left the group, and is removed first.
 var errReplaced = errors.New("the store holds another replica of the group")
 
+// errRemoved means that the replica was removed from the directory: its log and
+// its votes are forgotten.
+var errRemoved = errors.New("the replica was removed from this node")
+
 // fault says why the two halves do not belong together, or returns nil.
 func (h halves) fault() error {
 	switch {
+	case h.replicaID <= h.removed:
+		return errRemoved
 	case h.recorded == 0 && h.logged:
 		return errors.New("there is a Raft log, but the store does not know the group")
 	case h.recorded == 0 && h.applied > 0:
@@ -68,7 +81,10 @@ func (n *Node) admit(g *Group, groupDB *kv.DB) (uint64, error) {
 		return 0, err
 	}
 	h := halves{replicaID: g.replicaID, logged: n.host.HasNodeInfo(g.id, g.replicaID)}
-	if h.recorded, err = recordedReplica(local, g.id); err != nil {
+	if h.recorded, err = readID(local, replicasBucket, g.id); err != nil {
+		return 0, err
+	}
+	if h.removed, err = readID(local, removedBucket, g.id); err != nil {
 		return 0, err
 	}
 	if h.applied, err = statemachine.NewData(groupDB, n.cache).Open(nil); err != nil {
@@ -77,9 +93,12 @@ func (n *Node) admit(g *Group, groupDB *kv.DB) (uint64, error) {
 	if h.synced, err = readSynced(n.raftDir(), g.id); err != nil {
 		return 0, err
 	}
-	if fault := h.fault(); errors.Is(fault, errReplaced) {
+	switch fault := h.fault(); {
+	case errors.Is(fault, errReplaced):
 		return 0, fmt.Errorf("group %d: %w: it has replica %d, the map names replica %d", g.id, errReplaced, h.recorded, h.replicaID)
-	} else if fault != nil {
+	case errors.Is(fault, errRemoved):
+		return 0, fmt.Errorf("group %d: %w: replica %d cannot come back", g.id, errRemoved, h.replicaID)
+	case fault != nil:
 		return 0, n.mismatch(g, fault)
 	}
 	if h.recorded != 0 {
@@ -106,10 +125,11 @@ func (n *Node) mismatch(g *Group, fault error) error {
 		ErrDataDir, n.options.DataDir, g.id, fault)
 }
 
-func recordedReplica(local *kv.DB, groupID uint64) (uint64, error) {
+// readID returns the replica id that a bucket has for a group, 0 for none.
+func readID(local *kv.DB, name []byte, groupID uint64) (uint64, error) {
 	var replicaID uint64
 	err := local.View(func(tx *kv.Tx) error {
-		if bucket := tx.Bucket(replicasBucket); bucket != nil {
+		if bucket := tx.Bucket(name); bucket != nil {
 			if stored := bucket.Get(binary.BigEndian.AppendUint64(nil, groupID)); len(stored) == 8 {
 				replicaID = binary.BigEndian.Uint64(stored)
 			}

@@ -43,7 +43,7 @@ func TestReplicaRecordIsDurable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := recordedReplica(local, 2); err != nil || got != want {
+		if got, err := readID(local, replicasBucket, 2); err != nil || got != want {
 			t.Errorf("round %d: replica %d is recorded, %v, want %d", round, got, err, want)
 		}
 		if err := recordReplica(engine, local, 2, 7); err != nil {

@@ -115,3 +115,15 @@ func (n *Node) AppliedBytes(groupID uint64) float64 {
 	}
 	return metric.GetCounter().GetValue()
 }
+
+// OnRemoval has a function called between the steps of the removal of a replica.
+func (o *Options) OnRemoval(fn func(step string)) { o.removal = fn }
+
+// Recorded returns the node's replicas, group id to replica id.
+func (n *Node) Recorded() map[uint64]uint64 {
+	ids, err := n.recordedReplicas()
+	if err != nil {
+		panic(err)
+	}
+	return ids
+}

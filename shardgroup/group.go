@@ -83,12 +83,12 @@ func (n *Node) startGroup(record *clusterv1.Group) error {
 		return fmt.Errorf("%w: the node is shutting down", ErrNotReady)
 	}
 	if err := n.startReplica(g, record, db); err != nil {
-		n.dropGroup(g)
+		n.halt(g)
 		return fmt.Errorf("start group %d: %w", g.id, err)
 	}
 	if err := n.admitLog(g, applied); err != nil {
-		n.dropGroup(g)
-		return errors.Join(err, n.host.StopReplica(g.id, g.replicaID))
+		n.halt(g)
+		return err
 	}
 	g.settling.Go(func() { n.settle(g.life, g, record) })
 	return nil

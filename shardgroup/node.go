@@ -76,8 +76,8 @@ type Node struct {
 	host     *dragonboat.NodeHost // nil before the node has a cluster
 	founding *clusterv1.RangeMap  // nil unless the node founded its cluster
 	groups   map[uint64]*Group
-	faults   map[uint64]error // why a replica cannot be started
-	gone     map[uint64]bool  // groups whose replica dragonboat has stopped by itself
+	faults   map[uint64]error  // why a replica cannot be started
+	gone     map[uint64]uint64 // group → replica that dragonboat has stopped by itself
 	closed   bool
 }
 
@@ -102,7 +102,7 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 	n := &Node{
 		options: options, identity: id, log: log, processID: uuid.NewString(),
 		metrics: newMetrics(registerer), registry: newRegistry(),
-		groups: map[uint64]*Group{}, faults: map[uint64]error{}, gone: map[uint64]bool{},
+		groups: map[uint64]*Group{}, faults: map[uint64]error{}, gone: map[uint64]uint64{},
 		cache:            statemachine.NewCache(options.IndexCacheBytes),
 		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), failed: make(chan error, 1),
 	}
@@ -317,7 +317,7 @@ func (n *Node) Close() error {
 	n.joining.Lock() // nobody becomes a member any more
 	n.joining.Unlock()
 	n.background.Wait()
-	n.stopGroups(n.all())
+	n.stopGroups(n.all(), func(g *Group) { g.stop(n.log) })
 	if n.host != nil {
 		n.host.Close()
 	}
@@ -335,10 +335,10 @@ func (n *Node) Close() error {
 }
 
 // stopGroups stops replicas at the same time and waits for them.
-func (n *Node) stopGroups(groups []*Group) {
+func (n *Node) stopGroups(groups []*Group, stop func(*Group)) {
 	var stopping sync.WaitGroup
 	for _, g := range groups {
-		stopping.Go(func() { g.stop(n.log) })
+		stopping.Go(func() { stop(g) })
 	}
 	stopping.Wait()
 }

@@ -100,6 +100,8 @@ type Options struct {
 	Periods func() (retention.Periods, error)
 	// The clock that log time follows. Default time.Now.
 	Now func() time.Time
+	// Called between the steps of a removal, by tests.
+	removal func(step string)
 }
 
 const (

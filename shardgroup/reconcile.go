@@ -2,7 +2,7 @@ package shardgroup
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,62 +36,69 @@ func (n *Node) reconcile(ctx context.Context) {
 // reconcileOnce reports whether all is as it ought to be.
 func (n *Node) reconcileOnce(ctx context.Context, m *clusterv1.Map) bool {
 	if n.suspended.Load() {
-		for _, g := range n.all() {
-			n.halt(g)
-		}
+		n.stopGroups(n.all(), n.halt)
 		return true
 	}
-	settled := true
 	recorded, err := n.recordedReplicas()
 	if err != nil {
 		n.log.Error("cannot read which replicas the node has", zap.Error(err))
 		return false
 	}
-	for groupID, replicaID := range recorded {
-		if own := m.Group(groupID).ReplicaOn(n.ID()); own.GetReplicaId() == replicaID {
-			continue
-		}
-		if err := n.removeReplica(ctx, groupID, replicaID); err != nil {
-			settled = false
-			n.log.Debug("a replica that the map does not give to this node cannot be removed yet",
-				zap.Uint64("group", groupID), zap.Uint64("replica", replicaID), zap.Error(err))
+	// First what others wait for: a removal may have to wait itself.
+	settled := true
+	for _, record := range m.Proto().GetGroups() {
+		if own := record.ReplicaOn(n.ID()); own != nil && ctx.Err() == nil {
+			settled = n.ensure(record, own, recorded[record.GetGroupId()]) && settled
 		}
 	}
-	for _, record := range m.Proto().GetGroups() {
-		own := record.ReplicaOn(n.ID())
-		if own == nil || ctx.Err() != nil {
-			continue
+	surplus := map[uint64]uint64{}
+	for groupID, replicaID := range recorded {
+		if m.Group(groupID).ReplicaOn(n.ID()).GetReplicaId() != replicaID {
+			surplus[groupID] = replicaID
 		}
-		if g := n.group(record.GetGroupId()); g != nil {
-			if n.runs(g) {
-				continue
-			}
-			n.halt(g)
-			n.mu.Lock()
-			n.gone[g.id] = true
-			n.mu.Unlock()
-		}
-		if own.GetRole() == clusterv1.ReplicaRole_REPLICA_ROLE_LEAVING && recorded[record.GetGroupId()] == own.GetReplicaId() && n.left(record.GetGroupId()) {
-			continue // it has left, and only its record is still there
-		}
-		err := n.startGroup(record)
-		n.note(record.GetGroupId(), err)
-		switch {
-		case err == nil:
-			n.log.Info("a replica starts", zap.Uint64("group", record.GetGroupId()), zap.Uint64("replica", own.GetReplicaId()))
-		case errors.Is(err, errReplaced):
-			settled = false
-		default:
-			settled = false
-			n.log.Warn("a replica cannot be started, will try again", zap.Uint64("group", record.GetGroupId()), zap.Error(err))
-		}
+	}
+	if removed := n.removeSurplus(ctx, surplus); removed > 0 {
+		wake(n.kick) // replicas may wait for that
+	} else if len(surplus) > 0 {
+		settled = false
 	}
 	return settled
 }
 
-// left tells whether a replica stopped because its group let it go, since the
-// node started.
-func (n *Node) left(groupID uint64) bool {
+// ensure makes a replica run that the map gives to this node, and reports whether
+// it does as it ought to.
+func (n *Node) ensure(record *clusterv1.Group, own *clusterv1.Replica, recorded uint64) bool {
+	id := record.GetGroupId()
+	if g := n.group(id); g != nil {
+		if n.runs(g) {
+			return true
+		}
+		n.halt(g)
+		n.mu.Lock()
+		n.gone[id] = g.replicaID
+		n.mu.Unlock()
+	}
+	if own.GetRole() == clusterv1.ReplicaRole_REPLICA_ROLE_LEAVING && n.left(id) == own.GetReplicaId() {
+		return true // it has left, and only its record is still there
+	}
+	if recorded != 0 && recorded != own.GetReplicaId() {
+		n.note(id, fmt.Errorf("group %d: %w: replica %d is removed first", id, errReplaced, recorded))
+		return false
+	}
+	err := n.startGroup(record)
+	changed := n.note(id, err)
+	switch {
+	case err == nil:
+		n.log.Info("a replica starts", zap.Uint64("group", id), zap.Uint64("replica", own.GetReplicaId()))
+	case changed && n.life.Err() == nil:
+		n.log.Warn("a replica cannot be started, will try again", zap.Uint64("group", id), zap.Error(err))
+	}
+	return err == nil
+}
+
+// left returns the replica that stopped because its group let it go, 0 for none
+// since the node started.
+func (n *Node) left(groupID uint64) uint64 {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	return n.gone[groupID]
@@ -111,13 +118,15 @@ func (n *Node) halt(g *Group) {
 	n.metrics.dropGroup(g.id)
 }
 
-// note keeps why a replica cannot be started.
-func (n *Node) note(groupID uint64, err error) {
+// note keeps why a replica cannot be started, and reports whether that is news.
+func (n *Node) note(groupID uint64, err error) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	before := n.faults[groupID]
 	if err == nil {
 		delete(n.faults, groupID)
-	} else {
-		n.faults[groupID] = err
+		return before != nil
 	}
+	n.faults[groupID] = err
+	return before == nil || before.Error() != err.Error()
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,20 +24,37 @@ import (
 // Once marked it is never started again: a crash is followed by the rest.
 //
 //	store, namespace 0, bucket "removing": group id → replica id.
+//
+// What is forgotten leaves its id in the bucket "removed", see admission.go.
 var removingBucket = []byte("removing")
 
 const (
-	confirmTimeout = 2 * time.Second
-	removeTimeout  = 30 * time.Second
+	// All questions of one pass, and each of them.
+	confirmTimeout  = 3 * time.Second
+	askTimeout      = time.Second
+	confirmParallel = 8
+	removeTimeout   = 30 * time.Second
 )
 
-// removeReplica removes a replica that the map does not give to this node any
-// more, after it is certain: the directory says so now, and the group itself
-// does not count the replica among its members.
-func (n *Node) removeReplica(ctx context.Context, groupID, replicaID uint64) error {
-	if err := n.confirmRemoval(ctx, groupID, replicaID); err != nil {
-		return err
+// removeSurplus removes replicas that the map does not give to this node any more,
+// as far as it is certain that they left their groups. It returns how many.
+func (n *Node) removeSurplus(ctx context.Context, surplus map[uint64]uint64) (removed int) {
+	if len(surplus) == 0 {
+		return 0
 	}
+	for groupID, replicaID := range n.confirmRemovals(ctx, surplus) {
+		if err := n.removeReplica(groupID, replicaID); err != nil {
+			n.log.Warn("a replica that left its group cannot be removed, will try again",
+				zap.Uint64("group", groupID), zap.Uint64("replica", replicaID), zap.Error(err))
+			continue
+		}
+		removed++
+	}
+	return removed
+}
+
+// removeReplica removes a replica that left its group for certain.
+func (n *Node) removeReplica(groupID, replicaID uint64) error {
 	local, err := n.engine.DB(nodeNamespace)
 	if err != nil {
 		return err
@@ -46,22 +63,49 @@ func (n *Node) removeReplica(ctx context.Context, groupID, replicaID uint64) err
 	if err = errors.Join(err, n.engine.Sync()); err != nil {
 		return err
 	}
+	n.at("marked")
 	if g := n.group(groupID); g != nil {
 		n.halt(g)
 	}
 	return n.finishRemoval(groupID, replicaID)
 }
 
-// confirmRemoval returns nil if the replica has left its group for good.
-func (n *Node) confirmRemoval(ctx context.Context, groupID, replicaID uint64) error {
+// confirmRemovals returns the replicas that have left their groups for good: the
+// directory says so now, and so do the groups themselves, all asked at the same time.
+func (n *Node) confirmRemovals(ctx context.Context, surplus map[uint64]uint64) map[uint64]uint64 {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
+	confirmed := map[uint64]uint64{}
 	m, err := n.directoryMap(ctx, n.maps.version())
 	if err != nil {
-		return fmt.Errorf("ask the directory: %w", err)
+		n.log.Debug("the directory cannot confirm that replicas left their groups", zap.Int("replicas", len(surplus)), zap.Error(err))
+		return nil
 	}
-	record := m.Group(groupID)
-	if slices.ContainsFunc(record.GetReplicas(), func(r *clusterv1.Replica) bool { return r.GetReplicaId() == replicaID }) {
+	var asking sync.WaitGroup
+	var mu sync.Mutex
+	slots := make(chan struct{}, confirmParallel)
+	for groupID, replicaID := range surplus {
+		asking.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := n.confirmRemoval(ctx, m.Group(groupID), replicaID); err != nil {
+				n.log.Debug("a replica that the map does not give to this node cannot be removed yet",
+					zap.Uint64("group", groupID), zap.Uint64("replica", replicaID), zap.Error(err))
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			confirmed[groupID] = replicaID
+		})
+	}
+	asking.Wait()
+	return confirmed
+}
+
+// confirmRemoval returns nil if a replica has left its group, as the directory
+// records it now, for good.
+func (n *Node) confirmRemoval(ctx context.Context, record *clusterv1.Group, replicaID uint64) error {
+	if record.Replica(replicaID) != nil {
 		return errors.New("the directory still has it")
 	}
 	var faults []error
@@ -69,7 +113,7 @@ func (n *Node) confirmRemoval(ctx context.Context, groupID, replicaID uint64) er
 		if other.GetNodeId() == n.ID() {
 			continue
 		}
-		membership, err := n.askMembership(ctx, other.GetNodeId(), groupID)
+		membership, err := n.askMembership(ctx, other.GetNodeId(), record.GetGroupId())
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -82,28 +126,30 @@ func (n *Node) confirmRemoval(ctx context.Context, groupID, replicaID uint64) er
 	return fmt.Errorf("no member of the group could be asked: %w", errors.Join(faults...))
 }
 
-// directoryMap reads the map as of now, which is at least of a version.
+// directoryMap reads the map as of now, which is at least of a version. A replica
+// of the directory that the map does not give to this node is not asked: it may
+// have left, and wait for an answer in vain.
 func (n *Node) directoryMap(ctx context.Context, version uint64) (*clusterv1.Map, error) {
-	request := &nodev1.RangeMapRequest{MinVersion: version}
-	answer, err := service{node: n}.RangeMap(ctx, request)
-	if err == nil {
-		return clusterv1.NewMap(answer.GetMap())
-	}
-	faults := []error{err}
-	for _, address := range n.directoryAddresses() {
-		client, err := n.options.Peers(address)
-		if err == nil {
-			answer, err = client.RangeMap(ctx, request)
-		}
+	if n.maps.known().Group(clusterv1.DirectoryGroup).ReplicaOn(n.ID()) != nil {
+		attempt, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		answer, err := service{node: n}.RangeMap(attempt, &nodev1.RangeMapRequest{MinVersion: version, Forwarded: true})
 		if err == nil {
 			return clusterv1.NewMap(answer.GetMap())
 		}
-		faults = append(faults, err)
 	}
-	return nil, errors.Join(faults...)
+	answer, err := forward(ctx, n, func(ctx context.Context, client nodev1.NodeServiceClient) (*nodev1.RangeMapResponse, error) {
+		return client.RangeMap(ctx, &nodev1.RangeMapRequest{MinVersion: version, Forwarded: true})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return clusterv1.NewMap(answer.GetMap())
 }
 
 func (n *Node) askMembership(ctx context.Context, nodeID string, groupID uint64) (*nodev1.Membership, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	client, err := n.peer(nodeID)
 	if err != nil {
 		return nil, err
@@ -141,17 +187,22 @@ func (n *Node) finishRemoval(groupID, replicaID uint64) error {
 	if err := n.host.SyncRemoveData(ctx, groupID, replicaID); err != nil {
 		return fmt.Errorf("remove the Raft log of group %d: %w", groupID, err)
 	}
+	n.at("log removed")
 	if err := n.engine.Drop(groupID); err != nil {
 		return fmt.Errorf("remove the data of group %d: %w", groupID, err)
 	}
 	if err := os.Remove(filepath.Join(n.raftDir(), syncedFile(groupID))); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	n.at("store emptied")
 	local, err := n.engine.DB(nodeNamespace)
 	if err != nil {
 		return err
 	}
 	err = local.Update(func(tx *kv.Tx) error {
+		if err := putID(tx, removedBucket, groupID, replicaID); err != nil {
+			return err
+		}
 		for _, name := range [][]byte{replicasBucket, removingBucket} {
 			if bucket := tx.Bucket(name); bucket != nil {
 				if err := bucket.Delete(binary.BigEndian.AppendUint64(nil, groupID)); err != nil {
@@ -166,6 +217,13 @@ func (n *Node) finishRemoval(groupID, replicaID uint64) error {
 	}
 	n.log.Info("removed a replica that left its group", zap.Uint64("group", groupID), zap.Uint64("replica", replicaID))
 	return nil
+}
+
+// at tells tests how far a removal is.
+func (n *Node) at(step string) {
+	if n.options.removal != nil {
+		n.options.removal(step)
+	}
 }
 
 // recordedReplicas returns the replicas of the node, group id to replica id.
