@@ -9,6 +9,9 @@ import (
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 )
 
+// addressesMax bounds the book: more nodes than a cluster can ever have had at a time.
+const addressesMax = 4096
+
 // addressBook knows where nodes are: from the map, and from nodes that said so
 // themselves. The directory cannot be the only source: its replicas must find
 // each other before it can be asked, also if all of them moved. Safe for
@@ -34,7 +37,7 @@ func (b *addressBook) learn(nodes ...*clusterv1.Node) {
 	for _, node := range nodes {
 		id := node.GetNodeId()
 		known := b.nodes[id]
-		if id == "" || id == b.self || known != nil && known.GetBoots() > node.GetBoots() {
+		if id == "" || id == b.self || known != nil && known.GetBoots() > node.GetBoots() || known == nil && len(b.nodes) >= addressesMax {
 			continue
 		}
 		b.nodes[id] = node

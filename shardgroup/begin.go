@@ -3,7 +3,9 @@ package shardgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -83,6 +85,12 @@ func (n *Node) begin() error {
 		n.book.learn(m.GetNodes()...)
 		n.compareSettings(m)
 	}
+	if err := n.askAround(n.life); err != nil {
+		return err
+	}
+	if err := n.checkLog(); err != nil {
+		return err
+	}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return err
@@ -153,16 +161,35 @@ func (n *Node) checkCluster(stored *clusterv1.RangeMap) error {
 // with one that was started before is wrong with the directory.
 func (n *Node) startKnown(m *clusterv1.Map) error {
 	for _, record := range m.Proto().GetGroups() {
-		if record.ReplicaOn(n.identity.NodeID) == nil {
+		if record.ReplicaOn(n.identity.NodeID) == nil || n.suspended.Load() {
 			continue
 		}
-		if err := n.startGroup(record); errors.Is(err, errReplaced) {
+		switch err := n.startGroup(record); {
+		case errors.Is(err, errReplaced):
 			n.log.Info("the replica on disk is not the one that the map names; it is removed first", zap.Uint64("group", record.GetGroupId()))
-		} else if err != nil {
+		case errors.Is(err, errRemoved):
+			n.log.Info("the map is old: it names a replica that has left", zap.Uint64("group", record.GetGroupId()))
+		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// checkLog demands that there is a Raft log if replicas are recorded: they are
+// recorded once there is one. Without it a replica whose store has not been synced
+// yet would look like one that never began.
+func (n *Node) checkLog() error {
+	recorded, err := n.recordedReplicas()
+	if err != nil || len(recorded) == 0 {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(n.raftDir(), raftStatusFile)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w %s: the store has %d replicas, but the Raft log is gone: restore the whole directory from one backup, or start with an empty one",
+			ErrDataDir, n.options.DataDir, len(recorded))
+	} else {
+		return err
+	}
 }
 
 // compareSettings says which settings of an existing cluster are not what this

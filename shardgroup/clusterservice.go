@@ -15,13 +15,17 @@ import (
 	"github.com/skerrydb/skerry/statemachine"
 )
 
-// Hello answers in every phase of the node's life.
+// Hello answers in every phase of the node's life. It refuses processes that the
+// cluster has moved on from: those learn it before they start a replica.
 func (s service) Hello(_ context.Context, request *nodev1.HelloRequest) (*nodev1.HelloResponse, error) {
 	n := s.node
 	n.mu.RLock()
 	clusterID, founding := n.identity.ClusterID, n.founding
 	n.mu.RUnlock()
 	if request.GetClusterId() == clusterID && clusterID != "" {
+		if err := outlived(n.maps.known(), request.GetNode()); err != nil {
+			return nil, toStatus(err, clusterv1.DirectoryGroup)
+		}
 		n.book.learn(request.GetNode())
 	}
 	return &nodev1.HelloResponse{
@@ -61,8 +65,8 @@ func (s service) Join(ctx context.Context, request *nodev1.JoinRequest) (*nodev1
 	case clusterID == "":
 		return nil, toStatus(fmt.Errorf("%w: this node waits for a cluster itself", ErrNotReady), clusterv1.DirectoryGroup)
 	case request.GetClusterId() != "" && request.GetClusterId() != clusterID:
-		return nil, toStatus(fmt.Errorf("%w: this is cluster %s, the node belongs to cluster %s: correct its -join, or start it with an empty data directory",
-			ErrUnwanted, clusterID, request.GetClusterId()), clusterv1.DirectoryGroup)
+		return nil, toStatus(fmt.Errorf("%w: cluster %s, the node belongs to cluster %s: correct its -join, or start it with an empty data directory",
+			ErrOtherCluster, clusterID, request.GetClusterId()), clusterv1.DirectoryGroup)
 	case request.GetNode().GetNodeId() == "":
 		return nil, toStatus(fmt.Errorf("%w: no node", ErrBadRequest), clusterv1.DirectoryGroup)
 	}
@@ -118,21 +122,58 @@ func (n *Node) admitNode(ctx context.Context, request *nodev1.JoinRequest) (*clu
 	_, _, err = n.changeDirectory(ctx, newRequestID(), &raftlogv1.DirectoryChange{
 		Actor: "node " + record.GetNodeId(), Change: &raftlogv1.DirectoryChange_RegisterNode{RegisterNode: &raftlogv1.RegisterNode{Node: record}},
 	})
-	if errors.Is(err, ErrRefused) {
+	if err != nil && !errors.Is(err, ErrRefused) {
+		return nil, err
+	}
+	answer, fault := g.Read(ctx, statemachine.ReadMap{})
+	if fault != nil {
+		return nil, fault
+	}
+	m, fault := clusterv1.NewMap(answer.(*clusterv1.RangeMap))
+	switch {
+	case fault != nil:
+		return nil, fault
+	case err == nil:
+		n.book.learn(record)
+		return m, nil
+	case refusedForGood(m, record):
 		return nil, fmt.Errorf("%w: %w", ErrUnwanted, err)
+	default:
+		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	n.book.learn(record)
-	answer, err := g.Read(ctx, statemachine.ReadMap{})
-	if err != nil {
-		return nil, err
-	}
-	return clusterv1.NewMap(answer.(*clusterv1.RangeMap))
 }
 
-// checkTwin refuses a process on a copy of a data directory whose owner lives.
+// outlived says why a cluster has no place any more for a process that runs as one
+// of its nodes, or returns nil. What it goes by is committed and never taken back,
+// so an old map is as good as a young one.
+func outlived(m *clusterv1.Map, came *clusterv1.Node) error {
+	if m == nil {
+		return nil
+	}
+	known := m.Node(came.GetNodeId())
+	switch {
+	case known.Gone():
+		return fmt.Errorf("%w: node %s was removed from the cluster: to use the machine again, start it with an empty data directory",
+			ErrUnwanted, known.GetNodeId())
+	case came.GetBoots() < known.GetBoots():
+		return fmt.Errorf("%w: node %s has started %d times, this is its start %d: it runs at %s since, or this data directory is an old copy; "+
+			"stop this process, and if no other runs, start with an empty data directory",
+			ErrUnwanted, known.GetNodeId(), known.GetBoots(), came.GetBoots(), known.GetApiAddress())
+	}
+	return nil
+}
+
+// refusedForGood tells whether waiting cannot help a node that the directory did
+// not register. An address that another node still has does: it may be about to
+// register its own new one.
+func refusedForGood(m *clusterv1.Map, came *clusterv1.Node) bool {
+	known := m.Node(came.GetNodeId())
+	return outlived(m, came) != nil || !came.WorksWith(m.Proto().GetCluster().FormatOrFirst()) ||
+		known.GetBoots() == came.GetBoots() && (known.GetRaftAddress() != came.GetRaftAddress() || known.GetApiAddress() != came.GetApiAddress())
+}
+
+// checkTwin refuses a process on a copy of a data directory whose owner lives, as
+// far as this node knows where that would be.
 func (n *Node) checkTwin(ctx context.Context, request *nodev1.JoinRequest) error {
 	id := request.GetNode().GetNodeId()
 	m := n.maps.known()
@@ -147,7 +188,7 @@ func (n *Node) checkTwin(ctx context.Context, request *nodev1.JoinRequest) error
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	ctx, cancel := context.WithTimeout(ctx, twinTimeout)
 	defer cancel()
 	answer, err := client.Hello(ctx, &nodev1.HelloRequest{})
 	if err == nil && answer.GetNode().GetNodeId() == id && answer.GetProcessId() != request.GetProcessId() {

@@ -34,6 +34,9 @@ var (
 	// ErrUnwanted means that a cluster does not let a node in, or that a node does
 	// not let itself be founded: repeating it does not help.
 	ErrUnwanted = errors.New("refused")
+	// ErrOtherCluster means that a node of another cluster answered: an address is
+	// wrong, or belongs to somebody else by now. It says nothing about the asking node.
+	ErrOtherCluster = errors.New("a node of another cluster answers")
 	// ErrUnwise means that an operator's change was refused by a check; it can be
 	// forced.
 	ErrUnwise = errors.New("refused by a check")
@@ -63,6 +66,7 @@ var statusTable = []statusRow{
 	{ErrAmbiguous, codes.Unavailable, clusterv1.RouteError_REASON_AMBIGUOUS},
 	{ErrNotReady, codes.Unavailable, clusterv1.RouteError_REASON_NOT_READY},
 	{ErrNotHere, codes.Aborted, clusterv1.RouteError_REASON_NOT_OWNER},
+	{ErrOtherCluster, codes.NotFound, 0},
 	{ErrUnwanted, codes.FailedPrecondition, 0},
 	{ErrUnwise, codes.FailedPrecondition, 0},
 	{ErrOverloaded, codes.ResourceExhausted, clusterv1.RouteError_REASON_OVERLOADED},

@@ -112,6 +112,9 @@ func (n *Node) followRemote(ctx context.Context) error {
 				return err
 			}
 		}
+		if id := m.GetCluster().GetClusterId(); id != n.ClusterID() {
+			return fmt.Errorf("%w: %s sends the map of cluster %q", ErrOtherCluster, address, id)
+		}
 		n.takeMap(m)
 		current = n.maps.known()
 	}
@@ -138,7 +141,8 @@ func (n *Node) someAddress() string {
 	return addresses[rand.IntN(len(addresses))]
 }
 
-// directoryAddresses returns where other nodes with a replica of the directory are.
+// directoryAddresses returns where other nodes with a replica of the directory are,
+// in random order, so that one that hangs does not always come first.
 func (n *Node) directoryAddresses() []string {
 	m := n.maps.known()
 	if m == nil {
@@ -150,6 +154,7 @@ func (n *Node) directoryAddresses() []string {
 			addresses = append(addresses, address)
 		}
 	}
+	rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
 	return addresses
 }
 

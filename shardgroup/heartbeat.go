@@ -72,6 +72,9 @@ func (n *Node) sendHeartbeat(ctx context.Context) {
 			n.metrics.heartbeats.WithLabelValues("ok").Inc()
 			return
 		}
+		if n.refused(err) {
+			break // the directory's leader goes by what is committed
+		}
 		if hint := leaderHint(err); hint != "" {
 			candidates = append([]string{hint}, candidates...)
 		}

@@ -158,6 +158,17 @@ func writeDurably(dir, name string, content []byte) error {
 	return syncDir(dir)
 }
 
+// removeDurably removes a file if there is one.
+func removeDurably(dir, name string) error {
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return syncDir(dir)
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

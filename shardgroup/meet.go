@@ -24,6 +24,10 @@ const (
 	// while the directory is away.
 	greetInterval = 10 * time.Second
 	meetTimeout   = 2 * time.Second
+	// What a start may be held up by nodes that hang.
+	askAroundTimeout = time.Second
+	// What the owner of a data directory has to answer, before it counts as gone.
+	twinTimeout = 500 * time.Millisecond
 	// How often a node that waits says so.
 	waitingLog = 30 * time.Second
 )
@@ -39,6 +43,7 @@ func (n *Node) meet(ctx context.Context) {
 		case n.ClusterID() == "":
 			n.greet(ctx, n.allAddresses())
 			err := n.lookForCluster(ctx)
+			n.readiness.note(err)
 			if err != nil && time.Since(said) > waitingLog {
 				said = time.Now()
 				n.log.Info("waiting to be founded (skerry init) or for a cluster to join", zap.Strings("join", n.options.Join), zap.Error(err))
@@ -46,10 +51,13 @@ func (n *Node) meet(ctx context.Context) {
 			pause(ctx, meetInterval)
 		case !n.registered.Load():
 			n.greet(ctx, n.allAddresses())
-			if err := n.register(ctx); err == nil {
+			err := n.register(ctx)
+			n.readiness.note(err)
+			if err == nil {
 				n.registered.Store(true)
 				continue
-			} else if time.Since(said) > waitingLog && ctx.Err() == nil {
+			}
+			if time.Since(said) > waitingLog && ctx.Err() == nil {
 				said = time.Now()
 				n.log.Info("not registered with the cluster yet", zap.Error(err))
 			}
@@ -63,11 +71,20 @@ func (n *Node) meet(ctx context.Context) {
 	}
 }
 
-// greet says hello to nodes, all at the same time, and learns what they know.
+// greet says hello to nodes, all at the same time, and learns what they know. A node
+// that the cluster has moved on from ends.
 func (n *Node) greet(ctx context.Context, addresses []string) {
+	n.refused(n.hello(ctx, addresses))
+}
+
+// hello returns a refusal, if any of the nodes knows that the cluster has moved on
+// from this process.
+func (n *Node) hello(ctx context.Context, addresses []string) error {
 	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
 	var all sync.WaitGroup
+	var mu sync.Mutex
+	var refusal error
 	for _, address := range addresses {
 		all.Go(func() {
 			client, err := n.options.Peers(address)
@@ -75,6 +92,11 @@ func (n *Node) greet(ctx context.Context, addresses []string) {
 				return
 			}
 			answer, err := client.Hello(ctx, &nodev1.HelloRequest{Node: n.record, ClusterId: n.ClusterID()})
+			if n.isRefusal(err) {
+				mu.Lock()
+				defer mu.Unlock()
+				refusal = err
+			}
 			if err != nil || answer.GetClusterId() != n.ClusterID() {
 				return
 			}
@@ -83,6 +105,27 @@ func (n *Node) greet(ctx context.Context, addresses []string) {
 		})
 	}
 	all.Wait()
+	return refusal
+}
+
+// askAround asks, before any replica starts, whether the cluster has moved on from
+// this data directory: a replica on an old copy of it has forgotten what it
+// acknowledged and whom it voted for. Nodes that do not answer at once do not count: when
+// a whole cluster starts there may be none that knows anything.
+func (n *Node) askAround(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askAroundTimeout)
+	defer cancel()
+	refusal := outlived(n.maps.known(), n.record)
+	if refusal == nil {
+		refusal = n.checkTwin(ctx, &nodev1.JoinRequest{Node: n.record, ProcessId: n.processID})
+	}
+	if refusal == nil {
+		refusal = n.hello(ctx, n.allAddresses())
+	}
+	if refusal == nil {
+		return nil
+	}
+	return fmt.Errorf("%w %s: the cluster refuses it: %w", ErrDataDir, n.options.DataDir, refusal)
 }
 
 // lookForCluster joins the cluster that a node at Options.Join belongs to.
@@ -174,12 +217,15 @@ func (n *Node) becomeMember(join func(identity) (identity, error), m *clusterv1.
 	if id.ClusterID != "" {
 		return fmt.Errorf("%w: the node belongs to cluster %s", ErrUnwanted, id.ClusterID)
 	}
-	if m != nil {
-		if err := saveMapFile(n.options.DataDir, mapFile, m); err != nil {
-			return err
-		}
+	// A crash may have left the map of a cluster that was never joined.
+	err := removeDurably(n.options.DataDir, mapFile)
+	if err == nil && m != nil {
+		err = saveMapFile(n.options.DataDir, mapFile, m)
 	}
-	id, err := join(id)
+	if err != nil {
+		return err
+	}
+	id, err = join(id)
 	if err != nil {
 		return err
 	}

@@ -3,14 +3,17 @@ package shardgroup
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
 
 // readiness remembers that the node was ready once.
 type readiness struct {
-	mu     sync.Mutex
-	once   bool
+	mu   sync.Mutex
+	once bool
+	// Why the last attempt to join a cluster, or to register with it, failed.
+	fault  error
 	lonely time.Time // since when no group has a leader; zero if some have
 }
 
@@ -44,7 +47,7 @@ func (n *Node) Ready() error {
 	case closed || n.stopping.Load():
 		return fmt.Errorf("%w: the node is shutting down", ErrNotReady)
 	case clusterID == "":
-		return fmt.Errorf("%w: waiting for a cluster: found one with skerry init, or join one with -join", ErrNotReady)
+		return fmt.Errorf("%w: waiting for a cluster: found one with skerry init, or join one with -join%s", ErrNotReady, n.readiness.lately())
 	case n.suspended.Load():
 		return fmt.Errorf("%w: the disk is full: replicas are stopped until there is space", ErrNotReady)
 	case n.maps.known() == nil:
@@ -65,7 +68,7 @@ func (r *readiness) judge(n *Node) error {
 	}
 	if !r.once {
 		if !n.registered.Load() {
-			return fmt.Errorf("%w: the cluster does not know yet that the node is back", ErrNotReady)
+			return fmt.Errorf("%w: the cluster does not know yet that the node is back%s", ErrNotReady, because(r.fault))
 		}
 		for _, absent := range n.absent() {
 			return fmt.Errorf("%w: the replica of group %d does not run: %s", ErrNotReady, absent.GetGroupId(), absent.GetError())
@@ -88,6 +91,26 @@ func (r *readiness) judge(n *Node) error {
 		return fmt.Errorf("%w: no group has had a leader for %s: the node is cut off, or a majority of the nodes is away", ErrNotReady, lonely.Round(time.Second))
 	}
 	return nil
+}
+
+// note keeps why the node could not join or register; nil if it could.
+func (r *readiness) note(fault error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fault = fault
+}
+
+func (r *readiness) lately() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return because(r.fault)
+}
+
+func because(fault error) string {
+	if fault == nil {
+		return ""
+	}
+	return " (" + strings.ReplaceAll(fault.Error(), "\n", "; ") + ")"
 }
 
 // WaitReady returns nil once the node is ready. It ends with the context, or with
