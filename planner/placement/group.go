@@ -50,10 +50,10 @@ const (
 
 func (r *replica) member() bool { return r.voter || r.learner }
 
-// alive replicas answer.
+// alive replicas run. One that its node has yet to start is not: it would count as
+// caught up in a young group, and be given a vote that it cannot cast.
 func (r *replica) alive() bool {
-	return r.node != nil && r.node.alive && r.report != nil && r.report.GetState() != nodev1.ReplicaState_REPLICA_STATE_FAILED &&
-		r.report.GetState() != nodev1.ReplicaState_REPLICA_STATE_SUSPENDED
+	return r.node != nil && r.node.alive && r.report.GetState() == nodev1.ReplicaState_REPLICA_STATE_RUNNING
 }
 
 func (r *replica) failed() bool {

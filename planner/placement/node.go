@@ -25,7 +25,7 @@ type node struct {
 }
 
 func newNode(row *clusterv1.Node, p Picture, c Config, repairAfter time.Duration) *node {
-	n := &node{id: row.GetNodeId(), state: row.GetState(), zone: row.GetZone()}
+	n := &node{id: row.GetNodeId(), state: row.StateOrUp(), zone: row.GetZone()}
 	if n.zone == "" {
 		// No zone has a name with this byte.
 		n.zone = "\x00" + n.id
