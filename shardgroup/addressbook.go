@@ -37,11 +37,11 @@ func (b *addressBook) learn(nodes ...*clusterv1.Node) {
 	for _, node := range nodes {
 		id := node.GetNodeId()
 		known := b.nodes[id]
-		if id == "" || id == b.self || known != nil && known.GetBoots() > node.GetBoots() || known == nil && len(b.nodes) >= addressesMax {
+		if id == "" || node.GetRaftAddress() == "" || id == b.self || known != nil && known.GetBoots() > node.GetBoots() || known == nil && len(b.nodes) >= addressesMax {
 			continue
 		}
 		b.nodes[id] = node
-		if address := node.GetRaftAddress(); address != "" && address != known.GetRaftAddress() {
+		if address := node.GetRaftAddress(); address != known.GetRaftAddress() {
 			b.registry.setAddress(id, address)
 		}
 	}

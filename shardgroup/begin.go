@@ -64,9 +64,8 @@ func (n *Node) aloneMap() (*clusterv1.RangeMap, error) {
 	})
 }
 
-// begin starts Raft and the replicas that the node knows of, once, when the node
-// has a cluster.
-func (n *Node) begin() error {
+// remember loads what the node knew of its cluster.
+func (n *Node) remember() error {
 	m, err := n.localMap()
 	if err != nil {
 		return err
@@ -85,9 +84,12 @@ func (n *Node) begin() error {
 		n.book.learn(m.GetNodes()...)
 		n.compareSettings(m)
 	}
-	if err := n.askAround(n.life); err != nil {
-		return err
-	}
+	return nil
+}
+
+// begin starts Raft and the replicas that the node knows of, once, when the node
+// has a cluster.
+func (n *Node) begin() error {
 	if err := n.checkLog(); err != nil {
 		return err
 	}

@@ -44,7 +44,9 @@ func (s service) Found(_ context.Context, request *nodev1.FoundRequest) (*nodev1
 	n.mu.RLock()
 	founding := n.founding
 	n.mu.RUnlock()
-	if founding != nil && proto.Equal(founding, request.GetMap()) {
+	// It may have joined meanwhile, once most of the others were founded.
+	joined := founding == nil && n.ClusterID() != "" && n.ClusterID() == request.GetMap().GetCluster().GetClusterId()
+	if joined || founding != nil && proto.Equal(founding, request.GetMap()) {
 		return &nodev1.FoundResponse{}, nil
 	}
 	err := n.becomeMember(func(id identity) (identity, error) {
@@ -156,20 +158,27 @@ func outlived(m *clusterv1.Map, came *clusterv1.Node) error {
 		return fmt.Errorf("%w: node %s was removed from the cluster: to use the machine again, start it with an empty data directory",
 			ErrUnwanted, known.GetNodeId())
 	case came.GetBoots() < known.GetBoots():
-		return fmt.Errorf("%w: node %s has started %d times, this is its start %d: it runs at %s since, or this data directory is an old copy; "+
+		return fmt.Errorf("%w: node %s has started %d times, this data directory knows of %d: it ran at %s since, or the directory is an old copy; "+
 			"stop this process, and if no other runs, start with an empty data directory",
 			ErrUnwanted, known.GetNodeId(), known.GetBoots(), came.GetBoots(), known.GetApiAddress())
+	case came.GetBoots() == known.GetBoots() && moved(known, came):
+		return fmt.Errorf("%w: start %d of node %s is at %s, this one at %s: the data directory was copied; stop this process and start it with an empty data directory",
+			ErrUnwanted, known.GetBoots(), known.GetNodeId(), known.GetApiAddress(), came.GetApiAddress())
 	}
 	return nil
+}
+
+// moved tells whether a node has another address now, if it says one.
+func moved(known, came *clusterv1.Node) bool {
+	return came.GetRaftAddress() != "" && came.GetBoots() > 0 &&
+		(known.GetRaftAddress() != came.GetRaftAddress() || known.GetApiAddress() != came.GetApiAddress())
 }
 
 // refusedForGood tells whether waiting cannot help a node that the directory did
 // not register. An address that another node still has does: it may be about to
 // register its own new one.
 func refusedForGood(m *clusterv1.Map, came *clusterv1.Node) bool {
-	known := m.Node(came.GetNodeId())
-	return outlived(m, came) != nil || !came.WorksWith(m.Proto().GetCluster().FormatOrFirst()) ||
-		known.GetBoots() == came.GetBoots() && (known.GetRaftAddress() != came.GetRaftAddress() || known.GetApiAddress() != came.GetApiAddress())
+	return outlived(m, came) != nil || !came.WorksWith(m.Proto().GetCluster().FormatOrFirst())
 }
 
 // checkTwin refuses a process on a copy of a data directory whose owner lives, as

@@ -116,8 +116,9 @@ func (n *Node) AppliedBytes(groupID uint64) float64 {
 	return metric.GetCounter().GetValue()
 }
 
-// OnRemoval has a function called between the steps of the removal of a replica.
-func (o *Options) OnRemoval(fn func(step string)) { o.removal = fn }
+// OnRemoval has a function called between the steps of the removal of a replica; an
+// error ends it there.
+func (o *Options) OnRemoval(fn func(step string) error) { o.removal = fn }
 
 // Recorded returns the node's replicas, group id to replica id.
 func (n *Node) Recorded() map[uint64]uint64 {

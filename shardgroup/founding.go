@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 )
@@ -29,8 +30,15 @@ func NewFounding(layout FoundingLayout) (*clusterv1.RangeMap, error) {
 		return nil, errors.New("found a cluster: no nodes")
 	}
 	o := Options{Groups: layout.Groups, StreamGroups: layout.StreamGroups}.withDefaults()
+	// As the nodes describe themselves they have no state yet.
+	var nodes []*clusterv1.Node
+	for _, node := range layout.Nodes {
+		node = proto.CloneOf(node)
+		node.State = node.StateOrUp()
+		nodes = append(nodes, node)
+	}
 	m, err := clusterv1.NewRangeMap(clusterv1.InitialLayout{
-		ClusterID: layout.ClusterID, Node: layout.Nodes[0], Peers: layout.Nodes[1:],
+		ClusterID: layout.ClusterID, Node: nodes[0], Peers: nodes[1:],
 		Groups: o.Groups, StreamGroups: o.StreamGroups, CreatedAt: layout.CreatedAt,
 	})
 	if err != nil {

@@ -121,24 +121,28 @@ func waiting() identity { return identity{Format: identityFormat, NodeID: uuid.N
 
 const bootsFile = "boots"
 
-// countBoot counts the starts on a data directory, durably. The number tells
-// others which addresses of a node are the youngest, and that a copy of the
+// readBoots returns how often a node was started on a data directory. The number
+// tells others which addresses of a node are the youngest, and that a copy of the
 // directory is older than the original.
-func countBoot(dir string) (uint64, error) {
+func readBoots(dir string) (uint64, error) {
 	path := filepath.Join(dir, bootsFile)
 	content, err := os.ReadFile(path)
-	boots := uint64(0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
 	case err != nil:
 		return 0, fmt.Errorf("%w: %w", ErrDataDir, err)
-	default:
-		if boots, err = strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64); err != nil {
-			return 0, fmt.Errorf("%w: %s is damaged: restore the directory from a backup", ErrDataDir, path)
-		}
 	}
-	boots++
-	return boots, writeDurably(dir, bootsFile, []byte(strconv.FormatUint(boots, 10)+"\n"))
+	boots, err := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s is damaged: restore the directory from a backup", ErrDataDir, path)
+	}
+	return boots, nil
+}
+
+// writeBoots is durable when it returns.
+func writeBoots(dir string, boots uint64) error {
+	return writeDurably(dir, bootsFile, []byte(strconv.FormatUint(boots, 10)+"\n"))
 }
 
 // writeDurably makes a file appear whole or not at all, also after a crash.

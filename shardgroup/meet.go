@@ -74,12 +74,12 @@ func (n *Node) meet(ctx context.Context) {
 // greet says hello to nodes, all at the same time, and learns what they know. A node
 // that the cluster has moved on from ends.
 func (n *Node) greet(ctx context.Context, addresses []string) {
-	n.refused(n.hello(ctx, addresses))
+	n.refused(n.hello(ctx, n.record, addresses))
 }
 
 // hello returns a refusal, if any of the nodes knows that the cluster has moved on
-// from this process.
-func (n *Node) hello(ctx context.Context, addresses []string) error {
+// from the node as it is described.
+func (n *Node) hello(ctx context.Context, self *clusterv1.Node, addresses []string) error {
 	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
 	var all sync.WaitGroup
@@ -91,7 +91,7 @@ func (n *Node) hello(ctx context.Context, addresses []string) error {
 			if err != nil {
 				return
 			}
-			answer, err := client.Hello(ctx, &nodev1.HelloRequest{Node: n.record, ClusterId: n.ClusterID()})
+			answer, err := client.Hello(ctx, &nodev1.HelloRequest{Node: self, ClusterId: n.ClusterID()})
 			if n.isRefusal(err) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -110,17 +110,20 @@ func (n *Node) hello(ctx context.Context, addresses []string) error {
 
 // askAround asks, before any replica starts, whether the cluster has moved on from
 // this data directory: a replica on an old copy of it has forgotten what it
-// acknowledged and whom it voted for. Nodes that do not answer at once do not count: when
-// a whole cluster starts there may be none that knows anything.
+// acknowledged and whom it voted for. This start was never registered, so if as many
+// are known, the last one was elsewhere: it asks as of the start before, and without
+// addresses, which nobody may learn yet. Nodes that do not answer at once do not count:
+// when a whole cluster starts there may be none that knows anything.
 func (n *Node) askAround(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askAroundTimeout)
 	defer cancel()
-	refusal := outlived(n.maps.known(), n.record)
+	before := &clusterv1.Node{NodeId: n.record.GetNodeId(), Boots: n.record.GetBoots() - 1}
+	refusal := outlived(n.maps.known(), before)
 	if refusal == nil {
 		refusal = n.checkTwin(ctx, &nodev1.JoinRequest{Node: n.record, ProcessId: n.processID})
 	}
 	if refusal == nil {
-		refusal = n.hello(ctx, n.allAddresses())
+		refusal = n.hello(ctx, before, n.allAddresses())
 	}
 	if refusal == nil {
 		return nil
@@ -237,7 +240,10 @@ func (n *Node) becomeMember(join func(identity) (identity, error), m *clusterv1.
 	n.identity, n.founding = id, founding
 	n.mu.Unlock()
 	n.log.Info("the node is part of a cluster now", zap.String("cluster", id.ClusterID), zap.String("node", id.NodeID))
-	if err := n.begin(); err != nil {
+	if err = n.remember(); err == nil {
+		err = n.begin()
+	}
+	if err != nil {
 		n.fail(err)
 		return err
 	}

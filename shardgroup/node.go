@@ -126,13 +126,13 @@ func (n *Node) start() error {
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	boots, err := countBoot(n.options.DataDir)
+	boots, err := readBoots(n.options.DataDir)
 	if err != nil {
 		return err
 	}
 	n.record = &clusterv1.Node{
 		NodeId: n.identity.NodeID, RaftAddress: n.options.RaftAddress, ApiAddress: n.options.APIAddress, Zone: n.options.Zone,
-		Boots: boots, Version: n.options.Version, MinFormat: clusterv1.MinFormat, MaxFormat: clusterv1.MaxFormat,
+		Boots: boots + 1, Version: n.options.Version, MinFormat: clusterv1.MinFormat, MaxFormat: clusterv1.MaxFormat,
 	}
 	n.book = newAddressBook(n.record, n.registry)
 	for _, collector := range []prometheus.Collector{n.engine.Metrics(), groupState{n}} {
@@ -150,7 +150,22 @@ func (n *Node) start() error {
 	if err := n.loadBeginnings(); err != nil {
 		return err
 	}
-	if n.ClusterID() != "" {
+	member := n.ClusterID() != ""
+	if member {
+		err := n.remember()
+		if err == nil {
+			err = n.askAround(n.life)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// A start that was refused does not count: an old copy that is started again
+	// and again must not overtake the original.
+	if err := writeBoots(n.options.DataDir, n.record.GetBoots()); err != nil {
+		return err
+	}
+	if member {
 		if err := n.begin(); err != nil {
 			return err
 		}

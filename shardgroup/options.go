@@ -101,7 +101,7 @@ type Options struct {
 	// The clock that log time follows. Default time.Now.
 	Now func() time.Time
 	// Called between the steps of a removal, by tests.
-	removal func(step string)
+	removal func(step string) error
 }
 
 const (

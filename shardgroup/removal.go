@@ -63,7 +63,9 @@ func (n *Node) removeReplica(groupID, replicaID uint64) error {
 	if err = errors.Join(err, n.engine.Sync()); err != nil {
 		return err
 	}
-	n.at("marked")
+	if err := n.at("marked"); err != nil {
+		return err
+	}
 	if g := n.group(groupID); g != nil {
 		n.halt(g)
 	}
@@ -187,14 +189,18 @@ func (n *Node) finishRemoval(groupID, replicaID uint64) error {
 	if err := n.host.SyncRemoveData(ctx, groupID, replicaID); err != nil {
 		return fmt.Errorf("remove the Raft log of group %d: %w", groupID, err)
 	}
-	n.at("log removed")
+	if err := n.at("log removed"); err != nil {
+		return err
+	}
 	if err := n.engine.Drop(groupID); err != nil {
 		return fmt.Errorf("remove the data of group %d: %w", groupID, err)
 	}
 	if err := os.Remove(filepath.Join(n.raftDir(), syncedFile(groupID))); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	n.at("store emptied")
+	if err := n.at("store emptied"); err != nil {
+		return err
+	}
 	local, err := n.engine.DB(nodeNamespace)
 	if err != nil {
 		return err
@@ -219,11 +225,12 @@ func (n *Node) finishRemoval(groupID, replicaID uint64) error {
 	return nil
 }
 
-// at tells tests how far a removal is.
-func (n *Node) at(step string) {
-	if n.options.removal != nil {
-		n.options.removal(step)
+// at tells tests how far a removal is; they can end it there.
+func (n *Node) at(step string) error {
+	if n.options.removal == nil {
+		return nil
 	}
+	return n.options.removal(step)
 }
 
 // recordedReplicas returns the replicas of the node, group id to replica id.
