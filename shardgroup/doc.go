@@ -15,8 +15,11 @@
 //	│                                        per group       │
 //	└────────────────────────────────────────────────────────┘
 //
-// Life of a node: identity → store → node host → directory group → map → data
-// groups. A new data directory becomes a cluster of its own with one node.
+// Life of a node: identity → store → map as known → ask around → node host →
+// replicas → registered. A new data directory becomes a cluster of its own, helps to
+// found one, or joins one. From then on the node runs what the map gives to it, and
+// reports to the directory's leader, whose controller brings the cluster to what the
+// directory says.
 //
 // Life of a proposal: it waits in its group's bounded queue while an earlier
 // entry is in flight, is sent with all that wait beside it as one Raft entry,

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -30,13 +34,14 @@ type crew struct {
 	t   testing.TB
 	dir string
 
-	mu     sync.Mutex
-	nodes  map[string]*shardgroup.Node // by API address; nil while down
-	closed []*shardgroup.Node
+	mu    sync.Mutex
+	nodes map[string]*shardgroup.Node // by API address; nil while down
+	// Nodes whose API cannot be reached by others.
+	hidden map[string]bool
 }
 
 func newCrew(t testing.TB) *crew {
-	f := &crew{t: t, dir: t.TempDir(), nodes: map[string]*shardgroup.Node{}}
+	f := &crew{t: t, dir: t.TempDir(), nodes: map[string]*shardgroup.Node{}, hidden: map[string]bool{}}
 	t.Cleanup(func() {
 		for name := range f.nodes {
 			f.stop(name)
@@ -49,7 +54,7 @@ func newCrew(t testing.TB) *crew {
 func (f *crew) peer(address string) (nodev1.NodeServiceClient, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if node := f.nodes[address]; node != nil {
+	if node := f.nodes[address]; node != nil && !f.hidden[address] {
 		return router.Direct(node.Service()), nil
 	}
 	return nil, status.Errorf(codes.Unavailable, "%s: connection refused", address)
@@ -107,11 +112,90 @@ func (f *crew) stop(name string) {
 	}
 }
 
+func (f *crew) hide(name string, hidden bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hidden[name] = hidden
+}
+
+// found starts waiting nodes and makes a cluster of them.
+func (f *crew) found(names ...string) *clusterv1.RangeMap {
+	f.t.Helper()
+	layout := shardgroup.FoundingLayout{ClusterID: uuid.NewString(), Groups: 2, CreatedAt: time.Now().UnixNano()}
+	for _, name := range names {
+		node, err := f.open(name, nil)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		layout.Nodes = append(layout.Nodes, f.hello(node).GetNode())
+	}
+	m, err := shardgroup.NewFounding(layout)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := foundNode(f.t, f.node(name), m); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	for _, name := range names {
+		f.ready(f.node(name))
+	}
+	return m
+}
+
+func foundNode(t testing.TB, node *shardgroup.Node, m *clusterv1.RangeMap) error {
+	_, err := node.Service().Found(t.Context(), &nodev1.FoundRequest{Map: m, NodeId: node.ID()})
+	return err
+}
+
+func (f *crew) hello(node *shardgroup.Node) *nodev1.HelloResponse {
+	f.t.Helper()
+	answer, err := node.Service().Hello(f.t.Context(), &nodev1.HelloRequest{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return answer
+}
+
+func (f *crew) ready(node *shardgroup.Node) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	defer cancel()
+	if err := node.WaitReady(ctx); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// copy copies the data directory of a node that is down.
+func (f *crew) copy(from, to string) {
+	f.t.Helper()
+	if err := os.CopyFS(filepath.Join(f.dir, to), os.DirFS(filepath.Join(f.dir, from))); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// add writes blocks at a node until each is acknowledged.
+func (f *crew) add(node *shardgroup.Node, from, to int) []*metastorev1.BlockMeta {
+	f.t.Helper()
+	m := rangeMapSoon(f.t, node)
+	var blocks []*metastorev1.BlockMeta
+	for serial := from; serial < to; serial++ {
+		block := testBlock(serial, "", uint32(serial%3), 0, "anna")
+		retried(f.t, func() (*nodev1.AddBlockResponse, error) {
+			return node.Service().AddBlock(f.t.Context(), addRequest(f.t, m, block))
+		})
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
 // state asks the directory's leader, whoever it is.
 func (f *crew) state() *nodev1.ClusterStateResponse {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, node := range f.nodes {
+	nodes := slices.Collect(maps.Values(f.nodes))
+	f.mu.Unlock()
+	for _, node := range nodes {
 		if node == nil {
 			continue
 		}
@@ -128,8 +212,10 @@ func (f *crew) state() *nodev1.ClusterStateResponse {
 // operate has the directory's leader do something.
 func (f *crew) operate(request *nodev1.OperateRequest) (*nodev1.OperateResponse, error) {
 	f.t.Helper()
-	request.RequestId = []byte("0123456789abcdef")
-	copy(request.RequestId, fmt.Sprint(time.Now().UnixNano()))
+	if request.RequestId == nil {
+		id := uuid.New()
+		request.RequestId = id[:]
+	}
 	var answer *nodev1.OperateResponse
 	var fault error
 	await(f.t, "the directory's leader", func() bool {
@@ -271,5 +357,18 @@ func wantRefusal(t testing.TB, what string, err error, why string) {
 	t.Helper()
 	if !errors.Is(err, shardgroup.ErrDataDir) || !strings.Contains(err.Error(), why) {
 		t.Errorf("%s: %v, want a refusal that says %q", what, err, why)
+	}
+}
+
+// wantFault wants a node to end, and to say why.
+func wantFault(t testing.TB, node *shardgroup.Node, why string) {
+	t.Helper()
+	select {
+	case err := <-node.Failed():
+		if !strings.Contains(err.Error(), why) {
+			t.Errorf("the node ends: %v, want %q", err, why)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("the node does not end: want %q", why)
 	}
 }
