@@ -329,8 +329,10 @@ func (n *Node) Close() error {
 	if n.disk != nil {
 		n.disk.Close()
 	}
-	n.joining.Lock() // nobody becomes a member any more
-	n.joining.Unlock()
+	func() { // from here on nobody becomes a member any more
+		n.joining.Lock()
+		defer n.joining.Unlock()
+	}()
 	n.background.Wait()
 	n.stopGroups(n.all(), func(g *Group) { g.stop(n.log) })
 	if n.host != nil {
