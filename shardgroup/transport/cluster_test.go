@@ -92,11 +92,13 @@ type member struct {
 	peer    *peer // for its metrics only
 	faults  *faults
 	state   *commandLog
+	// Changes the replica's settings, if set.
+	change func(*config.Config)
 }
 
 const group = 5
 
-func startMember(t *testing.T, id uint64, address string, options Options) *member {
+func startMember(t *testing.T, id uint64, address string, options Options, given timeouts) *member {
 	t.Helper()
 	m := &member{id: id, address: address, peer: &peer{registry: prometheus.NewRegistry()}, faults: &faults{}}
 	options.Fault = m.faults
@@ -104,6 +106,7 @@ func startMember(t *testing.T, id uint64, address string, options Options) *memb
 	if err != nil {
 		t.Fatal(err)
 	}
+	factory.timeouts = factory.timeouts.but(given)
 	hostConfig := config.NodeHostConfig{
 		NodeHostDir: filepath.Join(t.TempDir(), "raft"), RTTMillisecond: 10, RaftAddress: address, DeploymentID: deployment,
 		Expert: config.ExpertConfig{
@@ -122,13 +125,20 @@ func startMember(t *testing.T, id uint64, address string, options Options) *memb
 func (m *member) start(t *testing.T, members map[uint64]string, join bool) {
 	t.Helper()
 	m.state = &commandLog{}
-	err := m.StartOnDiskReplica(members, join, func(uint64, uint64) statemachine.IOnDiskStateMachine { return m.state }, config.Config{
+	settings := config.Config{
 		ReplicaID: m.id, ShardID: group, ElectionRTT: 20, HeartbeatRTT: 2, CheckQuorum: true,
 		SnapshotEntries: 20, CompactionOverhead: 2,
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
+	if m.change != nil {
+		m.change(&settings)
+	}
+	eventually(t, "the replica to start", func() bool {
+		err := m.StartOnDiskReplica(members, join, func(uint64, uint64) statemachine.IOnDiskStateMachine { return m.state }, settings)
+		if err != nil && !errors.Is(err, dragonboat.ErrShardAlreadyExist) { // one that was stopped goes in its time
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 }
 
 func freeAddress(t testing.TB) string {
@@ -143,6 +153,14 @@ func freeAddress(t testing.TB) string {
 
 func startMembers(t *testing.T, n int, optionsOf func(id uint64) Options) []*member {
 	t.Helper()
+	members, start := prepareMembers(t, n, optionsOf, timeouts{})
+	start()
+	return members
+}
+
+// prepareMembers returns members, and what starts their replicas.
+func prepareMembers(t *testing.T, n int, optionsOf func(id uint64) Options, given timeouts) ([]*member, func()) {
+	t.Helper()
 	logger.GetLogger("transport").SetLevel(logger.CRITICAL)
 	for _, name := range []string{"raft", "dragonboat", "config", "logdb", "rsm", "order", "grpc", "raftpb"} {
 		logger.GetLogger(name).SetLevel(logger.CRITICAL)
@@ -151,13 +169,14 @@ func startMembers(t *testing.T, n int, optionsOf func(id uint64) Options) []*mem
 	initial := map[uint64]string{}
 	for i := range n {
 		id := uint64(i + 1)
-		members = append(members, startMember(t, id, freeAddress(t), optionsOf(id)))
+		members = append(members, startMember(t, id, freeAddress(t), optionsOf(id), given))
 		initial[id] = members[i].address
 	}
-	for _, m := range members {
-		m.start(t, initial, false)
+	return members, func() {
+		for _, m := range members {
+			m.start(t, initial, false)
+		}
 	}
-	return members
 }
 
 // propose adds a command, whatever elections happen.
@@ -214,7 +233,7 @@ func TestCluster(t *testing.T) {
 			}
 
 			// The log was compacted: a new replica needs the state, of several chunks.
-			fourth := startMember(t, 4, freeAddress(t), optionsOf(4))
+			fourth := startMember(t, 4, freeAddress(t), optionsOf(4), timeouts{})
 			eventually(t, "the replica to be added", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()

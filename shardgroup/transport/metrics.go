@@ -10,6 +10,7 @@ type metrics struct {
 	failedDials                prometheus.Counter
 	refused                    *prometheus.CounterVec
 	badFrames                  prometheus.Counter
+	repeats                    prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -31,6 +32,9 @@ func newMetrics() *metrics {
 			"Incoming connections refused: too many (limit), TLS failed (tls), not of this cluster (cluster), another version (version), not a peer or no hello in time (hello).", "reason"),
 		badFrames: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "skerry_raft_transport_bad_frames_total", Help: "Incoming connections closed because of a frame that was damaged, too large or unexpected.",
+		}),
+		repeats: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "skerry_raft_transport_repeats_dropped_total", Help: "Large messages not sent because the same replica was sent the same a moment ago.",
 		}),
 	}
 	// All series are there from the start: a rate needs a first value.
@@ -61,7 +65,7 @@ const (
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.sentBytes, m.receivedBytes, m.sentFrames, m.receivedFrames, m.connections, m.failedDials, m.refused, m.badFrames,
+		m.sentBytes, m.receivedBytes, m.sentFrames, m.receivedFrames, m.connections, m.failedDials, m.refused, m.badFrames, m.repeats,
 	}
 }
 

@@ -129,9 +129,10 @@ type timeouts struct {
 	ack       time.Duration // for the last chunk: the snapshot is synced to disk before it is acknowledged
 	keepAlive time.Duration // between probes of a quiet connection
 	unacked   time.Duration // until data that the peer's host does not confirm breaks the connection
+	repeat    time.Duration // until a large message may be repeated, and longer the larger it is; negative: at once
 }
 
 var defaultTimeouts = timeouts{
 	dial: 5 * time.Second, handshake: 5 * time.Second, piece: 10 * time.Second, idle: 5 * time.Minute,
-	ack: 2 * time.Minute, keepAlive: 10 * time.Second, unacked: 15 * time.Second,
+	ack: 2 * time.Minute, keepAlive: 10 * time.Second, unacked: 15 * time.Second, repeat: time.Second,
 }

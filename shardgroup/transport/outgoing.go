@@ -36,8 +36,9 @@ func (t *Transport) connect(ctx context.Context, target string, k kind) (*link, 
 	}
 	l := &link{
 		transport: t, target: target, kind: k, raw: raw, conn: conn,
-		writer: frameWriter{conn: conn, piece: t.timeouts.piece},
-		acks:   make(chan struct{}, 1), done: make(chan struct{}),
+		writer:  frameWriter{conn: conn, piece: t.timeouts.piece},
+		repeats: repeats{within: max(0, t.timeouts.repeat)},
+		acks:    make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	l.stop = context.AfterFunc(l.ctx, func() { _ = raw.Close() })
@@ -120,6 +121,7 @@ type link struct {
 	kind      kind
 	raw, conn net.Conn // without and with TLS
 	writer    frameWriter
+	repeats   repeats // of messages
 
 	ctx    context.Context // ends with the link; its cause says why
 	cancel context.CancelCauseFunc
@@ -171,9 +173,21 @@ func (l *link) Close() {
 	<-l.done
 }
 
-// SendMessageBatch implements raftio.IConnection.
+// SendMessageBatch implements raftio.IConnection. It drops large messages that
+// were sent a moment ago.
 func (l *link) SendMessageBatch(batch raftpb.MessageBatch) error {
-	_, err := l.send(Messages, messagesMethod, &batch, batch.SizeUpperLimit())
+	requests, dropped := l.repeats.take(batch.Requests, time.Now())
+	l.transport.metrics.repeats.Add(float64(dropped))
+	if len(requests) == 0 {
+		return nil
+	}
+	batch.Requests = requests
+	sent, err := l.send(Messages, messagesMethod, &batch, batch.SizeUpperLimit())
+	if sent {
+		l.repeats.sent(requests, time.Now())
+	} else {
+		l.repeats.lost()
+	}
 	return err
 }
 

@@ -81,7 +81,7 @@ func startPeer(t testing.TB, o peerOptions) *peer {
 func (t timeouts) but(given timeouts) timeouts {
 	for _, pair := range []struct{ to, from *time.Duration }{
 		{&t.dial, &given.dial}, {&t.handshake, &given.handshake}, {&t.piece, &given.piece},
-		{&t.idle, &given.idle}, {&t.ack, &given.ack},
+		{&t.idle, &given.idle}, {&t.ack, &given.ack}, {&t.repeat, &given.repeat},
 	} {
 		if *pair.from != 0 {
 			*pair.to = *pair.from
