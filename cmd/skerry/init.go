@@ -36,7 +36,7 @@ func initCommand() command {
 			set.IntVar(&i.streamGroups, "streams.groups", 0, "`N` number of groups that share the streams, up to all of them; 0 is automatic: 1, or 2 from 8 groups up")
 			set.IntVar(&i.replicationFactor, "replication-factor", 3, "`N` replicas of each data group, if there are as many nodes: 1, 3 or 5")
 			set.BoolVar(&i.wait, "wait", true, "wait until all nodes serve")
-			set.DurationVar(&i.waitTimeout, "wait-timeout", 2*time.Minute, "`DURATION` how long to wait for that")
+			set.DurationVar(&i.waitTimeout, "wait-timeout", 2*time.Minute, "`DURATION` how long to wait for that, and for each node to take its part")
 			set.DurationVar(&i.client.timeout, "timeout", 10*time.Second, "`DURATION` how long to try to reach each node")
 			i.client.security.declare(set)
 			return i.run
@@ -123,7 +123,7 @@ func (i *initialization) check(args []string) ([]string, error) {
 func (i *initialization) greetAll(ctx context.Context, out io.Writer, peers *peers) ([]greeted, error) {
 	nodes := make([]greeted, len(peers.all))
 	for at, peer := range peers.all {
-		err := i.persist(ctx, peer, "Hello", func(ctx context.Context) (err error) {
+		err := i.persist(ctx, peer, "Hello", i.client.timeout, func(ctx context.Context) (err error) {
 			nodes[at].hello, err = peer.node.Hello(ctx, &nodev1.HelloRequest{})
 			return err
 		})
@@ -172,7 +172,9 @@ func (i *initialization) found(ctx context.Context, out io.Writer, peers *peers,
 	}
 	for _, node := range plan.rest {
 		peer := peers.at(node.address)
-		err := i.persist(ctx, peer, "Found", func(ctx context.Context) error {
+		// It answers when its replicas have been made, which many groups or a busy disk
+		// make long.
+		err := i.persist(ctx, peer, "Found", i.waitTimeout, func(ctx context.Context) error {
 			_, err := peer.node.Found(ctx, &nodev1.FoundRequest{Map: m, NodeId: node.id()})
 			return err
 		})
@@ -192,10 +194,13 @@ func replicasOf(m *clusterv1.RangeMap) int {
 	return len(groups[len(groups)-1].GetReplicas())
 }
 
-// persist repeats a harmless call while the node is not there, for a while.
-func (i *initialization) persist(ctx context.Context, peer *peer, what string, call func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, i.client.timeout)
+// persist repeats a harmless call while the node is not there, for a while. Once
+// it is, it has the patience for its answer.
+func (i *initialization) persist(ctx context.Context, peer *peer, what string, patience time.Duration, call func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	reach, stop := context.WithTimeout(limited, i.client.timeout)
+	defer stop()
 	for {
 		err := call(limited)
 		if err == nil {
@@ -204,8 +209,8 @@ func (i *initialization) persist(ctx context.Context, peer *peer, what string, c
 		if ctx.Err() != nil {
 			return errInterrupted
 		}
-		if s := status.Convert(err); s.Code() != codes.Unavailable || i.pause(limited) != nil {
-			return &peerError{peer.address, what, s}
+		if s := status.Convert(err); s.Code() != codes.Unavailable || i.pause(reach) != nil {
+			return &peerError{peer.address, what, s, patience}
 		}
 	}
 }

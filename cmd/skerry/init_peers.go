@@ -97,11 +97,14 @@ func (i *initialization) awaitReady(ctx context.Context, out io.Writer, peers *p
 type peerError struct {
 	address, what string
 	status        *status.Status
+	patience      time.Duration // how long it was tried
 }
 
 func (e *peerError) Error() string {
 	failed := &callError{addr: e.address, status: e.status}
 	switch {
+	case e.what != "Hello" && e.status.Code() == codes.DeadlineExceeded:
+		return fmt.Sprintf("%s has answered, but not yet to %s after %s: it is busy, see its log", e.address, e.what, e.patience)
 	case e.status.Code() == codes.Unavailable && failed.unreachable(), e.status.Code() == codes.DeadlineExceeded:
 		return fmt.Sprintf("no node answers at %s (%s): start it with skerry node -node.address, or correct the address", e.address, strings.TrimSuffix(e.status.Message(), "."))
 	case e.status.Code() == codes.Unimplemented:

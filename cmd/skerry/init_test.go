@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
@@ -31,7 +32,8 @@ type waitingNode struct {
 
 	mu     sync.Mutex
 	hello  *nodev1.HelloResponse
-	refuse error // of Found
+	refuse error         // of Found
+	slow   time.Duration // of Found
 	founds int
 }
 
@@ -41,7 +43,12 @@ func (n *waitingNode) Hello(context.Context, *nodev1.HelloRequest) (*nodev1.Hell
 	return proto.CloneOf(n.hello), nil
 }
 
-func (n *waitingNode) Found(_ context.Context, request *nodev1.FoundRequest) (*nodev1.FoundResponse, error) {
+func (n *waitingNode) Found(ctx context.Context, request *nodev1.FoundRequest) (*nodev1.FoundResponse, error) {
+	select {
+	case <-time.After(n.slow):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.refuse != nil {
@@ -272,6 +279,22 @@ func TestInitReachesNobody(t *testing.T) {
 	}
 }
 
+// A node may take longer to found its part than to say who it is. One that does not
+// come to an end is not one that is not there.
+func TestInitOfABusyNode(t *testing.T) {
+	busy := startWaitingNode(t, nil)
+	busy.slow = time.Hour
+	code, out, errs := runInit(t, "-nodes", busy.address, "-timeout", "10s", "-wait-timeout", "100ms")
+	if want := busy.address + " has answered, but not yet to Found after 100ms"; code != exitFailure || !strings.Contains(errs, want) || !strings.Contains(errs, "repeat this command") {
+		t.Errorf("exit %d, %s%s", code, out, errs)
+	}
+	slow := startWaitingNode(t, nil)
+	slow.slow = 700 * time.Millisecond
+	if code, out, errs := runInit(t, "-nodes", slow.address, "-timeout", "500ms", "-wait=false"); code != 0 {
+		t.Errorf("exit %d, %s%s", code, out, errs)
+	}
+}
+
 // Whatever is founded: each data group has as many replicas as wanted, in as many
 // zones as there are, and nodes carry equally much.
 func TestLayoutSpreads(t *testing.T) {
@@ -334,7 +357,7 @@ func TestInitIsInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	i := &initialization{pause: func(context.Context) error { cancel(); return context.Canceled }}
 	i.client.timeout = 1 << 40
-	err := i.persist(ctx, &peer{address: "a:1"}, "Hello", func(context.Context) error { cancel(); return status.Error(codes.Unavailable, "") })
+	err := i.persist(ctx, &peer{address: "a:1"}, "Hello", time.Hour, func(context.Context) error { cancel(); return status.Error(codes.Unavailable, "") })
 	if !errors.Is(err, errInterrupted) {
 		t.Error(err)
 	}
