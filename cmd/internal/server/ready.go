@@ -51,6 +51,14 @@ func (w *readyWatch) look(now time.Time, stdout io.Writer) error {
 	return nil
 }
 
+// pause is the time until the next look.
+func (w *readyWatch) pause() time.Duration {
+	if w.ready {
+		return readyLookInterval
+	}
+	return lookInterval
+}
+
 func (s *server) identity() []zap.Field {
 	if s.node == nil {
 		return nil

@@ -33,8 +33,12 @@ import (
 	"github.com/skerrydb/skerry/storage/objects"
 )
 
-// lookInterval is the time between two looks at whether the process is ready.
-const lookInterval = 50 * time.Millisecond
+// Times between two looks at whether the process is ready: while it is not, and
+// while it is. A look asks each replica; a stop makes unready by itself.
+const (
+	lookInterval      = 50 * time.Millisecond
+	readyLookInterval = time.Second
+)
 
 // server is a running process. Fields are set in the order of the start.
 type server struct {
@@ -149,7 +153,7 @@ func (s *server) serve(ctx context.Context, stdout io.Writer, failed <-chan erro
 	if err := s.greet(stdout); err != nil {
 		return err
 	}
-	look := time.NewTicker(lookInterval)
+	look := time.NewTimer(lookInterval)
 	defer look.Stop()
 	watch := readyWatch{server: s}
 	for {
@@ -167,6 +171,7 @@ func (s *server) serve(ctx context.Context, stdout io.Writer, failed <-chan erro
 			if err := watch.look(now, stdout); err != nil {
 				return err
 			}
+			look.Reset(watch.pause())
 		}
 	}
 }
