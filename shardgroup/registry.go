@@ -8,42 +8,63 @@ import (
 	"github.com/lni/dragonboat/v4/raftio"
 )
 
+// raftConnections is the number of connections that the groups share to a peer.
+// Few make for large batches, which are cheaper to send; but a large message
+// holds up the heartbeats of the groups that it shares its connection with.
+const raftConnections = 2
+
 // registry tells dragonboat where replicas are. Members of groups are named by
 // node id, not by address, so that addresses may change between restarts. It
 // must be in place from a cluster's first start on.
+//
+// Dragonboat asks for each message that it sends, and tells of each that it gets.
 type registry struct {
-	connections uint64
+	mu       sync.RWMutex
+	replicas map[raftio.NodeInfo]string // replica → node id
+	routes   map[string]route           // node id → way to it
+}
 
-	mu        sync.RWMutex
-	replicas  map[raftio.NodeInfo]string // replica → node id
-	addresses map[string]string          // node id → Raft address
+// route is the way to a node.
+type route struct {
+	address string
+	keys    [raftConnections]string // of the connections
 }
 
 var _ raftio.INodeRegistry = (*registry)(nil)
 
 func newRegistry() *registry {
-	return &registry{replicas: map[raftio.NodeInfo]string{}, addresses: map[string]string{}}
+	return &registry{replicas: map[raftio.NodeInfo]string{}, routes: map[string]route{}}
 }
 
 // Create implements config.NodeRegistryFactory.
-func (r *registry) Create(_ string, streamConnections uint64, _ config.TargetValidator) (raftio.INodeRegistry, error) {
-	r.connections = max(streamConnections, 1)
+func (r *registry) Create(_ string, _ uint64, _ config.TargetValidator) (raftio.INodeRegistry, error) {
 	return r, nil
 }
 
 // setAddress records where a node is.
 func (r *registry) setAddress(nodeID, address string) {
+	to := route{address: address}
+	for i := range to.keys {
+		to.keys[i] = fmt.Sprintf("%s-%d", address, i)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.addresses[nodeID] = address
+	r.routes[nodeID] = to
 }
 
 func (r *registry) Close() error { return nil }
 
 func (r *registry) Add(shardID, replicaID uint64, nodeID string) {
+	replica := raftio.NodeInfo{ShardID: shardID, ReplicaID: replicaID}
+	r.mu.RLock()
+	known := r.replicas[replica]
+	r.mu.RUnlock()
+	if known == nodeID {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.replicas[raftio.NodeInfo{ShardID: shardID, ReplicaID: replicaID}] = nodeID
+	r.replicas[replica] = nodeID
 }
 
 func (r *registry) Remove(shardID, replicaID uint64) {
@@ -63,7 +84,7 @@ func (r *registry) RemoveShard(shardID uint64) {
 }
 
 // Resolve returns a replica's address, and a key that spreads the groups over
-// a few connections to it.
+// the connections to it.
 func (r *registry) Resolve(shardID, replicaID uint64) (string, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -71,9 +92,9 @@ func (r *registry) Resolve(shardID, replicaID uint64) (string, string, error) {
 	if !ok {
 		return "", "", fmt.Errorf("replica %d of group %d is unknown", replicaID, shardID)
 	}
-	address, ok := r.addresses[nodeID]
+	to, ok := r.routes[nodeID]
 	if !ok {
 		return "", "", fmt.Errorf("the address of node %s is unknown", nodeID)
 	}
-	return address, fmt.Sprintf("%s-%d", address, shardID%r.connections), nil
+	return to.address, to.keys[shardID%raftConnections], nil
 }

@@ -28,8 +28,13 @@ func TestRegistryResolves(t *testing.T) {
 		}
 		keys[key] = true
 	}
-	if len(keys) != 4 {
-		t.Errorf("%d connections to one node, want 4", len(keys))
+	if len(keys) != raftConnections {
+		t.Errorf("%d connections to one node, want %d", len(keys), raftConnections)
+	}
+	r.setAddress("node-b", "c:3")
+	r.Add(2, 11, "node-b")
+	if got, _, err := r.Resolve(2, 11); err != nil || got != "c:3" {
+		t.Errorf("%q, %v: want the node that the replica is on now", got, err)
 	}
 	r.Remove(2, 11)
 	if _, _, err := r.Resolve(2, 11); err == nil {
@@ -38,5 +43,24 @@ func TestRegistryResolves(t *testing.T) {
 	r.RemoveShard(3)
 	if _, _, err := r.Resolve(3, 11); err == nil {
 		t.Error("a replica of a group that was removed was resolved")
+	}
+}
+
+// Dragonboat tells of the sender with each message, and asks for the target: neither
+// must allocate, nor wait for readers.
+func TestRegistryIsCheapForEachMessage(t *testing.T) {
+	r := newRegistry()
+	r.setAddress("node-a", "a:1")
+	r.Add(2, 11, "node-a")
+	r.mu.RLock() // another message
+	defer r.mu.RUnlock()
+	allocated := testing.AllocsPerRun(100, func() {
+		r.Add(2, 11, "node-a")
+		if _, _, err := r.Resolve(2, 11); err != nil {
+			t.Error(err)
+		}
+	})
+	if allocated > 0 {
+		t.Errorf("%v allocations", allocated)
 	}
 }
