@@ -25,6 +25,9 @@ const (
 	proposalTimeout = 5 * time.Second
 	// Elections start after that many times Options.RTT without a leader.
 	electionRTT = 10
+	// A leader shows that it is there after that many times Options.RTT, and idle
+	// groups send nothing else. Neither commits nor reads wait for it.
+	heartbeatRTT = 2
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
@@ -188,7 +191,7 @@ func (n *Node) raftConfig(g *Group) config.Config {
 		// A leader that cannot reach a majority steps down; a candidate asks
 		// before it disturbs a working group.
 		CheckQuorum: true, PreVote: true,
-		ElectionRTT: electionRTT, HeartbeatRTT: 1,
+		ElectionRTT: electionRTT, HeartbeatRTT: heartbeatRTT,
 		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     maxInMemoryLog,

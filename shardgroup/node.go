@@ -196,6 +196,12 @@ func (n *Node) raftDir() string { return filepath.Join(n.options.DataDir, "raft"
 // deploymentID keeps clusters from talking to each other by accident.
 func (n *Node) deploymentID() uint64 { return DeploymentID(n.ClusterID()) }
 
+// raftQueueBytes bounds the entries that wait in one connection's queue, and in
+// that of a replica for what it receives; one message may exceed it. It must hold
+// the largest, of 64 MiB of entries or one entry. Beyond, dragonboat drops what
+// comes, and Raft asks again.
+const raftQueueBytes = 80 << 20
+
 func (n *Node) hostConfig() config.NodeHostConfig {
 	logDB := config.GetSmallMemLogDBConfig()
 	// Groups share the write-ahead logs of their log shard: few shards gather
@@ -210,6 +216,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		NodeHostID:        n.ID(),
 		RaftEventListener: n,
 		EnableMetrics:     true,
+		MaxSendQueueSize:  raftQueueBytes, MaxReceiveQueueSize: raftQueueBytes,
 		Expert: config.ExpertConfig{
 			NodeRegistryFactory: n.registry,
 			TransportFactory:    n.options.Transport,
