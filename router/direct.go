@@ -113,6 +113,14 @@ func (d direct) ReplaceRanges(ctx context.Context, in *nodev1.ReplaceRangesReque
 	return call(ctx, in, d.server.ReplaceRanges)
 }
 
+func (d direct) AcceptTransfers(ctx context.Context, in *nodev1.AcceptTransfersRequest, _ ...grpc.CallOption) (*nodev1.AcceptTransfersResponse, error) {
+	return call(ctx, in, d.server.AcceptTransfers)
+}
+
+func (d direct) TransferStatus(ctx context.Context, in *nodev1.TransferStatusRequest, _ ...grpc.CallOption) (*nodev1.TransferStatusResponse, error) {
+	return call(ctx, in, d.server.TransferStatus)
+}
+
 func call[Q, A any](ctx context.Context, in Q, method func(context.Context, Q) (A, error)) (A, error) {
 	out, err := method(ctx, in)
 	if err == nil {

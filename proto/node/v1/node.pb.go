@@ -133,7 +133,7 @@ func (x DiskReport_Level) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DiskReport_Level.Descriptor instead.
 func (DiskReport_Level) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29, 0}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32, 0}
 }
 
 type DiskReport_Health int32
@@ -187,7 +187,7 @@ func (x DiskReport_Health) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DiskReport_Health.Descriptor instead.
 func (DiskReport_Health) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29, 1}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32, 1}
 }
 
 type Finding_Severity int32
@@ -242,7 +242,7 @@ func (x Finding_Severity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Finding_Severity.Descriptor instead.
 func (Finding_Severity) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{33, 0}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{36, 0}
 }
 
 type ChangeMembershipRequest_Change int32
@@ -295,7 +295,7 @@ func (x ChangeMembershipRequest_Change) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ChangeMembershipRequest_Change.Descriptor instead.
 func (ChangeMembershipRequest_Change) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{40, 0}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43, 0}
 }
 
 type ControlCompactionRequest_Action int32
@@ -353,7 +353,7 @@ func (x ControlCompactionRequest_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ControlCompactionRequest_Action.Descriptor instead.
 func (ControlCompactionRequest_Action) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{61, 0}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{64, 0}
 }
 
 type AddBlockRequest struct {
@@ -714,7 +714,10 @@ type EncodedBlock struct {
 	// ULID, 26 characters.
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	// Encoded metastore.v1.BlockMeta.
-	Block         []byte `protobuf:"bytes,4,opt,name=block,proto3" json:"block,omitempty"`
+	Block []byte `protobuf:"bytes,4,opt,name=block,proto3" json:"block,omitempty"`
+	// Number of the transfer that the block is in, if it waits in the outbox of
+	// the stream of its shard to be taken over; 0 otherwise.
+	Transfer      uint64 `protobuf:"varint,5,opt,name=transfer,proto3" json:"transfer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -777,11 +780,20 @@ func (x *EncodedBlock) GetBlock() []byte {
 	return nil
 }
 
+func (x *EncodedBlock) GetTransfer() uint64 {
+	if x != nil {
+		return x.Transfer
+	}
+	return 0
+}
+
 type QueryBlocksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sorted by (tenant, shard, id).
-	Blocks        []*EncodedBlock `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	Cost          *QueryCost      `protobuf:"bytes,2,opt,name=cost,proto3" json:"cost,omitempty"`
+	Blocks []*EncodedBlock `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Cost   *QueryCost      `protobuf:"bytes,2,opt,name=cost,proto3" json:"cost,omitempty"`
+	// Of the tenants asked for, as far as the spans go.
+	Watermarks    *Watermarks `protobuf:"bytes,3,opt,name=watermarks,proto3" json:"watermarks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -830,11 +842,19 @@ func (x *QueryBlocksResponse) GetCost() *QueryCost {
 	return nil
 }
 
+func (x *QueryBlocksResponse) GetWatermarks() *Watermarks {
+	if x != nil {
+		return x.Watermarks
+	}
+	return nil
+}
+
 type QueryLabelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Distinct and sorted.
 	Labels        []*v11.Labels `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
 	Cost          *QueryCost    `protobuf:"bytes,2,opt,name=cost,proto3" json:"cost,omitempty"`
+	Watermarks    *Watermarks   `protobuf:"bytes,3,opt,name=watermarks,proto3" json:"watermarks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -883,6 +903,218 @@ func (x *QueryLabelsResponse) GetCost() *QueryCost {
 	return nil
 }
 
+func (x *QueryLabelsResponse) GetWatermarks() *Watermarks {
+	if x != nil {
+		return x.Watermarks
+	}
+	return nil
+}
+
+// Watermarks tell how far transfers from streams to tenants are, in the state that
+// an answer was read from. Sorted by (stream, tenant); without those that are 0.
+type Watermarks struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of streams in the spans.
+	Issued []*IssuedWatermark `protobuf:"bytes,1,rep,name=issued,proto3" json:"issued,omitempty"`
+	// Of tenants in the spans.
+	Accepted      []*AcceptedWatermark `protobuf:"bytes,2,rep,name=accepted,proto3" json:"accepted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watermarks) Reset() {
+	*x = Watermarks{}
+	mi := &file_node_v1_node_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watermarks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watermarks) ProtoMessage() {}
+
+func (x *Watermarks) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watermarks.ProtoReflect.Descriptor instead.
+func (*Watermarks) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Watermarks) GetIssued() []*IssuedWatermark {
+	if x != nil {
+		return x.Issued
+	}
+	return nil
+}
+
+func (x *Watermarks) GetAccepted() []*AcceptedWatermark {
+	if x != nil {
+		return x.Accepted
+	}
+	return nil
+}
+
+// IssuedWatermark is what a stream's group knows of its transfers to a tenant.
+type IssuedWatermark struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Stream      uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Tenant      string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// The last transfer that was made.
+	Issued uint64 `protobuf:"varint,4,opt,name=issued,proto3" json:"issued,omitempty"`
+	// The last one that is known to be accepted, and forgotten here.
+	Finished      uint64 `protobuf:"varint,5,opt,name=finished,proto3" json:"finished,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuedWatermark) Reset() {
+	*x = IssuedWatermark{}
+	mi := &file_node_v1_node_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuedWatermark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuedWatermark) ProtoMessage() {}
+
+func (x *IssuedWatermark) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuedWatermark.ProtoReflect.Descriptor instead.
+func (*IssuedWatermark) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *IssuedWatermark) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *IssuedWatermark) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *IssuedWatermark) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *IssuedWatermark) GetIssued() uint64 {
+	if x != nil {
+		return x.Issued
+	}
+	return 0
+}
+
+func (x *IssuedWatermark) GetFinished() uint64 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
+// AcceptedWatermark is up to where a tenant's group has taken over the transfers
+// of a stream.
+type AcceptedWatermark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Accepted      uint64                 `protobuf:"varint,4,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptedWatermark) Reset() {
+	*x = AcceptedWatermark{}
+	mi := &file_node_v1_node_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptedWatermark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptedWatermark) ProtoMessage() {}
+
+func (x *AcceptedWatermark) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptedWatermark.ProtoReflect.Descriptor instead.
+func (*AcceptedWatermark) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AcceptedWatermark) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *AcceptedWatermark) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *AcceptedWatermark) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *AcceptedWatermark) GetAccepted() uint64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
 // QueryCost is what a group did to answer a query. Costs of several groups
 // add up.
 type QueryCost struct {
@@ -908,7 +1140,7 @@ type QueryCost struct {
 
 func (x *QueryCost) Reset() {
 	*x = QueryCost{}
-	mi := &file_node_v1_node_proto_msgTypes[8]
+	mi := &file_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1152,7 @@ func (x *QueryCost) String() string {
 func (*QueryCost) ProtoMessage() {}
 
 func (x *QueryCost) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[8]
+	mi := &file_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1165,7 @@ func (x *QueryCost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryCost.ProtoReflect.Descriptor instead.
 func (*QueryCost) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *QueryCost) GetShards() uint64 {
@@ -995,7 +1227,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[9]
+	mi := &file_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1239,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[9]
+	mi := &file_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1252,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTenantsRequest) GetGroupId() uint64 {
@@ -1047,7 +1279,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[10]
+	mi := &file_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1291,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[10]
+	mi := &file_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1304,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListTenantsResponse) GetTenants() []string {
@@ -1094,7 +1326,7 @@ type TenantStatsRequest struct {
 
 func (x *TenantStatsRequest) Reset() {
 	*x = TenantStatsRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[11]
+	mi := &file_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1338,7 @@ func (x *TenantStatsRequest) String() string {
 func (*TenantStatsRequest) ProtoMessage() {}
 
 func (x *TenantStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[11]
+	mi := &file_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1351,7 @@ func (x *TenantStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantStatsRequest.ProtoReflect.Descriptor instead.
 func (*TenantStatsRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TenantStatsRequest) GetGroupId() uint64 {
@@ -1146,13 +1378,14 @@ func (x *TenantStatsRequest) GetTenant() string {
 type TenantStatsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stats         *v12.TenantStats       `protobuf:"bytes,1,opt,name=stats,proto3" json:"stats,omitempty"`
+	Watermarks    *Watermarks            `protobuf:"bytes,2,opt,name=watermarks,proto3" json:"watermarks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TenantStatsResponse) Reset() {
 	*x = TenantStatsResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[12]
+	mi := &file_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1397,7 @@ func (x *TenantStatsResponse) String() string {
 func (*TenantStatsResponse) ProtoMessage() {}
 
 func (x *TenantStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[12]
+	mi := &file_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,12 +1410,19 @@ func (x *TenantStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantStatsResponse.ProtoReflect.Descriptor instead.
 func (*TenantStatsResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TenantStatsResponse) GetStats() *v12.TenantStats {
 	if x != nil {
 		return x.Stats
+	}
+	return nil
+}
+
+func (x *TenantStatsResponse) GetWatermarks() *Watermarks {
+	if x != nil {
+		return x.Watermarks
 	}
 	return nil
 }
@@ -1199,7 +1439,7 @@ type RangeMapRequest struct {
 
 func (x *RangeMapRequest) Reset() {
 	*x = RangeMapRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[13]
+	mi := &file_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1451,7 @@ func (x *RangeMapRequest) String() string {
 func (*RangeMapRequest) ProtoMessage() {}
 
 func (x *RangeMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[13]
+	mi := &file_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1464,7 @@ func (x *RangeMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeMapRequest.ProtoReflect.Descriptor instead.
 func (*RangeMapRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RangeMapRequest) GetMinVersion() uint64 {
@@ -1250,7 +1490,7 @@ type RangeMapResponse struct {
 
 func (x *RangeMapResponse) Reset() {
 	*x = RangeMapResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[14]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1502,7 @@ func (x *RangeMapResponse) String() string {
 func (*RangeMapResponse) ProtoMessage() {}
 
 func (x *RangeMapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[14]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1515,7 @@ func (x *RangeMapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RangeMapResponse.ProtoReflect.Descriptor instead.
 func (*RangeMapResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RangeMapResponse) GetMap() *v1.RangeMap {
@@ -1293,7 +1533,7 @@ type GroupStatusRequest struct {
 
 func (x *GroupStatusRequest) Reset() {
 	*x = GroupStatusRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[15]
+	mi := &file_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1545,7 @@ func (x *GroupStatusRequest) String() string {
 func (*GroupStatusRequest) ProtoMessage() {}
 
 func (x *GroupStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[15]
+	mi := &file_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1558,7 @@ func (x *GroupStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatusRequest.ProtoReflect.Descriptor instead.
 func (*GroupStatusRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 type GroupStatusResponse struct {
@@ -1331,7 +1571,7 @@ type GroupStatusResponse struct {
 
 func (x *GroupStatusResponse) Reset() {
 	*x = GroupStatusResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1583,7 @@ func (x *GroupStatusResponse) String() string {
 func (*GroupStatusResponse) ProtoMessage() {}
 
 func (x *GroupStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1596,7 @@ func (x *GroupStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatusResponse.ProtoReflect.Descriptor instead.
 func (*GroupStatusResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GroupStatusResponse) GetNodeId() string {
@@ -1403,7 +1643,7 @@ type GroupReplica struct {
 
 func (x *GroupReplica) Reset() {
 	*x = GroupReplica{}
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1655,7 @@ func (x *GroupReplica) String() string {
 func (*GroupReplica) ProtoMessage() {}
 
 func (x *GroupReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1668,7 @@ func (x *GroupReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupReplica.ProtoReflect.Descriptor instead.
 func (*GroupReplica) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GroupReplica) GetGroupId() uint64 {
@@ -1544,7 +1784,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1796,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1809,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Membership) GetConfigId() uint64 {
@@ -1612,7 +1852,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1864,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1877,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HelloRequest) GetNode() *v1.Node {
@@ -1676,7 +1916,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1928,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1941,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HelloResponse) GetNode() *v1.Node {
@@ -1764,7 +2004,7 @@ type FoundRequest struct {
 
 func (x *FoundRequest) Reset() {
 	*x = FoundRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2016,7 @@ func (x *FoundRequest) String() string {
 func (*FoundRequest) ProtoMessage() {}
 
 func (x *FoundRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2029,7 @@ func (x *FoundRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundRequest.ProtoReflect.Descriptor instead.
 func (*FoundRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FoundRequest) GetMap() *v1.RangeMap {
@@ -1814,7 +2054,7 @@ type FoundResponse struct {
 
 func (x *FoundResponse) Reset() {
 	*x = FoundResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +2066,7 @@ func (x *FoundResponse) String() string {
 func (*FoundResponse) ProtoMessage() {}
 
 func (x *FoundResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +2079,7 @@ func (x *FoundResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundResponse.ProtoReflect.Descriptor instead.
 func (*FoundResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 type JoinRequest struct {
@@ -1856,7 +2096,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2108,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2121,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *JoinRequest) GetNode() *v1.Node {
@@ -1921,7 +2161,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2173,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2186,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *JoinResponse) GetMap() *v1.RangeMap {
@@ -1966,7 +2206,7 @@ type WatchMapRequest struct {
 
 func (x *WatchMapRequest) Reset() {
 	*x = WatchMapRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2218,7 @@ func (x *WatchMapRequest) String() string {
 func (*WatchMapRequest) ProtoMessage() {}
 
 func (x *WatchMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2231,7 @@ func (x *WatchMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMapRequest.ProtoReflect.Descriptor instead.
 func (*WatchMapRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchMapRequest) GetVersion() uint64 {
@@ -2010,7 +2250,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2262,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2275,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HeartbeatRequest) GetReport() *NodeReport {
@@ -2054,7 +2294,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2306,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2319,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HeartbeatResponse) GetMapVersion() uint64 {
@@ -2107,7 +2347,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2359,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2372,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *NodeReport) GetNode() *v1.Node {
@@ -2189,7 +2429,7 @@ type DiskReport struct {
 
 func (x *DiskReport) Reset() {
 	*x = DiskReport{}
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2441,7 @@ func (x *DiskReport) String() string {
 func (*DiskReport) ProtoMessage() {}
 
 func (x *DiskReport) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2454,7 @@ func (x *DiskReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskReport.ProtoReflect.Descriptor instead.
 func (*DiskReport) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DiskReport) GetFreeBytes() uint64 {
@@ -2253,7 +2493,7 @@ type ClusterStateRequest struct {
 
 func (x *ClusterStateRequest) Reset() {
 	*x = ClusterStateRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2505,7 @@ func (x *ClusterStateRequest) String() string {
 func (*ClusterStateRequest) ProtoMessage() {}
 
 func (x *ClusterStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2518,7 @@ func (x *ClusterStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStateRequest.ProtoReflect.Descriptor instead.
 func (*ClusterStateRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 type ClusterStateResponse struct {
@@ -2299,7 +2539,7 @@ type ClusterStateResponse struct {
 
 func (x *ClusterStateResponse) Reset() {
 	*x = ClusterStateResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2551,7 @@ func (x *ClusterStateResponse) String() string {
 func (*ClusterStateResponse) ProtoMessage() {}
 
 func (x *ClusterStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2564,7 @@ func (x *ClusterStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStateResponse.ProtoReflect.Descriptor instead.
 func (*ClusterStateResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ClusterStateResponse) GetMap() *v1.RangeMap {
@@ -2385,7 +2625,7 @@ type NodeLiveness struct {
 
 func (x *NodeLiveness) Reset() {
 	*x = NodeLiveness{}
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2637,7 @@ func (x *NodeLiveness) String() string {
 func (*NodeLiveness) ProtoMessage() {}
 
 func (x *NodeLiveness) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2650,7 @@ func (x *NodeLiveness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeLiveness.ProtoReflect.Descriptor instead.
 func (*NodeLiveness) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NodeLiveness) GetNodeId() string {
@@ -2459,7 +2699,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2711,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2724,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Finding) GetSeverity() Finding_Severity {
@@ -2556,7 +2796,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2808,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2821,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OperateRequest) GetDryRun() bool {
@@ -2746,7 +2986,7 @@ type CreateGroupsAction struct {
 
 func (x *CreateGroupsAction) Reset() {
 	*x = CreateGroupsAction{}
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2758,7 +2998,7 @@ func (x *CreateGroupsAction) String() string {
 func (*CreateGroupsAction) ProtoMessage() {}
 
 func (x *CreateGroupsAction) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2771,7 +3011,7 @@ func (x *CreateGroupsAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGroupsAction.ProtoReflect.Descriptor instead.
 func (*CreateGroupsAction) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CreateGroupsAction) GetCount() uint32 {
@@ -2793,7 +3033,7 @@ type SplitAction struct {
 
 func (x *SplitAction) Reset() {
 	*x = SplitAction{}
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3045,7 @@ func (x *SplitAction) String() string {
 func (*SplitAction) ProtoMessage() {}
 
 func (x *SplitAction) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3058,7 @@ func (x *SplitAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitAction.ProtoReflect.Descriptor instead.
 func (*SplitAction) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SplitAction) GetRangeId() uint64 {
@@ -2845,7 +3085,7 @@ type MergeAction struct {
 
 func (x *MergeAction) Reset() {
 	*x = MergeAction{}
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3097,7 @@ func (x *MergeAction) String() string {
 func (*MergeAction) ProtoMessage() {}
 
 func (x *MergeAction) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3110,7 @@ func (x *MergeAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeAction.ProtoReflect.Descriptor instead.
 func (*MergeAction) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MergeAction) GetRangeId() uint64 {
@@ -2892,7 +3132,7 @@ type TransferLeaderAction struct {
 
 func (x *TransferLeaderAction) Reset() {
 	*x = TransferLeaderAction{}
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +3144,7 @@ func (x *TransferLeaderAction) String() string {
 func (*TransferLeaderAction) ProtoMessage() {}
 
 func (x *TransferLeaderAction) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +3157,7 @@ func (x *TransferLeaderAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderAction.ProtoReflect.Descriptor instead.
 func (*TransferLeaderAction) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TransferLeaderAction) GetGroupId() uint64 {
@@ -2949,7 +3189,7 @@ type OperateResponse struct {
 
 func (x *OperateResponse) Reset() {
 	*x = OperateResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +3201,7 @@ func (x *OperateResponse) String() string {
 func (*OperateResponse) ProtoMessage() {}
 
 func (x *OperateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2974,7 +3214,7 @@ func (x *OperateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
 func (*OperateResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *OperateResponse) GetChanged() bool {
@@ -3028,7 +3268,7 @@ type ChangeMembershipRequest struct {
 
 func (x *ChangeMembershipRequest) Reset() {
 	*x = ChangeMembershipRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3280,7 @@ func (x *ChangeMembershipRequest) String() string {
 func (*ChangeMembershipRequest) ProtoMessage() {}
 
 func (x *ChangeMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3293,7 @@ func (x *ChangeMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMembershipRequest.ProtoReflect.Descriptor instead.
 func (*ChangeMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ChangeMembershipRequest) GetGroupId() uint64 {
@@ -3099,7 +3339,7 @@ type ChangeMembershipResponse struct {
 
 func (x *ChangeMembershipResponse) Reset() {
 	*x = ChangeMembershipResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3111,7 +3351,7 @@ func (x *ChangeMembershipResponse) String() string {
 func (*ChangeMembershipResponse) ProtoMessage() {}
 
 func (x *ChangeMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3124,7 +3364,7 @@ func (x *ChangeMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMembershipResponse.ProtoReflect.Descriptor instead.
 func (*ChangeMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
 }
 
 type GroupMembershipRequest struct {
@@ -3136,7 +3376,7 @@ type GroupMembershipRequest struct {
 
 func (x *GroupMembershipRequest) Reset() {
 	*x = GroupMembershipRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3388,7 @@ func (x *GroupMembershipRequest) String() string {
 func (*GroupMembershipRequest) ProtoMessage() {}
 
 func (x *GroupMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3401,7 @@ func (x *GroupMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMembershipRequest.ProtoReflect.Descriptor instead.
 func (*GroupMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GroupMembershipRequest) GetGroupId() uint64 {
@@ -3180,7 +3420,7 @@ type GroupMembershipResponse struct {
 
 func (x *GroupMembershipResponse) Reset() {
 	*x = GroupMembershipResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3192,7 +3432,7 @@ func (x *GroupMembershipResponse) String() string {
 func (*GroupMembershipResponse) ProtoMessage() {}
 
 func (x *GroupMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3205,7 +3445,7 @@ func (x *GroupMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMembershipResponse.ProtoReflect.Descriptor instead.
 func (*GroupMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GroupMembershipResponse) GetMembership() *Membership {
@@ -3225,7 +3465,7 @@ type TransferLeaderRequest struct {
 
 func (x *TransferLeaderRequest) Reset() {
 	*x = TransferLeaderRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3477,7 @@ func (x *TransferLeaderRequest) String() string {
 func (*TransferLeaderRequest) ProtoMessage() {}
 
 func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3490,7 @@ func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TransferLeaderRequest) GetGroupId() uint64 {
@@ -3275,7 +3515,7 @@ type TransferLeaderResponse struct {
 
 func (x *TransferLeaderResponse) Reset() {
 	*x = TransferLeaderResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3287,7 +3527,7 @@ func (x *TransferLeaderResponse) String() string {
 func (*TransferLeaderResponse) ProtoMessage() {}
 
 func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3300,7 +3540,7 @@ func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
 }
 
 type ReplaceRangesRequest struct {
@@ -3313,7 +3553,7 @@ type ReplaceRangesRequest struct {
 
 func (x *ReplaceRangesRequest) Reset() {
 	*x = ReplaceRangesRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3565,7 @@ func (x *ReplaceRangesRequest) String() string {
 func (*ReplaceRangesRequest) ProtoMessage() {}
 
 func (x *ReplaceRangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3578,7 @@ func (x *ReplaceRangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceRangesRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceRangesRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReplaceRangesRequest) GetGroupId() uint64 {
@@ -3367,7 +3607,7 @@ type ReplaceRangesResponse struct {
 
 func (x *ReplaceRangesResponse) Reset() {
 	*x = ReplaceRangesResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3379,7 +3619,7 @@ func (x *ReplaceRangesResponse) String() string {
 func (*ReplaceRangesResponse) ProtoMessage() {}
 
 func (x *ReplaceRangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3392,7 +3632,7 @@ func (x *ReplaceRangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceRangesResponse.ProtoReflect.Descriptor instead.
 func (*ReplaceRangesResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReplaceRangesResponse) GetRefusal() string {
@@ -3422,7 +3662,7 @@ type PollCompactionRequest struct {
 
 func (x *PollCompactionRequest) Reset() {
 	*x = PollCompactionRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3434,7 +3674,7 @@ func (x *PollCompactionRequest) String() string {
 func (*PollCompactionRequest) ProtoMessage() {}
 
 func (x *PollCompactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3447,7 +3687,7 @@ func (x *PollCompactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollCompactionRequest.ProtoReflect.Descriptor instead.
 func (*PollCompactionRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PollCompactionRequest) GetGroupId() uint64 {
@@ -3484,7 +3724,7 @@ type PollCompactionResponse struct {
 
 func (x *PollCompactionResponse) Reset() {
 	*x = PollCompactionResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3736,7 @@ func (x *PollCompactionResponse) String() string {
 func (*PollCompactionResponse) ProtoMessage() {}
 
 func (x *PollCompactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3749,7 @@ func (x *PollCompactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollCompactionResponse.ProtoReflect.Descriptor instead.
 func (*PollCompactionResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PollCompactionResponse) GetPoll() *v12.PollCompactionJobsResponse {
@@ -3554,7 +3794,7 @@ type LevelBacklog struct {
 
 func (x *LevelBacklog) Reset() {
 	*x = LevelBacklog{}
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3566,7 +3806,7 @@ func (x *LevelBacklog) String() string {
 func (*LevelBacklog) ProtoMessage() {}
 
 func (x *LevelBacklog) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3579,7 +3819,7 @@ func (x *LevelBacklog) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelBacklog.ProtoReflect.Descriptor instead.
 func (*LevelBacklog) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LevelBacklog) GetLevel() uint32 {
@@ -3635,7 +3875,7 @@ type CompactionStatusRequest struct {
 
 func (x *CompactionStatusRequest) Reset() {
 	*x = CompactionStatusRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3887,7 @@ func (x *CompactionStatusRequest) String() string {
 func (*CompactionStatusRequest) ProtoMessage() {}
 
 func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3900,7 @@ func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusRequest.ProtoReflect.Descriptor instead.
 func (*CompactionStatusRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CompactionStatusRequest) GetGroupId() uint64 {
@@ -3697,7 +3937,7 @@ type CompactionStatusResponse struct {
 
 func (x *CompactionStatusResponse) Reset() {
 	*x = CompactionStatusResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3709,7 +3949,7 @@ func (x *CompactionStatusResponse) String() string {
 func (*CompactionStatusResponse) ProtoMessage() {}
 
 func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3722,7 +3962,7 @@ func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusResponse.ProtoReflect.Descriptor instead.
 func (*CompactionStatusResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CompactionStatusResponse) GetLevels() []*LevelBacklog {
@@ -3798,7 +4038,7 @@ type QueueKey struct {
 
 func (x *QueueKey) Reset() {
 	*x = QueueKey{}
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4050,7 @@ func (x *QueueKey) String() string {
 func (*QueueKey) ProtoMessage() {}
 
 func (x *QueueKey) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4063,7 @@ func (x *QueueKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueKey.ProtoReflect.Descriptor instead.
 func (*QueueKey) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *QueueKey) GetTenant() string {
@@ -3892,7 +4132,7 @@ type JobInfo struct {
 
 func (x *JobInfo) Reset() {
 	*x = JobInfo{}
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3904,7 +4144,7 @@ func (x *JobInfo) String() string {
 func (*JobInfo) ProtoMessage() {}
 
 func (x *JobInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3917,7 +4157,7 @@ func (x *JobInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobInfo.ProtoReflect.Descriptor instead.
 func (*JobInfo) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *JobInfo) GetName() string {
@@ -4015,7 +4255,7 @@ type ListTombstonesRequest struct {
 
 func (x *ListTombstonesRequest) Reset() {
 	*x = ListTombstonesRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4027,7 +4267,7 @@ func (x *ListTombstonesRequest) String() string {
 func (*ListTombstonesRequest) ProtoMessage() {}
 
 func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4040,7 +4280,7 @@ func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesRequest.ProtoReflect.Descriptor instead.
 func (*ListTombstonesRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListTombstonesRequest) GetGroupId() uint64 {
@@ -4067,7 +4307,7 @@ type ListTombstonesResponse struct {
 
 func (x *ListTombstonesResponse) Reset() {
 	*x = ListTombstonesResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4079,7 +4319,7 @@ func (x *ListTombstonesResponse) String() string {
 func (*ListTombstonesResponse) ProtoMessage() {}
 
 func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4092,7 +4332,7 @@ func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesResponse.ProtoReflect.Descriptor instead.
 func (*ListTombstonesResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListTombstonesResponse) GetTombstones() []*TombstoneInfo {
@@ -4122,7 +4362,7 @@ type TombstoneInfo struct {
 
 func (x *TombstoneInfo) Reset() {
 	*x = TombstoneInfo{}
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4134,7 +4374,7 @@ func (x *TombstoneInfo) String() string {
 func (*TombstoneInfo) ProtoMessage() {}
 
 func (x *TombstoneInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4147,7 +4387,7 @@ func (x *TombstoneInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TombstoneInfo.ProtoReflect.Descriptor instead.
 func (*TombstoneInfo) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TombstoneInfo) GetTombstone() *v12.Tombstones {
@@ -4182,7 +4422,7 @@ type PlanRetentionRequest struct {
 
 func (x *PlanRetentionRequest) Reset() {
 	*x = PlanRetentionRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4194,7 +4434,7 @@ func (x *PlanRetentionRequest) String() string {
 func (*PlanRetentionRequest) ProtoMessage() {}
 
 func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4207,7 +4447,7 @@ func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionRequest.ProtoReflect.Descriptor instead.
 func (*PlanRetentionRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PlanRetentionRequest) GetGroupId() uint64 {
@@ -4240,7 +4480,7 @@ type PlanRetentionResponse struct {
 
 func (x *PlanRetentionResponse) Reset() {
 	*x = PlanRetentionResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +4492,7 @@ func (x *PlanRetentionResponse) String() string {
 func (*PlanRetentionResponse) ProtoMessage() {}
 
 func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +4505,7 @@ func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionResponse.ProtoReflect.Descriptor instead.
 func (*PlanRetentionResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PlanRetentionResponse) GetNow() int64 {
@@ -4319,7 +4559,7 @@ type RetentionVerdict struct {
 
 func (x *RetentionVerdict) Reset() {
 	*x = RetentionVerdict{}
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4331,7 +4571,7 @@ func (x *RetentionVerdict) String() string {
 func (*RetentionVerdict) ProtoMessage() {}
 
 func (x *RetentionVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4344,7 +4584,7 @@ func (x *RetentionVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionVerdict.ProtoReflect.Descriptor instead.
 func (*RetentionVerdict) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RetentionVerdict) GetPartition() uint64 {
@@ -4401,7 +4641,7 @@ type ControlCompactionRequest struct {
 
 func (x *ControlCompactionRequest) Reset() {
 	*x = ControlCompactionRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4413,7 +4653,7 @@ func (x *ControlCompactionRequest) String() string {
 func (*ControlCompactionRequest) ProtoMessage() {}
 
 func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4426,7 +4666,7 @@ func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionRequest.ProtoReflect.Descriptor instead.
 func (*ControlCompactionRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ControlCompactionRequest) GetGroupId() uint64 {
@@ -4460,7 +4700,7 @@ type ControlCompactionResponse struct {
 
 func (x *ControlCompactionResponse) Reset() {
 	*x = ControlCompactionResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4472,7 +4712,7 @@ func (x *ControlCompactionResponse) String() string {
 func (*ControlCompactionResponse) ProtoMessage() {}
 
 func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4485,7 +4725,7 @@ func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionResponse.ProtoReflect.Descriptor instead.
 func (*ControlCompactionResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ControlCompactionResponse) GetChanged() bool {
@@ -4493,6 +4733,328 @@ func (x *ControlCompactionResponse) GetChanged() bool {
 		return x.Changed
 	}
 	return false
+}
+
+type AcceptTransfersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Range         *v1.RangeRef           `protobuf:"bytes,2,opt,name=range,proto3" json:"range,omitempty"`
+	Transfers     *v13.AcceptTransfers   `protobuf:"bytes,3,opt,name=transfers,proto3" json:"transfers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptTransfersRequest) Reset() {
+	*x = AcceptTransfersRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptTransfersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptTransfersRequest) ProtoMessage() {}
+
+func (x *AcceptTransfersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptTransfersRequest.ProtoReflect.Descriptor instead.
+func (*AcceptTransfersRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *AcceptTransfersRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *AcceptTransfersRequest) GetRange() *v1.RangeRef {
+	if x != nil {
+		return x.Range
+	}
+	return nil
+}
+
+func (x *AcceptTransfersRequest) GetTransfers() *v13.AcceptTransfers {
+	if x != nil {
+		return x.Transfers
+	}
+	return nil
+}
+
+type AcceptTransfersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      *v13.AcceptOutcomes    `protobuf:"bytes,1,opt,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptTransfersResponse) Reset() {
+	*x = AcceptTransfersResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptTransfersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptTransfersResponse) ProtoMessage() {}
+
+func (x *AcceptTransfersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptTransfersResponse.ProtoReflect.Descriptor instead.
+func (*AcceptTransfersResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *AcceptTransfersResponse) GetOutcomes() *v13.AcceptOutcomes {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+type TransferStatusRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Bound of the list; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferStatusRequest) Reset() {
+	*x = TransferStatusRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferStatusRequest) ProtoMessage() {}
+
+func (x *TransferStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferStatusRequest.ProtoReflect.Descriptor instead.
+func (*TransferStatusRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *TransferStatusRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *TransferStatusRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type TransferStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Transfers that wait, and their blocks.
+	Transfers uint64 `protobuf:"varint,1,opt,name=transfers,proto3" json:"transfers,omitempty"`
+	Blocks    uint64 `protobuf:"varint,2,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	// When the one was made that waits longest, log time, Unix nanoseconds; 0 for none.
+	Oldest int64 `protobuf:"varint,3,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// The longest waiting first.
+	Outboxes      []*OutboxInfo `protobuf:"bytes,4,rep,name=outboxes,proto3" json:"outboxes,omitempty"`
+	Truncated     bool          `protobuf:"varint,5,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferStatusResponse) Reset() {
+	*x = TransferStatusResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferStatusResponse) ProtoMessage() {}
+
+func (x *TransferStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferStatusResponse.ProtoReflect.Descriptor instead.
+func (*TransferStatusResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *TransferStatusResponse) GetTransfers() uint64 {
+	if x != nil {
+		return x.Transfers
+	}
+	return 0
+}
+
+func (x *TransferStatusResponse) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *TransferStatusResponse) GetOldest() int64 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
+func (x *TransferStatusResponse) GetOutboxes() []*OutboxInfo {
+	if x != nil {
+		return x.Outboxes
+	}
+	return nil
+}
+
+func (x *TransferStatusResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+// OutboxInfo is what waits for one tenant in the outbox of one stream.
+type OutboxInfo struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Stream    uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Tenant    string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Transfers uint64                 `protobuf:"varint,3,opt,name=transfers,proto3" json:"transfers,omitempty"`
+	Blocks    uint64                 `protobuf:"varint,4,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	Oldest    int64                  `protobuf:"varint,5,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// Why it waits, for people: the last failure of a delivery; empty for none.
+	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutboxInfo) Reset() {
+	*x = OutboxInfo{}
+	mi := &file_node_v1_node_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutboxInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutboxInfo) ProtoMessage() {}
+
+func (x *OutboxInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutboxInfo.ProtoReflect.Descriptor instead.
+func (*OutboxInfo) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *OutboxInfo) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *OutboxInfo) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *OutboxInfo) GetTransfers() uint64 {
+	if x != nil {
+		return x.Transfers
+	}
+	return 0
+}
+
+func (x *OutboxInfo) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *OutboxInfo) GetOldest() int64 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
+func (x *OutboxInfo) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
 }
 
 type DeleteTenantRequest struct {
@@ -4508,7 +5070,7 @@ type DeleteTenantRequest struct {
 
 func (x *DeleteTenantRequest) Reset() {
 	*x = DeleteTenantRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4520,7 +5082,7 @@ func (x *DeleteTenantRequest) String() string {
 func (*DeleteTenantRequest) ProtoMessage() {}
 
 func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4533,7 +5095,7 @@ func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenantRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTenantRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DeleteTenantRequest) GetGroupId() uint64 {
@@ -4575,7 +5137,7 @@ type DeleteTenantResponse struct {
 
 func (x *DeleteTenantResponse) Reset() {
 	*x = DeleteTenantResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4587,7 +5149,7 @@ func (x *DeleteTenantResponse) String() string {
 func (*DeleteTenantResponse) ProtoMessage() {}
 
 func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4600,7 +5162,7 @@ func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenantResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTenantResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DeleteTenantResponse) GetBlocks() uint64 {
@@ -4648,18 +5210,40 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\bend_time\x18\x05 \x01(\x03R\aendTime\x12\x1a\n" +
 	"\bselector\x18\x06 \x01(\tR\bselector\x12\x16\n" +
 	"\x06labels\x18\a \x03(\tR\x06labels\x12\x1b\n" +
-	"\tmax_bytes\x18\b \x01(\x04R\bmaxBytes\"b\n" +
+	"\tmax_bytes\x18\b \x01(\x04R\bmaxBytes\"~\n" +
 	"\fEncodedBlock\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12\x14\n" +
-	"\x05block\x18\x04 \x01(\fR\x05block\"z\n" +
+	"\x05block\x18\x04 \x01(\fR\x05block\x12\x1a\n" +
+	"\btransfer\x18\x05 \x01(\x04R\btransfer\"\xb6\x01\n" +
 	"\x13QueryBlocksResponse\x124\n" +
 	"\x06blocks\x18\x01 \x03(\v2\x1c.skerry.node.v1.EncodedBlockR\x06blocks\x12-\n" +
-	"\x04cost\x18\x02 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\"n\n" +
+	"\x04cost\x18\x02 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12:\n" +
+	"\n" +
+	"watermarks\x18\x03 \x01(\v2\x1a.skerry.node.v1.WatermarksR\n" +
+	"watermarks\"\xaa\x01\n" +
 	"\x13QueryLabelsResponse\x12(\n" +
 	"\x06labels\x18\x01 \x03(\v2\x10.types.v1.LabelsR\x06labels\x12-\n" +
-	"\x04cost\x18\x02 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\"\x89\x02\n" +
+	"\x04cost\x18\x02 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12:\n" +
+	"\n" +
+	"watermarks\x18\x03 \x01(\v2\x1a.skerry.node.v1.WatermarksR\n" +
+	"watermarks\"\x84\x01\n" +
+	"\n" +
+	"Watermarks\x127\n" +
+	"\x06issued\x18\x01 \x03(\v2\x1f.skerry.node.v1.IssuedWatermarkR\x06issued\x12=\n" +
+	"\baccepted\x18\x02 \x03(\v2!.skerry.node.v1.AcceptedWatermarkR\baccepted\"\x97\x01\n" +
+	"\x0fIssuedWatermark\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06issued\x18\x04 \x01(\x04R\x06issued\x12\x1a\n" +
+	"\bfinished\x18\x05 \x01(\x04R\bfinished\"\x81\x01\n" +
+	"\x11AcceptedWatermark\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\baccepted\x18\x04 \x01(\x04R\baccepted\"\x89\x02\n" +
 	"\tQueryCost\x12\x16\n" +
 	"\x06shards\x18\x01 \x01(\x04R\x06shards\x12%\n" +
 	"\x0eshards_skipped\x18\x02 \x01(\x04R\rshardsSkipped\x12#\n" +
@@ -4676,9 +5260,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x12TenantStatsRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x123\n" +
 	"\x06ranges\x18\x02 \x03(\v2\x1b.skerry.cluster.v1.RangeRefR\x06ranges\x12\x16\n" +
-	"\x06tenant\x18\x03 \x01(\tR\x06tenant\"F\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\"\x82\x01\n" +
 	"\x13TenantStatsResponse\x12/\n" +
-	"\x05stats\x18\x01 \x01(\v2\x19.metastore.v1.TenantStatsR\x05stats\"P\n" +
+	"\x05stats\x18\x01 \x01(\v2\x19.metastore.v1.TenantStatsR\x05stats\x12:\n" +
+	"\n" +
+	"watermarks\x18\x02 \x01(\v2\x1a.skerry.node.v1.WatermarksR\n" +
+	"watermarks\"P\n" +
 	"\x0fRangeMapRequest\x12\x1f\n" +
 	"\vmin_version\x18\x01 \x01(\x04R\n" +
 	"minVersion\x12\x1c\n" +
@@ -4968,7 +5555,30 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x10ACTION_RETRY_JOB\x10\x03\x12\x15\n" +
 	"\x11ACTION_CANCEL_JOB\x10\x04\"5\n" +
 	"\x19ControlCompactionResponse\x12\x18\n" +
-	"\achanged\x18\x01 \x01(\bR\achanged\"\x93\x01\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\"\xa8\x01\n" +
+	"\x16AcceptTransfersRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x121\n" +
+	"\x05range\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.RangeRefR\x05range\x12@\n" +
+	"\ttransfers\x18\x03 \x01(\v2\".skerry.raftlog.v1.AcceptTransfersR\ttransfers\"X\n" +
+	"\x17AcceptTransfersResponse\x12=\n" +
+	"\boutcomes\x18\x01 \x01(\v2!.skerry.raftlog.v1.AcceptOutcomesR\boutcomes\"H\n" +
+	"\x15TransferStatusRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xbc\x01\n" +
+	"\x16TransferStatusResponse\x12\x1c\n" +
+	"\ttransfers\x18\x01 \x01(\x04R\ttransfers\x12\x16\n" +
+	"\x06blocks\x18\x02 \x01(\x04R\x06blocks\x12\x16\n" +
+	"\x06oldest\x18\x03 \x01(\x03R\x06oldest\x126\n" +
+	"\boutboxes\x18\x04 \x03(\v2\x1a.skerry.node.v1.OutboxInfoR\boutboxes\x12\x1c\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated\"\xa0\x01\n" +
+	"\n" +
+	"OutboxInfo\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1c\n" +
+	"\ttransfers\x18\x03 \x01(\x04R\ttransfers\x12\x16\n" +
+	"\x06blocks\x18\x04 \x01(\x04R\x06blocks\x12\x16\n" +
+	"\x06oldest\x18\x05 \x01(\x03R\x06oldest\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\x93\x01\n" +
 	"\x13DeleteTenantRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x123\n" +
 	"\x06ranges\x18\x02 \x03(\v2\x1b.skerry.cluster.v1.RangeRefR\x06ranges\x12\x16\n" +
@@ -4981,7 +5591,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REPLICA_STATE_RUNNING\x10\x01\x12\x1b\n" +
 	"\x17REPLICA_STATE_SUSPENDED\x10\x02\x12\x18\n" +
-	"\x14REPLICA_STATE_FAILED\x10\x032\xc6\x11\n" +
+	"\x14REPLICA_STATE_FAILED\x10\x032\x8f\x13\n" +
 	"\vNodeService\x12O\n" +
 	"\bAddBlock\x12\x1f.skerry.node.v1.AddBlockRequest\x1a .skerry.node.v1.AddBlockResponse\"\x00\x12R\n" +
 	"\tGetBlocks\x12 .skerry.node.v1.GetBlocksRequest\x1a!.skerry.node.v1.GetBlocksResponse\"\x00\x12R\n" +
@@ -4996,7 +5606,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x0eListTombstones\x12%.skerry.node.v1.ListTombstonesRequest\x1a&.skerry.node.v1.ListTombstonesResponse\"\x00\x12^\n" +
 	"\rPlanRetention\x12$.skerry.node.v1.PlanRetentionRequest\x1a%.skerry.node.v1.PlanRetentionResponse\"\x00\x12[\n" +
 	"\fDeleteTenant\x12#.skerry.node.v1.DeleteTenantRequest\x1a$.skerry.node.v1.DeleteTenantResponse\"\x00\x12j\n" +
-	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00\x12F\n" +
+	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00\x12d\n" +
+	"\x0fAcceptTransfers\x12&.skerry.node.v1.AcceptTransfersRequest\x1a'.skerry.node.v1.AcceptTransfersResponse\"\x00\x12a\n" +
+	"\x0eTransferStatus\x12%.skerry.node.v1.TransferStatusRequest\x1a&.skerry.node.v1.TransferStatusResponse\"\x00\x12F\n" +
 	"\x05Hello\x12\x1c.skerry.node.v1.HelloRequest\x1a\x1d.skerry.node.v1.HelloResponse\"\x00\x12F\n" +
 	"\x05Found\x12\x1c.skerry.node.v1.FoundRequest\x1a\x1d.skerry.node.v1.FoundResponse\"\x00\x12C\n" +
 	"\x04Join\x12\x1b.skerry.node.v1.JoinRequest\x1a\x1c.skerry.node.v1.JoinResponse\"\x00\x12M\n" +
@@ -5022,7 +5634,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
 var file_node_v1_node_proto_goTypes = []any{
 	(ReplicaState)(0),                      // 0: skerry.node.v1.ReplicaState
 	(DiskReport_Level)(0),                  // 1: skerry.node.v1.DiskReport.Level
@@ -5038,196 +5650,219 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*EncodedBlock)(nil),                   // 11: skerry.node.v1.EncodedBlock
 	(*QueryBlocksResponse)(nil),            // 12: skerry.node.v1.QueryBlocksResponse
 	(*QueryLabelsResponse)(nil),            // 13: skerry.node.v1.QueryLabelsResponse
-	(*QueryCost)(nil),                      // 14: skerry.node.v1.QueryCost
-	(*ListTenantsRequest)(nil),             // 15: skerry.node.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),            // 16: skerry.node.v1.ListTenantsResponse
-	(*TenantStatsRequest)(nil),             // 17: skerry.node.v1.TenantStatsRequest
-	(*TenantStatsResponse)(nil),            // 18: skerry.node.v1.TenantStatsResponse
-	(*RangeMapRequest)(nil),                // 19: skerry.node.v1.RangeMapRequest
-	(*RangeMapResponse)(nil),               // 20: skerry.node.v1.RangeMapResponse
-	(*GroupStatusRequest)(nil),             // 21: skerry.node.v1.GroupStatusRequest
-	(*GroupStatusResponse)(nil),            // 22: skerry.node.v1.GroupStatusResponse
-	(*GroupReplica)(nil),                   // 23: skerry.node.v1.GroupReplica
-	(*Membership)(nil),                     // 24: skerry.node.v1.Membership
-	(*HelloRequest)(nil),                   // 25: skerry.node.v1.HelloRequest
-	(*HelloResponse)(nil),                  // 26: skerry.node.v1.HelloResponse
-	(*FoundRequest)(nil),                   // 27: skerry.node.v1.FoundRequest
-	(*FoundResponse)(nil),                  // 28: skerry.node.v1.FoundResponse
-	(*JoinRequest)(nil),                    // 29: skerry.node.v1.JoinRequest
-	(*JoinResponse)(nil),                   // 30: skerry.node.v1.JoinResponse
-	(*WatchMapRequest)(nil),                // 31: skerry.node.v1.WatchMapRequest
-	(*HeartbeatRequest)(nil),               // 32: skerry.node.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),              // 33: skerry.node.v1.HeartbeatResponse
-	(*NodeReport)(nil),                     // 34: skerry.node.v1.NodeReport
-	(*DiskReport)(nil),                     // 35: skerry.node.v1.DiskReport
-	(*ClusterStateRequest)(nil),            // 36: skerry.node.v1.ClusterStateRequest
-	(*ClusterStateResponse)(nil),           // 37: skerry.node.v1.ClusterStateResponse
-	(*NodeLiveness)(nil),                   // 38: skerry.node.v1.NodeLiveness
-	(*Finding)(nil),                        // 39: skerry.node.v1.Finding
-	(*OperateRequest)(nil),                 // 40: skerry.node.v1.OperateRequest
-	(*CreateGroupsAction)(nil),             // 41: skerry.node.v1.CreateGroupsAction
-	(*SplitAction)(nil),                    // 42: skerry.node.v1.SplitAction
-	(*MergeAction)(nil),                    // 43: skerry.node.v1.MergeAction
-	(*TransferLeaderAction)(nil),           // 44: skerry.node.v1.TransferLeaderAction
-	(*OperateResponse)(nil),                // 45: skerry.node.v1.OperateResponse
-	(*ChangeMembershipRequest)(nil),        // 46: skerry.node.v1.ChangeMembershipRequest
-	(*ChangeMembershipResponse)(nil),       // 47: skerry.node.v1.ChangeMembershipResponse
-	(*GroupMembershipRequest)(nil),         // 48: skerry.node.v1.GroupMembershipRequest
-	(*GroupMembershipResponse)(nil),        // 49: skerry.node.v1.GroupMembershipResponse
-	(*TransferLeaderRequest)(nil),          // 50: skerry.node.v1.TransferLeaderRequest
-	(*TransferLeaderResponse)(nil),         // 51: skerry.node.v1.TransferLeaderResponse
-	(*ReplaceRangesRequest)(nil),           // 52: skerry.node.v1.ReplaceRangesRequest
-	(*ReplaceRangesResponse)(nil),          // 53: skerry.node.v1.ReplaceRangesResponse
-	(*PollCompactionRequest)(nil),          // 54: skerry.node.v1.PollCompactionRequest
-	(*PollCompactionResponse)(nil),         // 55: skerry.node.v1.PollCompactionResponse
-	(*LevelBacklog)(nil),                   // 56: skerry.node.v1.LevelBacklog
-	(*CompactionStatusRequest)(nil),        // 57: skerry.node.v1.CompactionStatusRequest
-	(*CompactionStatusResponse)(nil),       // 58: skerry.node.v1.CompactionStatusResponse
-	(*QueueKey)(nil),                       // 59: skerry.node.v1.QueueKey
-	(*JobInfo)(nil),                        // 60: skerry.node.v1.JobInfo
-	(*ListTombstonesRequest)(nil),          // 61: skerry.node.v1.ListTombstonesRequest
-	(*ListTombstonesResponse)(nil),         // 62: skerry.node.v1.ListTombstonesResponse
-	(*TombstoneInfo)(nil),                  // 63: skerry.node.v1.TombstoneInfo
-	(*PlanRetentionRequest)(nil),           // 64: skerry.node.v1.PlanRetentionRequest
-	(*PlanRetentionResponse)(nil),          // 65: skerry.node.v1.PlanRetentionResponse
-	(*RetentionVerdict)(nil),               // 66: skerry.node.v1.RetentionVerdict
-	(*ControlCompactionRequest)(nil),       // 67: skerry.node.v1.ControlCompactionRequest
-	(*ControlCompactionResponse)(nil),      // 68: skerry.node.v1.ControlCompactionResponse
-	(*DeleteTenantRequest)(nil),            // 69: skerry.node.v1.DeleteTenantRequest
-	(*DeleteTenantResponse)(nil),           // 70: skerry.node.v1.DeleteTenantResponse
-	nil,                                    // 71: skerry.node.v1.Membership.VotersEntry
-	nil,                                    // 72: skerry.node.v1.Membership.LearnersEntry
-	(*v1.RangeRef)(nil),                    // 73: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),                     // 74: types.v1.Labels
-	(*v12.TenantStats)(nil),                // 75: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),                    // 76: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),                       // 77: skerry.cluster.v1.Range
-	(*v1.Node)(nil),                        // 78: skerry.cluster.v1.Node
-	(*v1.Operation)(nil),                   // 79: skerry.cluster.v1.Operation
-	(*v13.SetNodeState)(nil),               // 80: skerry.raftlog.v1.SetNodeState
-	(*v13.ChangeSettings)(nil),             // 81: skerry.raftlog.v1.ChangeSettings
-	(*v13.ActivateFormat)(nil),             // 82: skerry.raftlog.v1.ActivateFormat
-	(*v13.ReplaceRanges)(nil),              // 83: skerry.raftlog.v1.ReplaceRanges
-	(*v12.PollCompactionJobsRequest)(nil),  // 84: metastore.v1.PollCompactionJobsRequest
-	(*v12.PollCompactionJobsResponse)(nil), // 85: metastore.v1.PollCompactionJobsResponse
-	(*v12.Tombstones)(nil),                 // 86: metastore.v1.Tombstones
-	(*v1.MapUpdate)(nil),                   // 87: skerry.cluster.v1.MapUpdate
+	(*Watermarks)(nil),                     // 14: skerry.node.v1.Watermarks
+	(*IssuedWatermark)(nil),                // 15: skerry.node.v1.IssuedWatermark
+	(*AcceptedWatermark)(nil),              // 16: skerry.node.v1.AcceptedWatermark
+	(*QueryCost)(nil),                      // 17: skerry.node.v1.QueryCost
+	(*ListTenantsRequest)(nil),             // 18: skerry.node.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),            // 19: skerry.node.v1.ListTenantsResponse
+	(*TenantStatsRequest)(nil),             // 20: skerry.node.v1.TenantStatsRequest
+	(*TenantStatsResponse)(nil),            // 21: skerry.node.v1.TenantStatsResponse
+	(*RangeMapRequest)(nil),                // 22: skerry.node.v1.RangeMapRequest
+	(*RangeMapResponse)(nil),               // 23: skerry.node.v1.RangeMapResponse
+	(*GroupStatusRequest)(nil),             // 24: skerry.node.v1.GroupStatusRequest
+	(*GroupStatusResponse)(nil),            // 25: skerry.node.v1.GroupStatusResponse
+	(*GroupReplica)(nil),                   // 26: skerry.node.v1.GroupReplica
+	(*Membership)(nil),                     // 27: skerry.node.v1.Membership
+	(*HelloRequest)(nil),                   // 28: skerry.node.v1.HelloRequest
+	(*HelloResponse)(nil),                  // 29: skerry.node.v1.HelloResponse
+	(*FoundRequest)(nil),                   // 30: skerry.node.v1.FoundRequest
+	(*FoundResponse)(nil),                  // 31: skerry.node.v1.FoundResponse
+	(*JoinRequest)(nil),                    // 32: skerry.node.v1.JoinRequest
+	(*JoinResponse)(nil),                   // 33: skerry.node.v1.JoinResponse
+	(*WatchMapRequest)(nil),                // 34: skerry.node.v1.WatchMapRequest
+	(*HeartbeatRequest)(nil),               // 35: skerry.node.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),              // 36: skerry.node.v1.HeartbeatResponse
+	(*NodeReport)(nil),                     // 37: skerry.node.v1.NodeReport
+	(*DiskReport)(nil),                     // 38: skerry.node.v1.DiskReport
+	(*ClusterStateRequest)(nil),            // 39: skerry.node.v1.ClusterStateRequest
+	(*ClusterStateResponse)(nil),           // 40: skerry.node.v1.ClusterStateResponse
+	(*NodeLiveness)(nil),                   // 41: skerry.node.v1.NodeLiveness
+	(*Finding)(nil),                        // 42: skerry.node.v1.Finding
+	(*OperateRequest)(nil),                 // 43: skerry.node.v1.OperateRequest
+	(*CreateGroupsAction)(nil),             // 44: skerry.node.v1.CreateGroupsAction
+	(*SplitAction)(nil),                    // 45: skerry.node.v1.SplitAction
+	(*MergeAction)(nil),                    // 46: skerry.node.v1.MergeAction
+	(*TransferLeaderAction)(nil),           // 47: skerry.node.v1.TransferLeaderAction
+	(*OperateResponse)(nil),                // 48: skerry.node.v1.OperateResponse
+	(*ChangeMembershipRequest)(nil),        // 49: skerry.node.v1.ChangeMembershipRequest
+	(*ChangeMembershipResponse)(nil),       // 50: skerry.node.v1.ChangeMembershipResponse
+	(*GroupMembershipRequest)(nil),         // 51: skerry.node.v1.GroupMembershipRequest
+	(*GroupMembershipResponse)(nil),        // 52: skerry.node.v1.GroupMembershipResponse
+	(*TransferLeaderRequest)(nil),          // 53: skerry.node.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),         // 54: skerry.node.v1.TransferLeaderResponse
+	(*ReplaceRangesRequest)(nil),           // 55: skerry.node.v1.ReplaceRangesRequest
+	(*ReplaceRangesResponse)(nil),          // 56: skerry.node.v1.ReplaceRangesResponse
+	(*PollCompactionRequest)(nil),          // 57: skerry.node.v1.PollCompactionRequest
+	(*PollCompactionResponse)(nil),         // 58: skerry.node.v1.PollCompactionResponse
+	(*LevelBacklog)(nil),                   // 59: skerry.node.v1.LevelBacklog
+	(*CompactionStatusRequest)(nil),        // 60: skerry.node.v1.CompactionStatusRequest
+	(*CompactionStatusResponse)(nil),       // 61: skerry.node.v1.CompactionStatusResponse
+	(*QueueKey)(nil),                       // 62: skerry.node.v1.QueueKey
+	(*JobInfo)(nil),                        // 63: skerry.node.v1.JobInfo
+	(*ListTombstonesRequest)(nil),          // 64: skerry.node.v1.ListTombstonesRequest
+	(*ListTombstonesResponse)(nil),         // 65: skerry.node.v1.ListTombstonesResponse
+	(*TombstoneInfo)(nil),                  // 66: skerry.node.v1.TombstoneInfo
+	(*PlanRetentionRequest)(nil),           // 67: skerry.node.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),          // 68: skerry.node.v1.PlanRetentionResponse
+	(*RetentionVerdict)(nil),               // 69: skerry.node.v1.RetentionVerdict
+	(*ControlCompactionRequest)(nil),       // 70: skerry.node.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),      // 71: skerry.node.v1.ControlCompactionResponse
+	(*AcceptTransfersRequest)(nil),         // 72: skerry.node.v1.AcceptTransfersRequest
+	(*AcceptTransfersResponse)(nil),        // 73: skerry.node.v1.AcceptTransfersResponse
+	(*TransferStatusRequest)(nil),          // 74: skerry.node.v1.TransferStatusRequest
+	(*TransferStatusResponse)(nil),         // 75: skerry.node.v1.TransferStatusResponse
+	(*OutboxInfo)(nil),                     // 76: skerry.node.v1.OutboxInfo
+	(*DeleteTenantRequest)(nil),            // 77: skerry.node.v1.DeleteTenantRequest
+	(*DeleteTenantResponse)(nil),           // 78: skerry.node.v1.DeleteTenantResponse
+	nil,                                    // 79: skerry.node.v1.Membership.VotersEntry
+	nil,                                    // 80: skerry.node.v1.Membership.LearnersEntry
+	(*v1.RangeRef)(nil),                    // 81: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),                     // 82: types.v1.Labels
+	(*v12.TenantStats)(nil),                // 83: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),                    // 84: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),                       // 85: skerry.cluster.v1.Range
+	(*v1.Node)(nil),                        // 86: skerry.cluster.v1.Node
+	(*v1.Operation)(nil),                   // 87: skerry.cluster.v1.Operation
+	(*v13.SetNodeState)(nil),               // 88: skerry.raftlog.v1.SetNodeState
+	(*v13.ChangeSettings)(nil),             // 89: skerry.raftlog.v1.ChangeSettings
+	(*v13.ActivateFormat)(nil),             // 90: skerry.raftlog.v1.ActivateFormat
+	(*v13.ReplaceRanges)(nil),              // 91: skerry.raftlog.v1.ReplaceRanges
+	(*v12.PollCompactionJobsRequest)(nil),  // 92: metastore.v1.PollCompactionJobsRequest
+	(*v12.PollCompactionJobsResponse)(nil), // 93: metastore.v1.PollCompactionJobsResponse
+	(*v12.Tombstones)(nil),                 // 94: metastore.v1.Tombstones
+	(*v13.AcceptTransfers)(nil),            // 95: skerry.raftlog.v1.AcceptTransfers
+	(*v13.AcceptOutcomes)(nil),             // 96: skerry.raftlog.v1.AcceptOutcomes
+	(*v1.MapUpdate)(nil),                   // 97: skerry.cluster.v1.MapUpdate
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	73, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	73, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	73, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	81, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	81, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	81, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
 	11, // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
-	14, // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
-	74, // 5: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
-	14, // 6: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
-	73, // 7: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	73, // 8: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	75, // 9: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
-	76, // 10: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	23, // 11: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	77, // 12: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
-	24, // 13: skerry.node.v1.GroupReplica.membership:type_name -> skerry.node.v1.Membership
-	0,  // 14: skerry.node.v1.GroupReplica.state:type_name -> skerry.node.v1.ReplicaState
-	71, // 15: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
-	72, // 16: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
-	78, // 17: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
-	78, // 18: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
-	78, // 19: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
-	76, // 20: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
-	76, // 21: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
-	78, // 22: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
-	76, // 23: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	34, // 24: skerry.node.v1.HeartbeatRequest.report:type_name -> skerry.node.v1.NodeReport
-	78, // 25: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
-	23, // 26: skerry.node.v1.NodeReport.replicas:type_name -> skerry.node.v1.GroupReplica
-	35, // 27: skerry.node.v1.NodeReport.disk:type_name -> skerry.node.v1.DiskReport
-	1,  // 28: skerry.node.v1.DiskReport.level:type_name -> skerry.node.v1.DiskReport.Level
-	2,  // 29: skerry.node.v1.DiskReport.health:type_name -> skerry.node.v1.DiskReport.Health
-	76, // 30: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	79, // 31: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
-	38, // 32: skerry.node.v1.ClusterStateResponse.nodes:type_name -> skerry.node.v1.NodeLiveness
-	39, // 33: skerry.node.v1.ClusterStateResponse.findings:type_name -> skerry.node.v1.Finding
-	34, // 34: skerry.node.v1.NodeLiveness.report:type_name -> skerry.node.v1.NodeReport
-	3,  // 35: skerry.node.v1.Finding.severity:type_name -> skerry.node.v1.Finding.Severity
-	80, // 36: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
-	41, // 37: skerry.node.v1.OperateRequest.create_groups:type_name -> skerry.node.v1.CreateGroupsAction
-	42, // 38: skerry.node.v1.OperateRequest.split:type_name -> skerry.node.v1.SplitAction
-	43, // 39: skerry.node.v1.OperateRequest.merge:type_name -> skerry.node.v1.MergeAction
-	44, // 40: skerry.node.v1.OperateRequest.transfer_leader:type_name -> skerry.node.v1.TransferLeaderAction
-	81, // 41: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
-	82, // 42: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
-	4,  // 43: skerry.node.v1.ChangeMembershipRequest.change:type_name -> skerry.node.v1.ChangeMembershipRequest.Change
-	24, // 44: skerry.node.v1.GroupMembershipResponse.membership:type_name -> skerry.node.v1.Membership
-	83, // 45: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
-	77, // 46: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
-	84, // 47: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
-	85, // 48: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
-	56, // 49: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
-	56, // 50: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
-	59, // 51: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
-	60, // 52: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
-	63, // 53: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
-	86, // 54: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
-	66, // 55: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
-	66, // 56: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
-	5,  // 57: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	73, // 58: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	6,  // 59: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	8,  // 60: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	10, // 61: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	10, // 62: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	15, // 63: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	17, // 64: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	19, // 65: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	21, // 66: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	54, // 67: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
-	57, // 68: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
-	61, // 69: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
-	64, // 70: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
-	69, // 71: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
-	67, // 72: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
-	25, // 73: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
-	27, // 74: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
-	29, // 75: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
-	31, // 76: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
-	32, // 77: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
-	36, // 78: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
-	40, // 79: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
-	46, // 80: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
-	48, // 81: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
-	50, // 82: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
-	52, // 83: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
-	7,  // 84: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	9,  // 85: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	12, // 86: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	13, // 87: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	16, // 88: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	18, // 89: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	20, // 90: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	22, // 91: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	55, // 92: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
-	58, // 93: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
-	62, // 94: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
-	65, // 95: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
-	70, // 96: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
-	68, // 97: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
-	26, // 98: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
-	28, // 99: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
-	30, // 100: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
-	87, // 101: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
-	33, // 102: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
-	37, // 103: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
-	45, // 104: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
-	47, // 105: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
-	49, // 106: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
-	51, // 107: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
-	53, // 108: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
-	84, // [84:109] is the sub-list for method output_type
-	59, // [59:84] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	17, // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
+	14, // 5: skerry.node.v1.QueryBlocksResponse.watermarks:type_name -> skerry.node.v1.Watermarks
+	82, // 6: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	17, // 7: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
+	14, // 8: skerry.node.v1.QueryLabelsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
+	15, // 9: skerry.node.v1.Watermarks.issued:type_name -> skerry.node.v1.IssuedWatermark
+	16, // 10: skerry.node.v1.Watermarks.accepted:type_name -> skerry.node.v1.AcceptedWatermark
+	81, // 11: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	81, // 12: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	83, // 13: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	14, // 14: skerry.node.v1.TenantStatsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
+	84, // 15: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	26, // 16: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
+	85, // 17: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	27, // 18: skerry.node.v1.GroupReplica.membership:type_name -> skerry.node.v1.Membership
+	0,  // 19: skerry.node.v1.GroupReplica.state:type_name -> skerry.node.v1.ReplicaState
+	79, // 20: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
+	80, // 21: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
+	86, // 22: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
+	86, // 23: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
+	86, // 24: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
+	84, // 25: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
+	84, // 26: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
+	86, // 27: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
+	84, // 28: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	37, // 29: skerry.node.v1.HeartbeatRequest.report:type_name -> skerry.node.v1.NodeReport
+	86, // 30: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
+	26, // 31: skerry.node.v1.NodeReport.replicas:type_name -> skerry.node.v1.GroupReplica
+	38, // 32: skerry.node.v1.NodeReport.disk:type_name -> skerry.node.v1.DiskReport
+	1,  // 33: skerry.node.v1.DiskReport.level:type_name -> skerry.node.v1.DiskReport.Level
+	2,  // 34: skerry.node.v1.DiskReport.health:type_name -> skerry.node.v1.DiskReport.Health
+	84, // 35: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	87, // 36: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
+	41, // 37: skerry.node.v1.ClusterStateResponse.nodes:type_name -> skerry.node.v1.NodeLiveness
+	42, // 38: skerry.node.v1.ClusterStateResponse.findings:type_name -> skerry.node.v1.Finding
+	37, // 39: skerry.node.v1.NodeLiveness.report:type_name -> skerry.node.v1.NodeReport
+	3,  // 40: skerry.node.v1.Finding.severity:type_name -> skerry.node.v1.Finding.Severity
+	88, // 41: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
+	44, // 42: skerry.node.v1.OperateRequest.create_groups:type_name -> skerry.node.v1.CreateGroupsAction
+	45, // 43: skerry.node.v1.OperateRequest.split:type_name -> skerry.node.v1.SplitAction
+	46, // 44: skerry.node.v1.OperateRequest.merge:type_name -> skerry.node.v1.MergeAction
+	47, // 45: skerry.node.v1.OperateRequest.transfer_leader:type_name -> skerry.node.v1.TransferLeaderAction
+	89, // 46: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
+	90, // 47: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
+	4,  // 48: skerry.node.v1.ChangeMembershipRequest.change:type_name -> skerry.node.v1.ChangeMembershipRequest.Change
+	27, // 49: skerry.node.v1.GroupMembershipResponse.membership:type_name -> skerry.node.v1.Membership
+	91, // 50: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
+	85, // 51: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
+	92, // 52: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
+	93, // 53: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
+	59, // 54: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
+	59, // 55: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	62, // 56: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
+	63, // 57: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
+	66, // 58: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
+	94, // 59: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
+	69, // 60: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
+	69, // 61: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
+	5,  // 62: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	81, // 63: skerry.node.v1.AcceptTransfersRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	95, // 64: skerry.node.v1.AcceptTransfersRequest.transfers:type_name -> skerry.raftlog.v1.AcceptTransfers
+	96, // 65: skerry.node.v1.AcceptTransfersResponse.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcomes
+	76, // 66: skerry.node.v1.TransferStatusResponse.outboxes:type_name -> skerry.node.v1.OutboxInfo
+	81, // 67: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	6,  // 68: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	8,  // 69: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	10, // 70: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	10, // 71: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	18, // 72: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	20, // 73: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	22, // 74: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	24, // 75: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	57, // 76: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
+	60, // 77: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
+	64, // 78: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
+	67, // 79: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
+	77, // 80: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
+	70, // 81: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
+	72, // 82: skerry.node.v1.NodeService.AcceptTransfers:input_type -> skerry.node.v1.AcceptTransfersRequest
+	74, // 83: skerry.node.v1.NodeService.TransferStatus:input_type -> skerry.node.v1.TransferStatusRequest
+	28, // 84: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
+	30, // 85: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
+	32, // 86: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
+	34, // 87: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
+	35, // 88: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
+	39, // 89: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
+	43, // 90: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
+	49, // 91: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
+	51, // 92: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
+	53, // 93: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
+	55, // 94: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
+	7,  // 95: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	9,  // 96: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	12, // 97: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	13, // 98: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	19, // 99: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	21, // 100: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	23, // 101: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	25, // 102: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	58, // 103: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
+	61, // 104: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
+	65, // 105: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
+	68, // 106: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
+	78, // 107: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
+	71, // 108: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
+	73, // 109: skerry.node.v1.NodeService.AcceptTransfers:output_type -> skerry.node.v1.AcceptTransfersResponse
+	75, // 110: skerry.node.v1.NodeService.TransferStatus:output_type -> skerry.node.v1.TransferStatusResponse
+	29, // 111: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
+	31, // 112: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
+	33, // 113: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
+	97, // 114: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
+	36, // 115: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
+	40, // 116: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
+	48, // 117: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
+	50, // 118: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
+	52, // 119: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
+	54, // 120: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
+	56, // 121: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
+	95, // [95:122] is the sub-list for method output_type
+	68, // [68:95] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -5235,7 +5870,7 @@ func file_node_v1_node_proto_init() {
 	if File_node_v1_node_proto != nil {
 		return
 	}
-	file_node_v1_node_proto_msgTypes[34].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[37].OneofWrappers = []any{
 		(*OperateRequest_SetNodeState)(nil),
 		(*OperateRequest_CreateGroups)(nil),
 		(*OperateRequest_Split)(nil),
@@ -5250,7 +5885,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   67,
+			NumMessages:   75,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -37,6 +37,8 @@ const (
 	NodeService_PlanRetention_FullMethodName     = "/skerry.node.v1.NodeService/PlanRetention"
 	NodeService_DeleteTenant_FullMethodName      = "/skerry.node.v1.NodeService/DeleteTenant"
 	NodeService_ControlCompaction_FullMethodName = "/skerry.node.v1.NodeService/ControlCompaction"
+	NodeService_AcceptTransfers_FullMethodName   = "/skerry.node.v1.NodeService/AcceptTransfers"
+	NodeService_TransferStatus_FullMethodName    = "/skerry.node.v1.NodeService/TransferStatus"
 	NodeService_Hello_FullMethodName             = "/skerry.node.v1.NodeService/Hello"
 	NodeService_Found_FullMethodName             = "/skerry.node.v1.NodeService/Found"
 	NodeService_Join_FullMethodName              = "/skerry.node.v1.NodeService/Join"
@@ -84,6 +86,11 @@ type NodeServiceClient interface {
 	DeleteTenant(ctx context.Context, in *DeleteTenantRequest, opts ...grpc.CallOption) (*DeleteTenantResponse, error)
 	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
 	ControlCompaction(ctx context.Context, in *ControlCompactionRequest, opts ...grpc.CallOption) (*ControlCompactionResponse, error)
+	// AcceptTransfers hands transfers over to the group of their tenants. A stale
+	// range is refused as in AddBlock.
+	AcceptTransfers(ctx context.Context, in *AcceptTransfersRequest, opts ...grpc.CallOption) (*AcceptTransfersResponse, error)
+	// TransferStatus tells what waits in the outboxes of a group's streams.
+	TransferStatus(ctx context.Context, in *TransferStatusRequest, opts ...grpc.CallOption) (*TransferStatusResponse, error)
 	// Hello introduces nodes to each other and tells a caller who answers. A node
 	// without a cluster answers, too.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
@@ -263,6 +270,26 @@ func (c *nodeServiceClient) ControlCompaction(ctx context.Context, in *ControlCo
 	return out, nil
 }
 
+func (c *nodeServiceClient) AcceptTransfers(ctx context.Context, in *AcceptTransfersRequest, opts ...grpc.CallOption) (*AcceptTransfersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptTransfersResponse)
+	err := c.cc.Invoke(ctx, NodeService_AcceptTransfers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) TransferStatus(ctx context.Context, in *TransferStatusRequest, opts ...grpc.CallOption) (*TransferStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferStatusResponse)
+	err := c.cc.Invoke(ctx, NodeService_TransferStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeServiceClient) Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HelloResponse)
@@ -416,6 +443,11 @@ type NodeServiceServer interface {
 	DeleteTenant(context.Context, *DeleteTenantRequest) (*DeleteTenantResponse, error)
 	// ControlCompaction pauses and resumes a group's compaction, and changes a job.
 	ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error)
+	// AcceptTransfers hands transfers over to the group of their tenants. A stale
+	// range is refused as in AddBlock.
+	AcceptTransfers(context.Context, *AcceptTransfersRequest) (*AcceptTransfersResponse, error)
+	// TransferStatus tells what waits in the outboxes of a group's streams.
+	TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error)
 	// Hello introduces nodes to each other and tells a caller who answers. A node
 	// without a cluster answers, too.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
@@ -495,6 +527,12 @@ func (UnimplementedNodeServiceServer) DeleteTenant(context.Context, *DeleteTenan
 }
 func (UnimplementedNodeServiceServer) ControlCompaction(context.Context, *ControlCompactionRequest) (*ControlCompactionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ControlCompaction not implemented")
+}
+func (UnimplementedNodeServiceServer) AcceptTransfers(context.Context, *AcceptTransfersRequest) (*AcceptTransfersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptTransfers not implemented")
+}
+func (UnimplementedNodeServiceServer) TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferStatus not implemented")
 }
 func (UnimplementedNodeServiceServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
@@ -801,6 +839,42 @@ func _NodeService_ControlCompaction_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_AcceptTransfers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptTransfersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).AcceptTransfers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_AcceptTransfers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).AcceptTransfers(ctx, req.(*AcceptTransfersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_TransferStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).TransferStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_TransferStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).TransferStatus(ctx, req.(*TransferStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_Hello_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(HelloRequest)
 	if err := dec(in); err != nil {
@@ -1054,6 +1128,14 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ControlCompaction",
 			Handler:    _NodeService_ControlCompaction_Handler,
+		},
+		{
+			MethodName: "AcceptTransfers",
+			Handler:    _NodeService_AcceptTransfers_Handler,
+		},
+		{
+			MethodName: "TransferStatus",
+			Handler:    _NodeService_TransferStatus_Handler,
 		},
 		{
 			MethodName: "Hello",

@@ -47,6 +47,10 @@ const (
 	Kind_KIND_DELETE_TENANT Kind = 7
 	// ReplaceRanges: splits or merges ranges of the group.
 	Kind_KIND_REPLACE_RANGES Kind = 8
+	// AcceptTransfers: takes over blocks that a stream's jobs made of a tenant.
+	Kind_KIND_ACCEPT_TRANSFERS Kind = 9
+	// AckTransfers: forgets transfers that their tenants' groups have accepted.
+	Kind_KIND_ACK_TRANSFERS Kind = 10
 	// BootstrapDirectory: gives a new cluster its first map.
 	Kind_KIND_BOOTSTRAP_DIRECTORY Kind = 16
 	// DirectoryChange: changes the cluster's records.
@@ -65,6 +69,8 @@ var (
 		6:  "KIND_CONTROL_COMPACTION",
 		7:  "KIND_DELETE_TENANT",
 		8:  "KIND_REPLACE_RANGES",
+		9:  "KIND_ACCEPT_TRANSFERS",
+		10: "KIND_ACK_TRANSFERS",
 		16: "KIND_BOOTSTRAP_DIRECTORY",
 		17: "KIND_CHANGE_DIRECTORY",
 	}
@@ -78,6 +84,8 @@ var (
 		"KIND_CONTROL_COMPACTION":  6,
 		"KIND_DELETE_TENANT":       7,
 		"KIND_REPLACE_RANGES":      8,
+		"KIND_ACCEPT_TRANSFERS":    9,
+		"KIND_ACK_TRANSFERS":       10,
 		"KIND_BOOTSTRAP_DIRECTORY": 16,
 		"KIND_CHANGE_DIRECTORY":    17,
 	}
@@ -164,7 +172,7 @@ func (x ControlCompaction_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ControlCompaction_Action.Descriptor instead.
 func (ControlCompaction_Action) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{32, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{38, 0}
 }
 
 type Result_Status int32
@@ -231,7 +239,7 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{39, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{45, 0}
 }
 
 // Entry is the payload of one Raft entry: one or more commands that were
@@ -2442,6 +2450,356 @@ func (x *Transfer) GetBlocks() []string {
 	return nil
 }
 
+// AcceptTransfers hands transfers of a stream over to the group of their tenants.
+// The command's range covers the points of all of them. Each transfer stands for
+// itself: see AcceptOutcome.
+type AcceptTransfers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Transfers     []*OutgoingTransfer    `protobuf:"bytes,1,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptTransfers) Reset() {
+	*x = AcceptTransfers{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptTransfers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptTransfers) ProtoMessage() {}
+
+func (x *AcceptTransfers) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptTransfers.ProtoReflect.Descriptor instead.
+func (*AcceptTransfers) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *AcceptTransfers) GetTransfers() []*OutgoingTransfer {
+	if x != nil {
+		return x.Transfers
+	}
+	return nil
+}
+
+// OutgoingTransfer is a transfer on its way. All its blocks have the stream's shard.
+type OutgoingTransfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The data shard of the stream.
+	Stream uint32 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	// Grows if the stream was rewound to an older state: its numbers begin anew.
+	Incarnation uint64 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Tenant      string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Number of the tenant's transfer before this one, 0 for none.
+	Previous      uint64           `protobuf:"varint,4,opt,name=previous,proto3" json:"previous,omitempty"`
+	Number        uint64           `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	Blocks        []*v11.BlockMeta `protobuf:"bytes,6,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutgoingTransfer) Reset() {
+	*x = OutgoingTransfer{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutgoingTransfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutgoingTransfer) ProtoMessage() {}
+
+func (x *OutgoingTransfer) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutgoingTransfer.ProtoReflect.Descriptor instead.
+func (*OutgoingTransfer) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *OutgoingTransfer) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *OutgoingTransfer) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *OutgoingTransfer) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *OutgoingTransfer) GetPrevious() uint64 {
+	if x != nil {
+		return x.Previous
+	}
+	return 0
+}
+
+func (x *OutgoingTransfer) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *OutgoingTransfer) GetBlocks() []*v11.BlockMeta {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+// AcceptOutcomes is the payload of the result of AcceptTransfers, in its order.
+type AcceptOutcomes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*AcceptOutcome       `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptOutcomes) Reset() {
+	*x = AcceptOutcomes{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptOutcomes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptOutcomes) ProtoMessage() {}
+
+func (x *AcceptOutcomes) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptOutcomes.ProtoReflect.Descriptor instead.
+func (*AcceptOutcomes) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *AcceptOutcomes) GetOutcomes() []*AcceptOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// AcceptOutcome tells up to where the transfers of a stream and tenant are accepted
+// now: at or above the transfer's number, it is done, by this command or before; below
+// its previous, there is a gap, and the ones in between must come first.
+type AcceptOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation   uint64                 `protobuf:"varint,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Accepted      uint64                 `protobuf:"varint,2,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptOutcome) Reset() {
+	*x = AcceptOutcome{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptOutcome) ProtoMessage() {}
+
+func (x *AcceptOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptOutcome.ProtoReflect.Descriptor instead.
+func (*AcceptOutcome) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AcceptOutcome) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *AcceptOutcome) GetAccepted() uint64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+// AckTransfers tells a stream's group what was accepted. The command's range covers
+// the stream.
+type AckTransfers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Acks          []*TransferAck         `protobuf:"bytes,1,rep,name=acks,proto3" json:"acks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AckTransfers) Reset() {
+	*x = AckTransfers{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AckTransfers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AckTransfers) ProtoMessage() {}
+
+func (x *AckTransfers) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AckTransfers.ProtoReflect.Descriptor instead.
+func (*AckTransfers) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *AckTransfers) GetAcks() []*TransferAck {
+	if x != nil {
+		return x.Acks
+	}
+	return nil
+}
+
+// TransferAck: all transfers of the stream and tenant up to the number are accepted.
+type TransferAck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stream        uint32                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferAck) Reset() {
+	*x = TransferAck{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferAck) ProtoMessage() {}
+
+func (x *TransferAck) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferAck.ProtoReflect.Descriptor instead.
+func (*TransferAck) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *TransferAck) GetStream() uint32 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
+
+func (x *TransferAck) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *TransferAck) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *TransferAck) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // RetentionDecision names index shards whose data is past its period. Each is
 // removed if it has not changed since, and left otherwise.
 type RetentionDecision struct {
@@ -2454,7 +2812,7 @@ type RetentionDecision struct {
 
 func (x *RetentionDecision) Reset() {
 	*x = RetentionDecision{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[31]
+	mi := &file_raftlog_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2824,7 @@ func (x *RetentionDecision) String() string {
 func (*RetentionDecision) ProtoMessage() {}
 
 func (x *RetentionDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[31]
+	mi := &file_raftlog_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2837,7 @@ func (x *RetentionDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionDecision.ProtoReflect.Descriptor instead.
 func (*RetentionDecision) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RetentionDecision) GetLeaderEpoch() uint64 {
@@ -2507,7 +2865,7 @@ type ControlCompaction struct {
 
 func (x *ControlCompaction) Reset() {
 	*x = ControlCompaction{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[32]
+	mi := &file_raftlog_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2877,7 @@ func (x *ControlCompaction) String() string {
 func (*ControlCompaction) ProtoMessage() {}
 
 func (x *ControlCompaction) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[32]
+	mi := &file_raftlog_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2890,7 @@ func (x *ControlCompaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompaction.ProtoReflect.Descriptor instead.
 func (*ControlCompaction) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ControlCompaction) GetAction() ControlCompaction_Action {
@@ -2565,7 +2923,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[33]
+	mi := &file_raftlog_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2935,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[33]
+	mi := &file_raftlog_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2948,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteTenant) GetTenant() string {
@@ -2620,7 +2978,7 @@ type DeletionOutcome struct {
 
 func (x *DeletionOutcome) Reset() {
 	*x = DeletionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[34]
+	mi := &file_raftlog_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2632,7 +2990,7 @@ func (x *DeletionOutcome) String() string {
 func (*DeletionOutcome) ProtoMessage() {}
 
 func (x *DeletionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[34]
+	mi := &file_raftlog_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2645,7 +3003,7 @@ func (x *DeletionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletionOutcome.ProtoReflect.Descriptor instead.
 func (*DeletionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeletionOutcome) GetBlocks() uint64 {
@@ -2684,7 +3042,7 @@ type Deletion struct {
 
 func (x *Deletion) Reset() {
 	*x = Deletion{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[35]
+	mi := &file_raftlog_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +3054,7 @@ func (x *Deletion) String() string {
 func (*Deletion) ProtoMessage() {}
 
 func (x *Deletion) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[35]
+	mi := &file_raftlog_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +3067,7 @@ func (x *Deletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deletion.ProtoReflect.Descriptor instead.
 func (*Deletion) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Deletion) GetUntil() uint64 {
@@ -2743,7 +3101,7 @@ type ExpiredShard struct {
 
 func (x *ExpiredShard) Reset() {
 	*x = ExpiredShard{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[36]
+	mi := &file_raftlog_v1_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +3113,7 @@ func (x *ExpiredShard) String() string {
 func (*ExpiredShard) ProtoMessage() {}
 
 func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[36]
+	mi := &file_raftlog_v1_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +3126,7 @@ func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredShard.ProtoReflect.Descriptor instead.
 func (*ExpiredShard) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExpiredShard) GetPartition() uint64 {
@@ -2821,7 +3179,7 @@ type RetentionOutcome struct {
 
 func (x *RetentionOutcome) Reset() {
 	*x = RetentionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[37]
+	mi := &file_raftlog_v1_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2833,7 +3191,7 @@ func (x *RetentionOutcome) String() string {
 func (*RetentionOutcome) ProtoMessage() {}
 
 func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[37]
+	mi := &file_raftlog_v1_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2846,7 +3204,7 @@ func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionOutcome.ProtoReflect.Descriptor instead.
 func (*RetentionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RetentionOutcome) GetBlocks() uint64 {
@@ -2887,7 +3245,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[38]
+	mi := &file_raftlog_v1_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +3257,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[38]
+	mi := &file_raftlog_v1_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +3270,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Results) GetResults() []*Result {
@@ -2939,7 +3297,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[39]
+	mi := &file_raftlog_v1_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2951,7 +3309,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[39]
+	mi := &file_raftlog_v1_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2964,7 +3322,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -3173,7 +3531,28 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x05token\x18\t \x01(\x04R\x05token\">\n" +
 	"\bTransfer\x12\x1a\n" +
 	"\bprevious\x18\x01 \x01(\x04R\bprevious\x12\x16\n" +
-	"\x06blocks\x18\x02 \x03(\tR\x06blocks\"o\n" +
+	"\x06blocks\x18\x02 \x03(\tR\x06blocks\"T\n" +
+	"\x0fAcceptTransfers\x12A\n" +
+	"\ttransfers\x18\x01 \x03(\v2#.skerry.raftlog.v1.OutgoingTransferR\ttransfers\"\xc9\x01\n" +
+	"\x10OutgoingTransfer\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x1a\n" +
+	"\bprevious\x18\x04 \x01(\x04R\bprevious\x12\x16\n" +
+	"\x06number\x18\x05 \x01(\x04R\x06number\x12/\n" +
+	"\x06blocks\x18\x06 \x03(\v2\x17.metastore.v1.BlockMetaR\x06blocks\"N\n" +
+	"\x0eAcceptOutcomes\x12<\n" +
+	"\boutcomes\x18\x01 \x03(\v2 .skerry.raftlog.v1.AcceptOutcomeR\boutcomes\"M\n" +
+	"\rAcceptOutcome\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\baccepted\x18\x02 \x01(\x04R\baccepted\"B\n" +
+	"\fAckTransfers\x122\n" +
+	"\x04acks\x18\x01 \x03(\v2\x1e.skerry.raftlog.v1.TransferAckR\x04acks\"w\n" +
+	"\vTransferAck\x12\x16\n" +
+	"\x06stream\x18\x01 \x01(\rR\x06stream\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\"o\n" +
 	"\x11RetentionDecision\x12!\n" +
 	"\fleader_epoch\x18\x01 \x01(\x04R\vleaderEpoch\x127\n" +
 	"\x06shards\x18\x02 \x03(\v2\x1f.skerry.raftlog.v1.ExpiredShardR\x06shards\"\xde\x01\n" +
@@ -3222,7 +3601,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x0eSTATUS_INVALID\x10\x03\x12\x10\n" +
 	"\fSTATUS_ROUTE\x10\x04\x12\x17\n" +
 	"\x13STATUS_STALE_LEADER\x10\x05\x12\x13\n" +
-	"\x0fSTATUS_CONFLICT\x10\x06*\x9e\x02\n" +
+	"\x0fSTATUS_CONFLICT\x10\x06*\xd1\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_INIT_GROUP\x10\x01\x12\x19\n" +
@@ -3232,7 +3611,10 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x15KIND_DECIDE_RETENTION\x10\x05\x12\x1b\n" +
 	"\x17KIND_CONTROL_COMPACTION\x10\x06\x12\x16\n" +
 	"\x12KIND_DELETE_TENANT\x10\a\x12\x17\n" +
-	"\x13KIND_REPLACE_RANGES\x10\b\x12\x1c\n" +
+	"\x13KIND_REPLACE_RANGES\x10\b\x12\x19\n" +
+	"\x15KIND_ACCEPT_TRANSFERS\x10\t\x12\x16\n" +
+	"\x12KIND_ACK_TRANSFERS\x10\n" +
+	"\x12\x1c\n" +
 	"\x18KIND_BOOTSTRAP_DIRECTORY\x10\x10\x12\x19\n" +
 	"\x15KIND_CHANGE_DIRECTORY\x10\x11B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
 
@@ -3249,7 +3631,7 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(Kind)(0),                     // 0: skerry.raftlog.v1.Kind
 	(ControlCompaction_Action)(0), // 1: skerry.raftlog.v1.ControlCompaction.Action
@@ -3285,33 +3667,39 @@ var file_raftlog_v1_command_proto_goTypes = []any{
 	(*JobState)(nil),              // 31: skerry.raftlog.v1.JobState
 	(*Tombstone)(nil),             // 32: skerry.raftlog.v1.Tombstone
 	(*Transfer)(nil),              // 33: skerry.raftlog.v1.Transfer
-	(*RetentionDecision)(nil),     // 34: skerry.raftlog.v1.RetentionDecision
-	(*ControlCompaction)(nil),     // 35: skerry.raftlog.v1.ControlCompaction
-	(*DeleteTenant)(nil),          // 36: skerry.raftlog.v1.DeleteTenant
-	(*DeletionOutcome)(nil),       // 37: skerry.raftlog.v1.DeletionOutcome
-	(*Deletion)(nil),              // 38: skerry.raftlog.v1.Deletion
-	(*ExpiredShard)(nil),          // 39: skerry.raftlog.v1.ExpiredShard
-	(*RetentionOutcome)(nil),      // 40: skerry.raftlog.v1.RetentionOutcome
-	(*Results)(nil),               // 41: skerry.raftlog.v1.Results
-	(*Result)(nil),                // 42: skerry.raftlog.v1.Result
-	(*v1.RangeRef)(nil),           // 43: skerry.cluster.v1.RangeRef
-	(*v1.Range)(nil),              // 44: skerry.cluster.v1.Range
-	(*v1.RangeMap)(nil),           // 45: skerry.cluster.v1.RangeMap
-	(*v1.Node)(nil),               // 46: skerry.cluster.v1.Node
-	(v1.NodeState)(0),             // 47: skerry.cluster.v1.NodeState
-	(v1.ReplicaRole)(0),           // 48: skerry.cluster.v1.ReplicaRole
-	(*v1.Settings)(nil),           // 49: skerry.cluster.v1.Settings
-	(*v11.BlockMeta)(nil),         // 50: metastore.v1.BlockMeta
-	(*v1.RouteError)(nil),         // 51: skerry.cluster.v1.RouteError
+	(*AcceptTransfers)(nil),       // 34: skerry.raftlog.v1.AcceptTransfers
+	(*OutgoingTransfer)(nil),      // 35: skerry.raftlog.v1.OutgoingTransfer
+	(*AcceptOutcomes)(nil),        // 36: skerry.raftlog.v1.AcceptOutcomes
+	(*AcceptOutcome)(nil),         // 37: skerry.raftlog.v1.AcceptOutcome
+	(*AckTransfers)(nil),          // 38: skerry.raftlog.v1.AckTransfers
+	(*TransferAck)(nil),           // 39: skerry.raftlog.v1.TransferAck
+	(*RetentionDecision)(nil),     // 40: skerry.raftlog.v1.RetentionDecision
+	(*ControlCompaction)(nil),     // 41: skerry.raftlog.v1.ControlCompaction
+	(*DeleteTenant)(nil),          // 42: skerry.raftlog.v1.DeleteTenant
+	(*DeletionOutcome)(nil),       // 43: skerry.raftlog.v1.DeletionOutcome
+	(*Deletion)(nil),              // 44: skerry.raftlog.v1.Deletion
+	(*ExpiredShard)(nil),          // 45: skerry.raftlog.v1.ExpiredShard
+	(*RetentionOutcome)(nil),      // 46: skerry.raftlog.v1.RetentionOutcome
+	(*Results)(nil),               // 47: skerry.raftlog.v1.Results
+	(*Result)(nil),                // 48: skerry.raftlog.v1.Result
+	(*v1.RangeRef)(nil),           // 49: skerry.cluster.v1.RangeRef
+	(*v1.Range)(nil),              // 50: skerry.cluster.v1.Range
+	(*v1.RangeMap)(nil),           // 51: skerry.cluster.v1.RangeMap
+	(*v1.Node)(nil),               // 52: skerry.cluster.v1.Node
+	(v1.NodeState)(0),             // 53: skerry.cluster.v1.NodeState
+	(v1.ReplicaRole)(0),           // 54: skerry.cluster.v1.ReplicaRole
+	(*v1.Settings)(nil),           // 55: skerry.cluster.v1.Settings
+	(*v11.BlockMeta)(nil),         // 56: metastore.v1.BlockMeta
+	(*v1.RouteError)(nil),         // 57: skerry.cluster.v1.RouteError
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
 	4,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
 	0,  // 1: skerry.raftlog.v1.Command.kind:type_name -> skerry.raftlog.v1.Kind
-	43, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
-	44, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
-	45, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
-	44, // 5: skerry.raftlog.v1.ReplaceRanges.before:type_name -> skerry.cluster.v1.Range
-	44, // 6: skerry.raftlog.v1.ReplaceRanges.after:type_name -> skerry.cluster.v1.Range
+	49, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
+	50, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
+	51, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
+	50, // 5: skerry.raftlog.v1.ReplaceRanges.before:type_name -> skerry.cluster.v1.Range
+	50, // 6: skerry.raftlog.v1.ReplaceRanges.after:type_name -> skerry.cluster.v1.Range
 	10, // 7: skerry.raftlog.v1.DirectoryChange.register_node:type_name -> skerry.raftlog.v1.RegisterNode
 	11, // 8: skerry.raftlog.v1.DirectoryChange.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
 	12, // 9: skerry.raftlog.v1.DirectoryChange.create_group:type_name -> skerry.raftlog.v1.CreateGroup
@@ -3324,10 +3712,10 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	19, // 16: skerry.raftlog.v1.DirectoryChange.finish_operation:type_name -> skerry.raftlog.v1.FinishOperation
 	20, // 17: skerry.raftlog.v1.DirectoryChange.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
 	21, // 18: skerry.raftlog.v1.DirectoryChange.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
-	46, // 19: skerry.raftlog.v1.RegisterNode.node:type_name -> skerry.cluster.v1.Node
-	47, // 20: skerry.raftlog.v1.SetNodeState.state:type_name -> skerry.cluster.v1.NodeState
-	48, // 21: skerry.raftlog.v1.SetReplicaRole.role:type_name -> skerry.cluster.v1.ReplicaRole
-	49, // 22: skerry.raftlog.v1.ChangeSettings.settings:type_name -> skerry.cluster.v1.Settings
+	52, // 19: skerry.raftlog.v1.RegisterNode.node:type_name -> skerry.cluster.v1.Node
+	53, // 20: skerry.raftlog.v1.SetNodeState.state:type_name -> skerry.cluster.v1.NodeState
+	54, // 21: skerry.raftlog.v1.SetReplicaRole.role:type_name -> skerry.cluster.v1.ReplicaRole
+	55, // 22: skerry.raftlog.v1.ChangeSettings.settings:type_name -> skerry.cluster.v1.Settings
 	25, // 23: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
 	26, // 24: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
 	27, // 25: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
@@ -3336,22 +3724,26 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	30, // 28: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
 	24, // 29: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
 	24, // 30: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
-	50, // 31: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
+	56, // 31: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
 	29, // 32: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
 	24, // 33: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
 	24, // 34: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
 	29, // 35: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
 	30, // 36: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
-	39, // 37: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
-	1,  // 38: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
-	42, // 39: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
-	2,  // 40: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
-	51, // 41: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	35, // 37: skerry.raftlog.v1.AcceptTransfers.transfers:type_name -> skerry.raftlog.v1.OutgoingTransfer
+	56, // 38: skerry.raftlog.v1.OutgoingTransfer.blocks:type_name -> metastore.v1.BlockMeta
+	37, // 39: skerry.raftlog.v1.AcceptOutcomes.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcome
+	39, // 40: skerry.raftlog.v1.AckTransfers.acks:type_name -> skerry.raftlog.v1.TransferAck
+	45, // 41: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
+	1,  // 42: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
+	48, // 43: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
+	2,  // 44: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
+	57, // 45: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -3379,7 +3771,7 @@ func file_raftlog_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   40,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
