@@ -174,10 +174,9 @@ func (s service) ListTenants(ctx context.Context, request *nodev1.ListTenantsReq
 }
 
 func (s service) TenantStats(ctx context.Context, request *nodev1.TenantStatsRequest) (*nodev1.TenantStatsResponse, error) {
-	stats, err := read[*metastorev1.TenantStats](ctx, s, reading{request.GetGroupId(), request.GetRanges(), maxAnswerBytes}, func(ctx context.Context, _ uint64) statemachine.Query {
+	return read[*nodev1.TenantStatsResponse](ctx, s, reading{request.GetGroupId(), request.GetRanges(), maxAnswerBytes}, func(ctx context.Context, _ uint64) statemachine.Query {
 		return statemachine.TenantStats{Context: ctx, Ranges: request.GetRanges(), Tenant: request.GetTenant()}
 	})
-	return &nodev1.TenantStatsResponse{Stats: stats}, err
 }
 
 func (s service) group(id uint64) (*Group, error) {

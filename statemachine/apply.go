@@ -37,6 +37,9 @@ var dataHandlers = map[raftlogv1.Kind]since{
 	raftlogv1.Kind_KIND_DELETE_TENANT:      {first, deleteTenant},
 
 	raftlogv1.Kind_KIND_REPLACE_RANGES: {first, replaceRanges},
+
+	raftlogv1.Kind_KIND_ACCEPT_TRANSFERS: {first, acceptTransfers},
+	raftlogv1.Kind_KIND_ACK_TRANSFERS:    {first, ackTransfers},
 }
 
 var directoryHandlers = map[raftlogv1.Kind]since{

@@ -141,12 +141,7 @@ func (d *deletion) shard(key index.ShardKey) (bool, error) {
 		d.outcome.Blocks += blocks
 		d.outcome.ObjectBytes += objectBytes
 		gone.partitions[key.Partition] = true
-		if key.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM {
-			if err := d.tables.outbox.Empty(key.Shard, key.Tenant); err != nil {
-				return false, err
-			}
-		}
-		return true, d.bury(key, old, true)
+		return true, errors.Join(d.withhold(key, old), d.bury(key, old, true))
 	}
 	for _, block := range old {
 		before := d.header.objectBytes
@@ -157,7 +152,19 @@ func (d *deletion) shard(key index.ShardKey) (bool, error) {
 		d.outcome.ObjectBytes += before - d.header.objectBytes
 		gone.ids[block.ID] = true
 	}
-	return len(old) > 0, d.bury(key, old, false)
+	return len(old) > 0, errors.Join(d.withhold(key, old), d.bury(key, old, false))
+}
+
+// withhold takes blocks that are gone out of the transfers that they were in.
+func (d *deletion) withhold(key index.ShardKey, old []index.Listed) error {
+	if !key.Outbox() || len(old) == 0 {
+		return nil
+	}
+	gone := make(map[ulid.ULID]bool, len(old))
+	for _, block := range old {
+		gone[block.ID] = true
+	}
+	return d.tables.outbox.Forget(key.Shard, key.Tenant, gone)
 }
 
 // closedLongAgo is the age from which a partition gets no new objects: no

@@ -4,6 +4,7 @@ import (
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/jobs"
+	"github.com/skerrydb/skerry/statemachine/outbox"
 	"github.com/skerrydb/skerry/statemachine/queue"
 	"github.com/skerrydb/skerry/statemachine/tombstones"
 )
@@ -18,6 +19,7 @@ type View struct {
 	Jobs       jobs.View
 	Tombstones tombstones.View
 	Index      index.Reader
+	Outbox     outbox.View
 	// Log time of the state, Unix nanoseconds.
 	LogTime int64
 	// Of the last leader that claimed the group.
@@ -46,6 +48,7 @@ func (v View) Owns(keyspace clusterv1.Keyspace, point uint64) *clusterv1.RouteEr
 func (q Inspect) read(v *view) (any, error) {
 	return nil, q.Fn(View{
 		Queue: queue.NewView(v.tx), Jobs: jobs.NewView(v.tx), Tombstones: tombstones.NewView(v.tx), Index: v.index,
+		Outbox:  outbox.NewView(v.tx),
 		LogTime: v.header.logTime, LeaderEpoch: v.header.leaderEpoch,
 		LastToken: v.header.lastToken, JobsCount: int(v.header.jobs), Paused: v.header.paused,
 		Ranges: v.ranges.Rows(),

@@ -100,7 +100,7 @@ func (u *update) fileBlock(key index.ShardKey, id ulid.ULID, block *metastorev1.
 // the objects' own metadata.
 func (d *decided) addResults(state *raftlogv1.JobState, blocks []*metastorev1.BlockMeta) error {
 	job := state.GetJob()
-	transfers := map[string][]string{}
+	transfers := map[string]*raftlogv1.Transfer{}
 	for _, block := range blocks {
 		id, err := metastorev1.ParseID(block.GetId())
 		if err != nil {
@@ -118,13 +118,21 @@ func (d *decided) addResults(state *raftlogv1.JobState, blocks []*metastorev1.Bl
 			continue
 		}
 		if tenant != job.GetTenant() {
+			size := block.SizeVT() // filing uses it up
 			added, err := d.fileBlock(index.OutboxKey(id, tenant, block.GetShard()), id, block)
 			if err != nil {
 				return err
 			}
-			if added {
-				transfers[tenant] = append(transfers[tenant], id.String())
+			if !added {
+				continue
 			}
+			transfer := transfers[tenant]
+			if transfer == nil {
+				transfer = &raftlogv1.Transfer{MadeAt: d.header.logTime, DeletedUntil: deletion.GetUntil()}
+				transfers[tenant] = transfer
+			}
+			transfer.Blocks = append(transfer.Blocks, id.String())
+			transfer.Bytes += uint64(size)
 			continue
 		}
 		added, err := d.fileBlock(index.KeyOf(id, tenant, block.GetShard()), id, block)
@@ -153,7 +161,7 @@ func newest(job *raftlogv1.CompactionJob) (at uint64) {
 
 // issue numbers the transfers of one job: one for each tenant, all with the
 // stream's next number.
-func (d *decided) issue(shard uint32, transfers map[string][]string) error {
+func (d *decided) issue(shard uint32, transfers map[string]*raftlogv1.Transfer) error {
 	if len(transfers) == 0 {
 		return nil
 	}
@@ -183,17 +191,21 @@ func (d *decided) discard(job *raftlogv1.CompactionJob, left []ulid.ULID, blocks
 		byTenant[block.TenantName()] = append(byTenant[block.TenantName()], block.GetId())
 	}
 	for _, tenant := range slices.Sorted(maps.Keys(byTenant)) {
-		ids := slices.Sorted(slices.Values(byTenant[tenant]))
-		level := job.GetLevel() + 1
-		if err := d.tombstones.Add(&raftlogv1.Tombstone{
-			// No job's name has a space.
-			Name:   "late " + metastorev1.JobName(ids, tenant, job.GetShard(), level),
-			Tenant: tenant, Shard: job.GetShard(), Level: level, Blocks: ids, Since: d.header.logTime,
-		}); err != nil {
+		if err := d.tooLate(tenant, job.GetShard(), job.GetLevel()+1, byTenant[tenant]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tooLate leaves a tombstone for the objects of blocks that are not filed.
+func (u *update) tooLate(tenant string, shard, level uint32, ids []string) error {
+	ids = slices.Sorted(slices.Values(ids))
+	return u.tables.tombstones.Add(&raftlogv1.Tombstone{
+		// No job's name has a space.
+		Name:   "late " + metastorev1.JobName(ids, tenant, shard, level),
+		Tenant: tenant, Shard: shard, Level: level, Blocks: ids, Since: u.header.logTime,
+	})
 }
 
 // dropTombstones forgets those that a job carried out.

@@ -71,7 +71,7 @@ func TestDeleteTenant(t *testing.T) { // R-TEN-7
 	if tenants := r.lookup(statemachine.ListTenants{Context: t.Context(), Ranges: wholeSpans()}).([]string); !slices.Equal(tenants, []string{"other"}) {
 		t.Errorf("tenants %v", tenants)
 	}
-	stats := r.lookup(statemachine.TenantStats{Context: t.Context(), Ranges: wholeSpans(), Tenant: "acme"}).(*metastorev1.TenantStats)
+	stats := r.lookup(statemachine.TenantStats{Context: t.Context(), Ranges: wholeSpans(), Tenant: "acme"}).(*nodev1.TenantStatsResponse).GetStats()
 	if stats.DataIngested {
 		t.Errorf("stats %v", stats)
 	}

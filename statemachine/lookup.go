@@ -10,9 +10,11 @@ import (
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/statemachine/deletions"
 	"github.com/skerrydb/skerry/statemachine/directory"
 	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/statemachine/outbox"
 	"github.com/skerrydb/skerry/statemachine/ranges"
 	"github.com/skerrydb/skerry/storage/kv"
 )
@@ -59,7 +61,8 @@ func (v *view) owns(refs ...*clusterv1.RangeRef) error {
 }
 
 // GetBlocks reads entries by id: [][]byte, encoded metastore.v1.BlockMeta in
-// the order of IDs, without those that do not exist.
+// the order of IDs, without those that do not exist. A range of streams stands
+// for those of the tenant's blocks that wait in the outbox of the shard's stream.
 type GetBlocks struct {
 	Context  context.Context
 	Range    *clusterv1.RangeRef
@@ -71,6 +74,10 @@ type GetBlocks struct {
 
 func (q GetBlocks) read(v *view) (any, error) {
 	keyspace, point := clusterv1.BlockPoint(q.Tenant, q.Shard)
+	waiting := q.Tenant != "" && q.Range.GetKeyspace() == clusterv1.Keyspace_KEYSPACE_STREAM
+	if waiting {
+		keyspace, point = clusterv1.BlockPoint("", q.Shard)
+	}
 	if q.Range.GetKeyspace() != keyspace || !q.Range.Contains(point) {
 		return nil, fmt.Errorf("%w: tenant %q shard %d", ErrWrongSpan, q.Tenant, q.Shard)
 	}
@@ -86,13 +93,18 @@ func (q GetBlocks) read(v *view) (any, error) {
 			return nil, err
 		}
 	}
-	err := v.index.Entries(q.Context, q.Tenant, q.Shard, q.IDs, hidden, func(encoded []byte) error {
+	take := func(encoded []byte) error {
 		if bytes += uint64(len(encoded)); q.MaxBytes > 0 && bytes > q.MaxBytes {
 			return ErrTooLarge
 		}
 		found = append(found, encoded)
 		return nil
-	})
+	}
+	if waiting {
+		err := v.index.OutboxEntries(q.Context, q.Tenant, q.Shard, q.IDs, take)
+		return found, err
+	}
+	err := v.index.Entries(q.Context, q.Tenant, q.Shard, q.IDs, hidden, take)
 	return found, err
 }
 
@@ -118,6 +130,7 @@ func (q BlockQuery) index(v *view) (index.Query, error) {
 	return index.Query{
 		Spans: q.Ranges, Tenants: q.Tenants, Time: index.Bounds{Min: q.Start, Max: q.End},
 		Matchers: q.Matchers, Labels: q.Labels, MaxBytes: q.MaxBytes, Hidden: hidden,
+		Transfer: (&transferNumbers{outbox.NewView(v.tx), map[chainOf]map[string]uint64{}}).of,
 	}, nil
 }
 
@@ -132,7 +145,12 @@ func (q QueryBlocks) read(v *view) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.index.Blocks(q.Context, query)
+	answer, err := v.index.Blocks(q.Context, query)
+	if err != nil {
+		return nil, err
+	}
+	answer.Watermarks, err = v.watermarks(q.Ranges, q.Tenants...)
+	return answer, err
 }
 
 // QueryLabels returns a *nodev1.QueryLabelsResponse.
@@ -146,7 +164,12 @@ func (q QueryLabels) read(v *view) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.index.LabelSets(q.Context, query)
+	answer, err := v.index.LabelSets(q.Context, query)
+	if err != nil {
+		return nil, err
+	}
+	answer.Watermarks, err = v.watermarks(q.Ranges, q.Tenants...)
+	return answer, err
 }
 
 // ListTenants returns []string, sorted.
@@ -162,7 +185,7 @@ func (q ListTenants) read(v *view) (any, error) {
 	return v.index.Tenants(q.Context, q.Ranges)
 }
 
-// TenantStats returns *metastorev1.TenantStats; the empty tenant stands for
+// TenantStats returns a *nodev1.TenantStatsResponse; the empty tenant stands for
 // the anonymous segments as such.
 type TenantStats struct {
 	Context context.Context
@@ -175,10 +198,15 @@ func (q TenantStats) read(v *view) (any, error) {
 		return nil, err
 	}
 	bounds, found, err := v.index.TenantBounds(q.Context, q.Ranges, q.Tenant)
-	if err != nil || !found {
-		return &metastorev1.TenantStats{}, err
+	if err != nil {
+		return nil, err
 	}
-	return &metastorev1.TenantStats{DataIngested: true, OldestProfileTime: bounds.Min, NewestProfileTime: bounds.Max}, nil
+	answer := &nodev1.TenantStatsResponse{Stats: &metastorev1.TenantStats{}}
+	if found {
+		answer.Stats = &metastorev1.TenantStats{DataIngested: true, OldestProfileTime: bounds.Min, NewestProfileTime: bounds.Max}
+	}
+	answer.Watermarks, err = v.watermarks(q.Ranges, q.Tenant)
+	return answer, err
 }
 
 // ReadMap returns the directory's *clusterv1.RangeMap, nil before bootstrap.

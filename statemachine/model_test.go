@@ -362,7 +362,7 @@ func compareAnswers(t *testing.T, r *replica, m *model, q request) {
 		t.Fatalf("tenants %q, want %q", got, want)
 	}
 	for _, tenant := range append(q.tenants, "") {
-		got := r.lookup(statemachine.TenantStats{Context: t.Context(), Ranges: wholeSpans(), Tenant: tenant}).(*metastorev1.TenantStats)
+		got := r.lookup(statemachine.TenantStats{Context: t.Context(), Ranges: wholeSpans(), Tenant: tenant}).(*nodev1.TenantStatsResponse).GetStats()
 		if want := m.stats(tenant); !proto.Equal(got, want) {
 			t.Fatalf("stats of %q: %v, want %v", tenant, got, want)
 		}

@@ -54,6 +54,9 @@ func (k ShardKey) outbox() bool {
 	return k.Keyspace == clusterv1.Keyspace_KEYSPACE_STREAM && k.Tenant != ""
 }
 
+// Outbox tells whether the shard's blocks wait in the outbox of a stream.
+func (k ShardKey) Outbox() bool { return k.outbox() }
+
 const shardKeyFixed = 8 + 8 + 4
 
 func (k ShardKey) encode() []byte {

@@ -31,6 +31,9 @@ type Query struct {
 	// By tenant: datasets in segments that were created up to this moment, Unix
 	// milliseconds, are not seen.
 	Hidden map[string]uint64
+	// Returns the transfer that a block of an outbox waits in; nil leaves
+	// them out.
+	Transfer func(stream uint32, tenant, id string) (uint64, error)
 }
 
 // room is what is left of the answer's bound.
@@ -122,7 +125,7 @@ func (r Reader) Blocks(ctx context.Context, q Query) (*nodev1.QueryBlocksRespons
 		return nil, err
 	}
 	slices.SortFunc(answer.Blocks, func(a, b *nodev1.EncodedBlock) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Id, b.Id))
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Id, b.Id), cmp.Compare(a.Transfer, b.Transfer))
 	})
 	answer.Cost.BlocksReturned = uint64(len(answer.Blocks))
 	return answer, nil
@@ -165,8 +168,12 @@ func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, a
 		if answer.Cost.BytesReturned += uint64(len(encoded)); q.MaxBytes > 0 && answer.Cost.BytesReturned > q.MaxBytes {
 			return ErrTooLarge
 		}
-		answer.Blocks = append(answer.Blocks, &nodev1.EncodedBlock{Tenant: s.key.Tenant, Shard: s.key.Shard, Id: h.id.String(), Block: encoded})
-		return nil
+		block := &nodev1.EncodedBlock{Tenant: s.key.Tenant, Shard: s.key.Shard, Id: h.id.String(), Block: encoded}
+		if s.key.outbox() && q.Transfer != nil {
+			block.Transfer, err = q.Transfer(block.Shard, block.Tenant, block.Id)
+		}
+		answer.Blocks = append(answer.Blocks, block)
+		return err
 	})
 }
 

@@ -77,12 +77,22 @@ func (r Reader) learn(s *shardView) (int, error) {
 // its blocks are asked for. What is hidden, by tenant as in Query, is left out of
 // segments: who compacts them leaves it behind.
 func (r Reader) Entries(ctx context.Context, tenant string, shardNumber uint32, ids []ulid.ULID, hidden map[string]uint64, fn func([]byte) error) error {
+	return r.entries(ctx, ids, hidden, func(id ulid.ULID) ShardKey { return KeyOf(id, tenant, shardNumber) }, fn)
+}
+
+// OutboxEntries is Entries for a tenant's blocks that wait in the outbox of a
+// stream.
+func (r Reader) OutboxEntries(ctx context.Context, tenant string, shardNumber uint32, ids []ulid.ULID, fn func([]byte) error) error {
+	return r.entries(ctx, ids, nil, func(id ulid.ULID) ShardKey { return OutboxKey(id, tenant, shardNumber) }, fn)
+}
+
+func (r Reader) entries(ctx context.Context, ids []ulid.ULID, hidden map[string]uint64, keyOf func(ulid.ULID) ShardKey, fn func([]byte) error) error {
 	opened := map[uint64]*exportView{} // by partition; nil for those that do not exist
 	for i, id := range ids {
 		if i%contextInterval == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		key := KeyOf(id, tenant, shardNumber)
+		key := keyOf(id)
 		shard, ok := opened[key.Partition]
 		if !ok {
 			var err error

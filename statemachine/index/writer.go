@@ -103,6 +103,16 @@ func (w *Writer) Drop(key ShardKey) (blocks, objectBytes uint64, err error) {
 	return blocks, objectBytes, w.tx.Bucket(rootName(key.Keyspace)).DeleteBucket(key.encode())
 }
 
+// Tidy drops a shard if it has no blocks.
+func (w *Writer) Tidy(key ShardKey) error {
+	shard, err := w.glance(key)
+	if shard == nil || err != nil || shard.record.Blocks > 0 {
+		return err
+	}
+	_, _, err = w.Drop(key)
+	return err
+}
+
 // glance returns a shard with its record only, nil if there is none.
 func (w *Writer) glance(key ShardKey) (*openShard, error) {
 	if shard, open := w.shards[shardName(key)]; open {

@@ -4,17 +4,23 @@
 // them from the moment the job completed.
 //
 //	"outbox"
-//	  'x' point (8) shard (4)                          last number given in the stream
-//	  't' point (8) shard (4) tenant                   last number given to the tenant
 //	  'e' point (8) shard (4) tenant, ordered, x (8)   raftlog.v1.Transfer
+//	  'q' point (8) shard (4) x (8) tenant             nothing: the order in which they were made
+//	  's' point (8) shard (4)                          the stream: incarnation, last number given, sums
+//	  't' point (8) shard (4) tenant                   last number issued to the tenant, last one finished
+//	  'w' tenant, ordered, point (8) shard (4)         the same, for those who ask for a tenant
 //
 // The transfers of a stream and tenant form a chain: each names the one before,
-// so that they can be accepted in order and once.
+// so that they can be accepted in order and once. What is finished was accepted,
+// and is gone from here; the rows of stream and tenant stay for ever.
 package outbox
 
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+
+	"github.com/oklog/ulid/v2"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
@@ -26,17 +32,112 @@ var (
 	rowsName = []byte("outbox")
 
 	errRow = errors.New("outbox: malformed row")
+
+	// ErrIncarnation refuses an acknowledgement of another life of the stream.
+	ErrIncarnation = errors.New("the stream has another incarnation")
+	// ErrNotIssued refuses an acknowledgement of what was never made.
+	ErrNotIssued = errors.New("no such transfer was made")
 )
+
+const (
+	tagEntry  = 'e'
+	tagOrder  = 'q'
+	tagStream = 's'
+	tagTenant = 't'
+	tagOwner  = 'w'
+)
+
+// streamSize is the length of what names a stream in a key, with the tag.
+const streamSize = 1 + 8 + 4
 
 func streamKey(tag byte, shard uint32) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{tag}, clusterv1.StreamPoint(shard))
 	return binary.BigEndian.AppendUint32(b, shard)
 }
 
-func tenantKey(shard uint32, tenant string) []byte { return append(streamKey('t', shard), tenant...) }
+func tenantKey(shard uint32, tenant string) []byte {
+	return append(streamKey(tagTenant, shard), tenant...)
+}
+
+func chainKey(shard uint32, tenant string) []byte {
+	return ordered.Append(streamKey(tagEntry, shard), tenant)
+}
 
 func entryKey(shard uint32, tenant string, x uint64) []byte {
-	return binary.BigEndian.AppendUint64(ordered.Append(streamKey('e', shard), tenant), x)
+	return binary.BigEndian.AppendUint64(chainKey(shard, tenant), x)
+}
+
+func orderKey(shard uint32, x uint64, tenant string) []byte {
+	return append(binary.BigEndian.AppendUint64(streamKey(tagOrder, shard), x), tenant...)
+}
+
+func ownerKey(tenant string) []byte { return ordered.Append([]byte{tagOwner}, tenant) }
+
+// shardOf reads the stream that a key names behind its tag; the rest follows.
+func shardOf(key []byte) (shard uint32, rest []byte, err error) {
+	if len(key) < streamSize {
+		return 0, nil, errRow
+	}
+	shard = binary.BigEndian.Uint32(key[1+8:])
+	if binary.BigEndian.Uint64(key[1:]) != clusterv1.StreamPoint(shard) {
+		return 0, nil, fmt.Errorf("%w: stream %d lies at another point", errRow, shard)
+	}
+	return shard, key[streamSize:], nil
+}
+
+// Progress is how far the transfers of a stream to a tenant are: those up to
+// Finished were accepted, those up to Issued made.
+type Progress struct{ Issued, Finished uint64 }
+
+func (p Progress) encode() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, p.Issued), p.Finished)
+}
+
+func decodeProgress(stored []byte) (Progress, error) {
+	switch len(stored) {
+	case 0:
+		return Progress{}, nil
+	case 16:
+		return Progress{binary.BigEndian.Uint64(stored), binary.BigEndian.Uint64(stored[8:])}, nil
+	}
+	return Progress{}, errRow
+}
+
+// Stream is what is known of a stream's transfers to all tenants.
+type Stream struct {
+	// Grows if the stream is rewound to an older state, from 1 on.
+	Incarnation uint64
+	// The last number given.
+	Last uint64
+	// What waits: transfers, their blocks, and the bytes of the blocks' metadata.
+	Transfers, Blocks, Bytes uint64
+}
+
+func (s Stream) encode() []byte {
+	var b []byte
+	for _, word := range []uint64{s.Incarnation, s.Last, s.Transfers, s.Blocks, s.Bytes} {
+		b = binary.BigEndian.AppendUint64(b, word)
+	}
+	return b
+}
+
+func decodeStream(stored []byte) (Stream, error) {
+	word := func(i int) uint64 { return binary.BigEndian.Uint64(stored[8*i:]) }
+	switch len(stored) {
+	case 0:
+		return Stream{Incarnation: 1}, nil
+	case 5 * 8:
+		return Stream{word(0), word(1), word(2), word(3), word(4)}, nil
+	}
+	return Stream{}, errRow
+}
+
+func decodeTransfer(stored []byte) (*raftlogv1.Transfer, error) {
+	transfer := &raftlogv1.Transfer{}
+	if err := transfer.UnmarshalVT(stored); err != nil {
+		return nil, fmt.Errorf("%w: %w", errRow, err)
+	}
+	return transfer, nil
 }
 
 // Writer changes the outbox in one transaction.
@@ -51,59 +152,168 @@ func NewWriter(tx *kv.Tx) (*Writer, error) {
 // Next returns the number of a stream's next transfers: one for all tenants of a
 // job.
 func (w *Writer) Next(shard uint32) (uint64, error) {
-	key := streamKey('x', shard)
-	last, err := number(w.rows.Get(key))
-	if err != nil {
-		return 0, err
-	}
-	return last + 1, w.rows.Put(key, binary.BigEndian.AppendUint64(nil, last+1))
+	var x uint64
+	err := w.change(shard, func(s *Stream) {
+		s.Last++
+		x = s.Last
+	})
+	return x, err
 }
 
-// Issue adds a transfer to a tenant, behind the last one.
-func (w *Writer) Issue(shard uint32, tenant string, x uint64, blocks []string) error {
-	issued := tenantKey(shard, tenant)
-	previous, err := number(w.rows.Get(issued))
+func (w *Writer) change(shard uint32, fn func(*Stream)) error {
+	key := streamKey(tagStream, shard)
+	stream, err := decodeStream(w.rows.Get(key))
 	if err != nil {
 		return err
 	}
-	encoded, err := (&raftlogv1.Transfer{Previous: previous, Blocks: blocks}).MarshalVT()
-	if err != nil {
-		return err
-	}
-	if err := w.rows.Put(entryKey(shard, tenant, x), encoded); err != nil {
-		return err
-	}
-	return w.rows.Put(issued, binary.BigEndian.AppendUint64(nil, x))
+	fn(&stream)
+	return w.rows.Put(key, stream.encode())
 }
 
-// Empty takes the blocks out of a tenant's transfers, which stay: the chain must
-// not break.
-func (w *Writer) Empty(shard uint32, tenant string) error {
-	first := ordered.Append(streamKey('e', shard), tenant)
-	cursor := w.rows.Cursor()
-	for k, stored := cursor.Seek(first); len(k) == len(first)+8 && string(k[:len(first)]) == string(first); k, stored = cursor.Next() {
-		transfer := &raftlogv1.Transfer{}
-		if err := transfer.UnmarshalVT(stored); err != nil {
-			return errRow
+func (w *Writer) progress(shard uint32, tenant string) (Progress, error) {
+	return decodeProgress(w.rows.Get(tenantKey(shard, tenant)))
+}
+
+func (w *Writer) setProgress(shard uint32, tenant string, p Progress) error {
+	encoded := p.encode()
+	if err := w.rows.Put(tenantKey(shard, tenant), encoded); err != nil {
+		return err
+	}
+	return w.rows.Put(append(ownerKey(tenant), streamKey(tagOwner, shard)[1:]...), encoded)
+}
+
+// Issue adds a transfer to a tenant, behind the last one, which becomes its
+// previous. The transfer must have blocks.
+func (w *Writer) Issue(shard uint32, tenant string, x uint64, transfer *raftlogv1.Transfer) error {
+	p, err := w.progress(shard, tenant)
+	if err != nil {
+		return err
+	}
+	transfer.Previous = p.Issued
+	if err := w.put(entryKey(shard, tenant, x), transfer); err != nil {
+		return err
+	}
+	if err := w.rows.Put(orderKey(shard, x, tenant), nil); err != nil {
+		return err
+	}
+	err = w.change(shard, func(s *Stream) {
+		s.Transfers++
+		s.Blocks += uint64(len(transfer.GetBlocks()))
+		s.Bytes += transfer.GetBytes()
+	})
+	if err != nil {
+		return err
+	}
+	p.Issued = x
+	return w.setProgress(shard, tenant, p)
+}
+
+func (w *Writer) put(key []byte, transfer *raftlogv1.Transfer) error {
+	encoded, err := transfer.MarshalVT()
+	if err != nil {
+		return err
+	}
+	return w.rows.Put(key, encoded)
+}
+
+// Check tells what an acknowledgement of a tenant's transfers up to a number
+// finds: whether it changes anything, ErrIncarnation or ErrNotIssued if it must be
+// refused.
+func (w *Writer) Check(shard uint32, incarnation uint64, tenant string, x uint64) (news bool, err error) {
+	stream, err := decodeStream(w.rows.Get(streamKey(tagStream, shard)))
+	if err != nil {
+		return false, err
+	}
+	if stream.Incarnation != incarnation {
+		return false, fmt.Errorf("%w: stream %d, %d instead of %d", ErrIncarnation, shard, stream.Incarnation, incarnation)
+	}
+	p, err := w.progress(shard, tenant)
+	if err != nil {
+		return false, err
+	}
+	if x > p.Issued {
+		return false, fmt.Errorf("%w: stream %d, tenant %q, %d after %d", ErrNotIssued, shard, tenant, x, p.Issued)
+	}
+	return x > p.Finished, nil
+}
+
+// Finish forgets a tenant's transfers up to a number that Check found to change
+// something, and returns their blocks.
+func (w *Writer) Finish(shard uint32, tenant string, x uint64) (blocks []string, err error) {
+	var gone Stream
+	var keys [][]byte
+	for e, err := range chain(w.rows, shard, tenant) {
+		if err != nil {
+			return nil, err
 		}
-		transfer.Blocks = nil
-		encoded, err := transfer.MarshalVT()
+		if e.Number > x {
+			break
+		}
+		keys = append(keys, entryKey(shard, tenant, e.Number), orderKey(shard, e.Number, tenant))
+		blocks = append(blocks, e.GetBlocks()...)
+		gone.Transfers++
+		gone.Bytes += e.GetBytes()
+	}
+	for _, key := range keys {
+		if err := w.rows.Delete(key); err != nil {
+			return nil, err
+		}
+	}
+	err = w.change(shard, func(s *Stream) {
+		s.Transfers -= gone.Transfers
+		s.Blocks -= uint64(len(blocks))
+		s.Bytes -= gone.Bytes
+	})
+	if err != nil {
+		return nil, err
+	}
+	p, err := w.progress(shard, tenant)
+	if err != nil {
+		return nil, err
+	}
+	p.Finished = max(p.Finished, x)
+	return blocks, w.setProgress(shard, tenant, p)
+}
+
+// Forget takes blocks out of a tenant's transfers. The transfers stay: the chain
+// must not break.
+func (w *Writer) Forget(shard uint32, tenant string, gone map[ulid.ULID]bool) error {
+	var changed []Entry
+	var blocks, bytes uint64
+	for e, err := range chain(w.rows, shard, tenant) {
 		if err != nil {
 			return err
 		}
-		if err := w.rows.Put(k, encoded); err != nil {
+		var left []string
+		for _, text := range e.GetBlocks() {
+			id, err := ulid.ParseStrict(text)
+			if err != nil {
+				return fmt.Errorf("%w: block %q", errRow, text)
+			}
+			if !gone[id] {
+				left = append(left, text)
+			}
+		}
+		if len(left) == len(e.GetBlocks()) {
+			continue
+		}
+		blocks += uint64(len(e.GetBlocks()) - len(left))
+		if e.Blocks = left; len(left) == 0 {
+			bytes += e.GetBytes()
+			e.Bytes = 0
+		}
+		changed = append(changed, e)
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	for _, e := range changed {
+		if err := w.put(entryKey(shard, tenant, e.Number), e.Transfer); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func number(stored []byte) (uint64, error) {
-	switch len(stored) {
-	case 0:
-		return 0, nil
-	case 8:
-		return binary.BigEndian.Uint64(stored), nil
-	}
-	return 0, errRow
+	return w.change(shard, func(s *Stream) {
+		s.Blocks -= blocks
+		s.Bytes -= bytes
+	})
 }

@@ -5,6 +5,7 @@
 //	"tombstone-order"  since (8) | name: those that no job carries
 //	"tombstone-totals" "held" → how many (8), "waiting" → those that no job carries (8)
 //	"compacted"        keyspace (1) | point (8) | shard (4) | length, tenant | ULID (16) → name
+//	"buried"           keyspace (1) | point (8) | shard (4) | length, tenant | partition (8) → name
 package tombstones
 
 import (
@@ -24,6 +25,7 @@ var (
 	rowsName      = []byte("tombstones")
 	orderName     = []byte("tombstone-order")
 	compactedName = []byte("compacted")
+	buriedName    = []byte("buried")
 	totalsName    = []byte("tombstone-totals")
 
 	errRow = errors.New("tombstones: malformed row")
@@ -33,22 +35,32 @@ func orderKey(t *raftlogv1.Tombstone) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(t.GetSince())^(1<<63)), t.GetName()...)
 }
 
-func compactedKey(tenant string, shard uint32, id ulid.ULID) []byte {
+func ownerKey(tenant string, shard uint32) []byte {
 	keyspace, point := clusterv1.BlockPoint(tenant, shard)
 	b := append(make([]byte, 0, 48+len(tenant)), byte(keyspace))
 	b = binary.BigEndian.AppendUint64(b, point)
 	b = binary.BigEndian.AppendUint32(b, shard)
 	b = binary.AppendUvarint(b, uint64(len(tenant)))
-	b = append(b, tenant...)
-	return append(b, id[:]...)
+	return append(b, tenant...)
+}
+
+func compactedKey(tenant string, shard uint32, id ulid.ULID) []byte {
+	return append(ownerKey(tenant, shard), id[:]...)
+}
+
+func buriedKey(tenant string, shard uint32, partition uint64) []byte {
+	return binary.BigEndian.AppendUint64(ownerKey(tenant, shard), partition)
 }
 
 // Writer changes the tombstones in one transaction.
-type Writer struct{ rows, order, compacted, totals *kv.Bucket }
+type Writer struct {
+	tx                             *kv.Tx
+	rows, order, compacted, totals *kv.Bucket
+}
 
 // NewWriter returns a writer for a writable transaction.
 func NewWriter(tx *kv.Tx) (*Writer, error) {
-	w := &Writer{}
+	w := &Writer{tx: tx}
 	for _, table := range []struct {
 		name   []byte
 		bucket **kv.Bucket
@@ -64,6 +76,18 @@ func NewWriter(tx *kv.Tx) (*Writer, error) {
 // Compacted tells whether a block is one of those that a tombstone remembers.
 func (w *Writer) Compacted(tenant string, shard uint32, id ulid.ULID) bool {
 	return w.compacted.Get(compactedKey(tenant, shard, id)) != nil
+}
+
+// Buried tells whether a tombstone takes all objects of a partition of a tenant
+// and shard.
+func (w *Writer) Buried(tenant string, shard uint32, partition uint64) bool {
+	rows := w.tx.Bucket(buriedName)
+	if rows == nil {
+		return false
+	}
+	of := ownerKey(tenant, shard)
+	k, _ := rows.Cursor().Seek(buriedKey(tenant, shard, partition)) // a later one takes what is before it, too
+	return len(k) == len(of)+8 && string(k[:len(of)]) == string(of)
 }
 
 // Get returns a tombstone, nil if none of the name is held.
@@ -102,6 +126,15 @@ func (w *Writer) Add(t *raftlogv1.Tombstone) error {
 			return err
 		}
 		if err := w.compacted.Put(compactedKey(t.GetTenant(), t.GetShard(), id), []byte(t.GetName())); err != nil {
+			return err
+		}
+	}
+	if len(t.GetBlocks()) == 0 {
+		rows, err := w.tx.CreateBucketIfNotExists(buriedName)
+		if err != nil {
+			return err
+		}
+		if err := rows.Put(buriedKey(t.GetTenant(), t.GetShard(), t.GetPartition()), []byte(t.GetName())); err != nil {
 			return err
 		}
 	}
@@ -161,6 +194,11 @@ func (w *Writer) Delete(t *raftlogv1.Tombstone) error {
 			return err
 		}
 	}
+	if len(t.GetBlocks()) == 0 {
+		if err := w.unbury(t); err != nil {
+			return err
+		}
+	}
 	waiting := 0
 	if t.GetJob() == "" {
 		waiting = -1
@@ -172,6 +210,14 @@ func (w *Writer) Delete(t *raftlogv1.Tombstone) error {
 		return err
 	}
 	return w.rows.Delete([]byte(t.GetName()))
+}
+
+func (w *Writer) unbury(t *raftlogv1.Tombstone) error {
+	rows, key := w.tx.Bucket(buriedName), buriedKey(t.GetTenant(), t.GetShard(), t.GetPartition())
+	if rows == nil || string(rows.Get(key)) != t.GetName() {
+		return nil
+	}
+	return rows.Delete(key)
 }
 
 // View reads the tombstones in one transaction.

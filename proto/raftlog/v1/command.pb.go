@@ -2401,7 +2401,13 @@ type Transfer struct {
 	// Number of the transfer before it, 0 for the first.
 	Previous uint64 `protobuf:"varint,1,opt,name=previous,proto3" json:"previous,omitempty"`
 	// ULIDs.
-	Blocks        []string `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Blocks []string `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Log time at which it was made.
+	MadeAt int64 `protobuf:"varint,3,opt,name=made_at,json=madeAt,proto3" json:"made_at,omitempty"`
+	// Size of the blocks' metadata as it came; 0 once no block is left.
+	Bytes uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// See OutgoingTransfer.
+	DeletedUntil  uint64 `protobuf:"varint,5,opt,name=deleted_until,json=deletedUntil,proto3" json:"deleted_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2448,6 +2454,27 @@ func (x *Transfer) GetBlocks() []string {
 		return x.Blocks
 	}
 	return nil
+}
+
+func (x *Transfer) GetMadeAt() int64 {
+	if x != nil {
+		return x.MadeAt
+	}
+	return 0
+}
+
+func (x *Transfer) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Transfer) GetDeletedUntil() uint64 {
+	if x != nil {
+		return x.DeletedUntil
+	}
+	return 0
 }
 
 // AcceptTransfers hands transfers of a stream over to the group of their tenants.
@@ -2506,9 +2533,13 @@ type OutgoingTransfer struct {
 	Incarnation uint64 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Tenant      string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Number of the tenant's transfer before this one, 0 for none.
-	Previous      uint64           `protobuf:"varint,4,opt,name=previous,proto3" json:"previous,omitempty"`
-	Number        uint64           `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
-	Blocks        []*v11.BlockMeta `protobuf:"bytes,6,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Previous uint64           `protobuf:"varint,4,opt,name=previous,proto3" json:"previous,omitempty"`
+	Number   uint64           `protobuf:"varint,5,opt,name=number,proto3" json:"number,omitempty"`
+	Blocks   []*v11.BlockMeta `protobuf:"bytes,6,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Blocks carry the time of their first source. Deletions of the tenant up to this
+	// moment, Unix milliseconds, are taken into account already: what they hold is
+	// younger, whatever their ids say.
+	DeletedUntil  uint64 `protobuf:"varint,7,opt,name=deleted_until,json=deletedUntil,proto3" json:"deleted_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2583,6 +2614,13 @@ func (x *OutgoingTransfer) GetBlocks() []*v11.BlockMeta {
 		return x.Blocks
 	}
 	return nil
+}
+
+func (x *OutgoingTransfer) GetDeletedUntil() uint64 {
+	if x != nil {
+		return x.DeletedUntil
+	}
+	return 0
 }
 
 // AcceptOutcomes is the payload of the result of AcceptTransfers, in its order.
@@ -3528,19 +3566,23 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\tpartition\x18\x06 \x01(\x04R\tpartition\x12\x14\n" +
 	"\x05since\x18\a \x01(\x03R\x05since\x12\x10\n" +
 	"\x03job\x18\b \x01(\tR\x03job\x12\x14\n" +
-	"\x05token\x18\t \x01(\x04R\x05token\">\n" +
+	"\x05token\x18\t \x01(\x04R\x05token\"\x92\x01\n" +
 	"\bTransfer\x12\x1a\n" +
 	"\bprevious\x18\x01 \x01(\x04R\bprevious\x12\x16\n" +
-	"\x06blocks\x18\x02 \x03(\tR\x06blocks\"T\n" +
+	"\x06blocks\x18\x02 \x03(\tR\x06blocks\x12\x17\n" +
+	"\amade_at\x18\x03 \x01(\x03R\x06madeAt\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12#\n" +
+	"\rdeleted_until\x18\x05 \x01(\x04R\fdeletedUntil\"T\n" +
 	"\x0fAcceptTransfers\x12A\n" +
-	"\ttransfers\x18\x01 \x03(\v2#.skerry.raftlog.v1.OutgoingTransferR\ttransfers\"\xc9\x01\n" +
+	"\ttransfers\x18\x01 \x03(\v2#.skerry.raftlog.v1.OutgoingTransferR\ttransfers\"\xee\x01\n" +
 	"\x10OutgoingTransfer\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
 	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bprevious\x18\x04 \x01(\x04R\bprevious\x12\x16\n" +
 	"\x06number\x18\x05 \x01(\x04R\x06number\x12/\n" +
-	"\x06blocks\x18\x06 \x03(\v2\x17.metastore.v1.BlockMetaR\x06blocks\"N\n" +
+	"\x06blocks\x18\x06 \x03(\v2\x17.metastore.v1.BlockMetaR\x06blocks\x12#\n" +
+	"\rdeleted_until\x18\a \x01(\x04R\fdeletedUntil\"N\n" +
 	"\x0eAcceptOutcomes\x12<\n" +
 	"\boutcomes\x18\x01 \x03(\v2 .skerry.raftlog.v1.AcceptOutcomeR\boutcomes\"M\n" +
 	"\rAcceptOutcome\x12 \n" +
