@@ -3,7 +3,11 @@ package statemachine
 import (
 	"context"
 
+	"github.com/oklog/ulid/v2"
+
+	"github.com/skerrydb/skerry/statemachine/accepted"
 	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/statemachine/outbox"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
@@ -11,5 +15,23 @@ import (
 // calls report for each fault. It returns an error only if the context ends.
 // What the rows are on disk is the store's own check.
 func Check(ctx context.Context, tx *kv.Tx, report func(fault error)) error {
-	return index.Check(ctx, tx, report)
+	if err := index.Check(ctx, tx, report); err != nil {
+		return err
+	}
+	waiting := map[outbox.Block]bool{}
+	err := index.Waiting(ctx, tx, func(stream uint32, tenant string, id ulid.ULID) {
+		waiting[outbox.Block{Stream: stream, Tenant: tenant, ID: id.String()}] = true
+	})
+	if err != nil {
+		return err
+	}
+	if err := outbox.Check(ctx, tx, waiting, report); err != nil {
+		return err
+	}
+	for _, malformed := range accepted.All(tx) {
+		if malformed != nil {
+			report(malformed)
+		}
+	}
+	return ctx.Err()
 }

@@ -185,7 +185,7 @@ func (r *replica) check() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := index.Check(r.t.Context(), tx, func(fault error) { r.t.Error(fault) }); err != nil {
+	if err := statemachine.Check(r.t.Context(), tx, func(fault error) { r.t.Error(fault) }); err != nil {
 		r.t.Error(err)
 	}
 	if err := tx.Rollback(); err != nil {

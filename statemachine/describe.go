@@ -9,7 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	"github.com/skerrydb/skerry/statemachine/accepted"
 	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/statemachine/outbox"
 )
 
 // DescribeBucket words a bucket's name for people; path leads to the bucket
@@ -53,6 +55,10 @@ func DescribeRow(path [][]byte, key, value []byte) (keyText, valueText string, k
 		keyText, valueText, err = describeRecord("operation", key, value, &clusterv1.Operation{})
 	case table == "directory" && len(path) == 1:
 		keyText, valueText, err = describeRecord("cluster", key, value, &clusterv1.Cluster{})
+	case table == "outbox":
+		keyText, valueText, err = outbox.Describe(key, value)
+	case table == "accepted":
+		keyText, valueText, err = accepted.Describe(key, value)
 	default:
 		return "", "", false
 	}

@@ -71,6 +71,13 @@ func claim(node string, term uint64) *raftlogv1.Command {
 func TestDeterministic(t *testing.T) {
 	t.Run("adds", func(t *testing.T) { testDeterministic(t, statemachine.NewData, history(t)) })
 	t.Run("ranges", func(t *testing.T) { testDeterministic(t, statemachine.NewData, rangeChanges(t)) })
+	t.Run("transfers", func(t *testing.T) {
+		log := transfers(t)
+		if testing.Short() {
+			log = log[:120]
+		}
+		testDeterministic(t, statemachine.NewData, log)
+	})
 	t.Run("directory", func(t *testing.T) { testDeterministic(t, statemachine.NewDirectory, directoryChanges(t)) })
 	t.Run("decisions", func(t *testing.T) {
 		log := decisions(t)
@@ -118,6 +125,16 @@ func decisions(t *testing.T) []*raftlogv1.Entry {
 		}
 	}
 	return d.r.recorded
+}
+
+// transfers is the log of a group that exchanges transfers with itself, over a
+// bad network.
+func transfers(t *testing.T) []*raftlogv1.Entry {
+	e := newExchange(t, 5, layouts["one group"])
+	for range 300 {
+		e.step()
+	}
+	return e.groups[0].recorded
 }
 
 type machineMaker func(*kv.DB, *statemachine.Cache) *statemachine.Machine
@@ -308,6 +325,7 @@ func TestRecordedLog(t *testing.T) {
 		"adds":      {statemachine.NewData, history},
 		"decisions": {statemachine.NewData, decisions},
 		"ranges":    {statemachine.NewData, rangeChanges},
+		"transfers": {statemachine.NewData, transfers},
 		"directory": {statemachine.NewDirectory, directoryChanges},
 	} {
 		t.Run(name, func(t *testing.T) { testRecorded(t, log.maker, "testdata/"+name+"-v1.pb", log.log) })

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/oklog/ulid/v2"
+
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	"github.com/skerrydb/skerry/storage/kv"
 )
@@ -187,4 +189,23 @@ func (c *checker) timeline(ctx context.Context, tx *kv.Tx) error {
 		c.report(fmt.Errorf("timeline: no row %x (%s, %s)", key, text, shard))
 	}
 	return nil
+}
+
+// Waiting calls fn for each block that is filed under an OutboxKey.
+func Waiting(ctx context.Context, tx *kv.Tx, fn func(stream uint32, tenant string, id ulid.ULID)) error {
+	root := tx.Bucket(rootName(clusterv1.Keyspace_KEYSPACE_STREAM))
+	if root == nil {
+		return nil
+	}
+	return root.ForEachBucket(func(name []byte) error {
+		key, err := decodeShardKey(clusterv1.Keyspace_KEYSPACE_STREAM, name)
+		if err != nil || !key.outbox() {
+			return ctx.Err()
+		}
+		cursor := root.Bucket(name).Cursor()
+		for k, _ := cursor.Seek([]byte{tagID}); len(k) == 1+16 && k[0] == tagID; k, _ = cursor.Next() {
+			fn(key.Shard, key.Tenant, ulid.ULID(k[1:]))
+		}
+		return ctx.Err()
+	})
 }

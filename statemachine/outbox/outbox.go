@@ -231,14 +231,17 @@ func (w *Writer) Check(shard uint32, incarnation uint64, tenant string, x uint64
 	if err != nil {
 		return false, err
 	}
-	if x > p.Issued {
-		return false, fmt.Errorf("%w: stream %d, tenant %q, %d after %d", ErrNotIssued, shard, tenant, x, p.Issued)
+	if x <= p.Finished {
+		return false, nil
 	}
-	return x > p.Finished, nil
+	if w.rows.Get(entryKey(shard, tenant, x)) == nil {
+		return false, fmt.Errorf("%w: stream %d, tenant %q, %d after %d of %d", ErrNotIssued, shard, tenant, x, p.Finished, p.Issued)
+	}
+	return true, nil
 }
 
-// Finish forgets a tenant's transfers up to a number that Check found to change
-// something, and returns their blocks.
+// Finish forgets a tenant's transfers up to one that Check found, and returns
+// their blocks.
 func (w *Writer) Finish(shard uint32, tenant string, x uint64) (blocks []string, err error) {
 	var gone Stream
 	var keys [][]byte
