@@ -25,21 +25,36 @@ func (m Mark) Compare(other Mark) int {
 	return cmp.Or(cmp.Compare(m.Incarnation, other.Incarnation), cmp.Compare(m.Number, other.Number))
 }
 
-// Row is a transfer that waits in an outbox, without its blocks.
+// Position is that of a transfer in the order of a group: stream by stream, by the
+// streams' points, as they were made. The zero position is before all.
+type Position struct {
+	Stream uint32
+	Number uint64
+	Tenant string
+}
+
+func (p Position) pair() Pair { return Pair{p.Stream, p.Tenant} }
+
+// compare orders positions; the zero one has no place among others.
+func (p Position) compare(other Position) int {
+	return cmp.Or(cmp.Compare(clusterv1.StreamPoint(p.Stream), clusterv1.StreamPoint(other.Stream)),
+		cmp.Compare(p.Stream, other.Stream), cmp.Compare(p.Number, other.Number), cmp.Compare(p.Tenant, other.Tenant))
+}
+
+// Row is a transfer that waits.
 type Row struct {
-	Pair
-	Mark
-	Previous uint64
-	Blocks   []string
+	Position
+	Incarnation uint64
+	*raftlogv1.Transfer
 }
 
 // Outbox is one state of the outboxes of a group's streams.
 type Outbox interface {
-	// Rows lists what waits from one pair on, up to another, without that one, in an
-	// order of pairs that never changes; those of a pair in the order of their
-	// numbers. The zero pair stands for the beginning and for the end.
-	Rows(from, until Pair) iter.Seq2[Row, error]
-	// Load reads the blocks of a row, as far as they are still there.
+	// After lists where transfers wait, behind a position, in their order.
+	After(Position) iter.Seq2[Position, error]
+	// Chain lists the transfers of a pair that wait, in the order of their numbers.
+	Chain(Pair) iter.Seq2[Row, error]
+	// Load reads the blocks of a transfer, as far as they are still there.
 	Load(Row) ([]*metastorev1.BlockMeta, error)
 }
 
@@ -56,7 +71,7 @@ type Config struct {
 	Concurrency int
 	// Acks that are proposed together.
 	Acks int
-	// Rows that one plan looks at.
+	// Rows that one plan looks at, about.
 	ScanRows int
 	// Pauses after failures, of a group and of a pair: doubled each time.
 	BackoffMin, BackoffMax         time.Duration
@@ -84,8 +99,8 @@ type Loop struct {
 	inFlight int
 	probes   int // of those, to groups that failed before
 	acking   bool
-	// Where the next plan begins.
-	cursor Pair
+	// Behind it the next plan begins.
+	cursor Position
 }
 
 // rangeKey tells ranges of tenants apart.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -30,23 +31,36 @@ func (o *outbox) issue(stream uint32, tenant string, numbers ...uint64) {
 	}
 	pair := delivery.Pair{Stream: stream, Tenant: tenant}
 	for _, x := range numbers {
-		o.rows = append(o.rows, delivery.Row{Pair: pair, Mark: delivery.Mark{Incarnation: 1, Number: x}, Previous: o.issued[pair], Blocks: []string{fmt.Sprint(x)}})
+		o.rows = append(o.rows, delivery.Row{
+			Position: delivery.Position{Stream: stream, Tenant: tenant, Number: x}, Incarnation: 1,
+			Transfer: &raftlogv1.Transfer{Previous: o.issued[pair], Blocks: []string{fmt.Sprint(x)}},
+		})
 		o.issued[pair] = x
 	}
-	slices.SortStableFunc(o.rows, func(a, b delivery.Row) int { return comparePairs(a.Pair, b.Pair) })
+	slices.SortFunc(o.rows, func(a, b delivery.Row) int { return comparePositions(a.Position, b.Position) })
 }
 
-func comparePairs(a, b delivery.Pair) int {
-	return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Tenant, b.Tenant))
+func comparePositions(a, b delivery.Position) int {
+	return cmp.Or(cmp.Compare(clusterv1.StreamPoint(a.Stream), clusterv1.StreamPoint(b.Stream)), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Tenant, b.Tenant))
 }
 
-func (o *outbox) Rows(from, until delivery.Pair) iter.Seq2[delivery.Row, error] {
-	return func(yield func(delivery.Row, error) bool) {
+func (o *outbox) After(after delivery.Position) iter.Seq2[delivery.Position, error] {
+	return func(yield func(delivery.Position, error) bool) {
 		for _, row := range o.rows {
-			if comparePairs(row.Pair, from) < 0 || until != (delivery.Pair{}) && comparePairs(row.Pair, until) >= 0 {
+			if after != (delivery.Position{}) && comparePositions(row.Position, after) <= 0 {
 				continue
 			}
-			if !yield(row, nil) {
+			if !yield(row.Position, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (o *outbox) Chain(pair delivery.Pair) iter.Seq2[delivery.Row, error] {
+	return func(yield func(delivery.Row, error) bool) {
+		for _, row := range o.rows {
+			if row.Stream == pair.Stream && row.Tenant == pair.Tenant && !yield(row, nil) {
 				return
 			}
 		}
@@ -55,7 +69,7 @@ func (o *outbox) Rows(from, until delivery.Pair) iter.Seq2[delivery.Row, error] 
 
 func (o *outbox) Load(row delivery.Row) ([]*metastorev1.BlockMeta, error) {
 	var blocks []*metastorev1.BlockMeta
-	for _, id := range row.Blocks {
+	for _, id := range row.GetBlocks() {
 		blocks = append(blocks, &metastorev1.BlockMeta{Id: id, StringTable: []string{strings.Repeat("x", o.bytes)}})
 	}
 	return blocks, o.broken
@@ -187,7 +201,8 @@ func TestBatchesByDestination(t *testing.T) {
 	if len(plan.Batches) != 3 {
 		t.Fatalf("%d batches, want one for each of three ranges", len(plan.Batches))
 	}
-	b.want(names(plan.Batches...), "1/ax/1", "1/ax/2", "2/ax/1", "1/ay/1", "1/bx/2", "1/bx/3", "1/bx/4")
+	// The point of stream 2 comes before that of stream 1.
+	b.want(names(plan.Batches...), "2/ax/1", "2/ax/2", "1/ax/1", "1/ay/1", "1/bx/2", "1/bx/3", "1/bx/4")
 	// All are on their way; nothing is sent twice.
 	if again := b.plan(); len(again.Batches)+len(again.Acks) > 0 {
 		t.Fatalf("planned again: %v, %v", names(again.Batches...), again.Acks)
@@ -196,9 +211,13 @@ func TestBatchesByDestination(t *testing.T) {
 		b.deliver(batch)
 	}
 	plan = b.plan()
-	b.want(names(plan.Batches...), "1/bx/5", "2/ax/2")
-	if len(plan.Acks) != 4 || plan.Acks[0].GetNumber() != 2 || plan.Acks[2].GetNumber() != 4 {
-		t.Fatalf("acks are %v", plan.Acks)
+	b.want(names(plan.Batches...), "1/ax/2", "1/bx/5")
+	acks := map[string]uint64{}
+	for _, ack := range plan.Acks {
+		acks[fmt.Sprint(ack.GetStream(), ack.GetTenant())] = ack.GetNumber()
+	}
+	if want := map[string]uint64{"2ax": 2, "1ax": 1, "1ay": 1, "1bx": 4}; !maps.Equal(acks, want) {
+		t.Fatalf("acks are %v", acks)
 	}
 	// Acks that failed are planned again, once at a time.
 	if more := b.plan(); len(more.Acks) > 0 {
@@ -522,7 +541,7 @@ func TestTwoSenders(t *testing.T) {
 		b.outbox.ack(two.Acks)
 		other.loop.AckEnded(two.Acks, nil)
 	}
-	b.want(b.dest.taken, "1/ax/1", "1/ax/2", "1/ax/3", "1/ax/4", "1/ax/5", "2/ax/1", "2/ax/2", "2/ax/3")
+	b.want(b.dest.taken, "2/ax/1", "2/ax/2", "2/ax/3", "1/ax/1", "1/ax/2", "1/ax/3", "1/ax/4", "1/ax/5")
 }
 
 // A state that cannot be read leaves no batches behind that never end.

@@ -16,29 +16,25 @@ type planner struct {
 	rows   int
 
 	open map[rangeKey]*Batch
-	// Pairs that have transfers in a batch of this plan.
-	begun map[Pair]*Batch
-	// Pairs of which nothing more can be sent by this plan.
-	closed map[Pair]bool
-	// The first pair that was left for lack of room.
-	left *Pair
+	// Pairs that were looked at.
+	done map[Pair]bool
+	// Behind it the first pair was left for lack of room.
+	left *Position
 }
 
 // Plan decides on one state of the outboxes: what to send, and what to forget.
-// It begins where the one before had no room any more, so none starves. A batch
-// that is planned is on its way.
+// The oldest transfers of a stream come first; it begins where the plan before had
+// no room any more, so that no stream starves. A batch that is planned is on its
+// way.
 func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
-	p := &planner{
-		Loop: l, now: now, outbox: outbox, route: route,
-		open: map[rangeKey]*Batch{}, begun: map[Pair]*Batch{}, closed: map[Pair]bool{},
-	}
+	p := &planner{Loop: l, now: now, outbox: outbox, route: route, open: map[rangeKey]*Batch{}, done: map[Pair]bool{}}
 	for _, c := range l.pairs {
 		c.seen = false
 	}
 	from := l.cursor
-	complete, err := p.scan(from, Pair{})
-	if complete && from != (Pair{}) {
-		complete, err = p.scan(Pair{}, from)
+	complete, err := p.scan(from, Position{})
+	if complete && from != (Position{}) {
+		complete, err = p.scan(Position{}, from)
 	}
 	if err != nil {
 		for _, batch := range p.plan.Batches {
@@ -47,7 +43,7 @@ func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
 		return Plan{}, err
 	}
 	if complete {
-		l.cursor = Pair{}
+		l.cursor = Position{}
 		l.forget()
 	}
 	if p.left != nil {
@@ -58,43 +54,76 @@ func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
 	return p.plan, nil
 }
 
-// scan looks at the rows of a part of the pairs, and reports whether it saw all.
-func (p *planner) scan(from, until Pair) (bool, error) {
-	for row, err := range p.outbox.Rows(from, until) {
+// scan looks at the pairs that have transfers behind one position and not behind
+// another, and reports whether it saw all.
+func (p *planner) scan(after, until Position) (bool, error) {
+	before := after
+	for at, err := range p.outbox.After(after) {
 		if err != nil {
 			return false, err
+		}
+		if until != (Position{}) && at.compare(until) > 0 {
+			return true, nil
 		}
 		if p.rows++; p.rows > p.config.ScanRows {
-			p.cursor = row.Pair
+			p.cursor = before
 			return false, nil
 		}
-		if c := p.pairs[row.Pair]; c != nil {
-			c.seen = true
+		if pair := at.pair(); !p.done[pair] {
+			p.done[pair] = true
+			room, err := p.look(pair)
+			if err != nil {
+				return false, err
+			}
+			if !room && p.left == nil {
+				p.left = &before
+			}
 		}
-		if p.accepted(row) || p.closed[row.Pair] {
-			continue
-		}
-		sent, err := p.send(row)
+		before = at
+	}
+	return true, nil
+}
+
+// look decides about the transfers of a pair. It reports false if some were left
+// for lack of room.
+func (p *planner) look(pair Pair) (bool, error) {
+	c := p.chain(pair)
+	c.seen = true
+	waits := c.inFlight || p.pausing(&c.trouble)
+	if waits && (p.acking || c.accepted == Mark{}) {
+		return true, nil
+	}
+	var batch *Batch
+	for row, err := range p.outbox.Chain(pair) {
 		if err != nil {
 			return false, err
 		}
-		if !sent {
-			p.closed[row.Pair] = true
+		p.rows++
+		if p.accepted(c, row) {
+			continue
 		}
+		if waits {
+			return true, nil
+		}
+		next, err := p.send(c, row, batch)
+		if err != nil || next == nil {
+			unrouted := p.pausing(&c.trouble)
+			return unrouted, err
+		}
+		batch = next
 	}
 	return true, nil
 }
 
 // accepted puts a row that was accepted into the acks, and reports whether it was.
-func (p *planner) accepted(row Row) bool {
-	c := p.pairs[row.Pair]
-	if c == nil || c.accepted.Incarnation != row.Incarnation || c.accepted.Number < row.Number {
+func (p *planner) accepted(c *chain, row Row) bool {
+	if c.accepted.Incarnation != row.Incarnation || c.accepted.Number < row.Number {
 		return false
 	}
 	acks := p.plan.Acks
 	switch last := len(acks) - 1; {
 	case p.acking:
-	case last >= 0 && acks[last].GetStream() == row.Stream && acks[last].GetTenant() == row.Tenant && acks[last].GetIncarnation() == row.Incarnation:
+	case last >= 0 && acks[last].GetStream() == row.Stream && acks[last].GetTenant() == row.Tenant:
 		acks[last].Number = row.Number
 	case len(acks) < p.config.Acks:
 		p.plan.Acks = append(acks, &raftlogv1.TransferAck{Stream: row.Stream, Tenant: row.Tenant, Incarnation: row.Incarnation, Number: row.Number})
@@ -102,39 +131,32 @@ func (p *planner) accepted(row Row) bool {
 	return true
 }
 
-// send puts a row into a batch, or reports that it has to wait, and all behind it.
-func (p *planner) send(row Row) (bool, error) {
-	c, batch := p.chain(row.Pair), p.begun[row.Pair]
-	c.seen = true
-	if batch == nil && (c.inFlight || p.pausing(&c.trouble)) {
-		return false, nil
-	}
-	group, ref, known := p.route(row.Pair)
+// send puts a row into a batch: the one that the row before it is in, if there is
+// one. It returns nil if the row has to wait.
+func (p *planner) send(c *chain, row Row, batch *Batch) (*Batch, error) {
+	group, ref, known := p.route(row.pair())
 	if !known {
 		p.fail(&c.trouble, p.now, ErrUnrouted, p.config.BackoffMin, p.config.BackoffMax)
-		p.pausing(&c.trouble)
-		return false, nil
+		return nil, nil
 	}
 	key := rangeKey{group, ref.GetLo()}
 	if batch == nil {
 		batch = p.open[key]
 	}
 	if batch == nil && !p.roomFor(key) || batch != nil && (c.alone || batch.full(p.config)) {
-		p.leave(row)
-		return false, nil
+		return nil, nil
 	}
 	blocks, err := p.outbox.Load(row)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	transfer := &raftlogv1.OutgoingTransfer{
 		Stream: row.Stream, Incarnation: row.Incarnation, Tenant: row.Tenant,
-		Previous: row.Previous, Number: row.Number, Blocks: blocks,
+		Previous: row.GetPrevious(), Number: row.Number, Blocks: blocks,
 	}
 	size := transfer.SizeVT()
 	if batch != nil && batch.Bytes+size > p.config.BatchBytes {
-		p.leave(row)
-		return false, nil
+		return nil, nil
 	}
 	if batch == nil {
 		batch = &Batch{Group: group, Range: ref, single: c.alone}
@@ -143,15 +165,7 @@ func (p *planner) send(row Row) (bool, error) {
 	batch.Transfers = append(batch.Transfers, transfer)
 	batch.Bytes += size
 	c.inFlight = true
-	p.begun[row.Pair] = batch
-	return true, nil
-}
-
-// leave leaves a row to a later plan.
-func (p *planner) leave(row Row) {
-	if p.left == nil {
-		p.left = &row.Pair
-	}
+	return batch, nil
 }
 
 // pausing tells whether a failure is too recent.
