@@ -48,6 +48,7 @@ type Group struct {
 	reads     *barrier
 	leader    *leadership
 	polls     *polls
+	outbox    *courier // nil for the directory
 	metrics   *groupMetrics
 	tracing   tracing
 	// Ends with the replica.
@@ -112,7 +113,8 @@ func (n *Node) newGroup(id, replicaID uint64) *Group {
 	if g.id == clusterv1.DirectoryGroup {
 		g.leader.duties = n.control
 	} else {
-		g.leader.duties = n.newSweeper(g).run
+		g.outbox = n.newCourier(g)
+		g.leader.duties = n.duties(g)
 	}
 	g.polls = newPolls(g, n.options.Compaction, n.options.Now, n.metrics.compaction, log)
 	return g

@@ -30,11 +30,17 @@ var (
 		"Tombstones of the groups that the node leads: those that wait, and those that a job carries.", []string{"state"}, nil)
 	pausedDesc = prometheus.NewDesc("skerry_compaction_paused",
 		"1 if an operator paused the group's compaction.", []string{"group"}, nil)
+	transfersDesc = prometheus.NewDesc("skerry_transfers_waiting",
+		"Transfers that wait in the outboxes of a group's streams.", []string{"group"}, nil)
+	transfersAgeDesc = prometheus.NewDesc("skerry_transfers_oldest_seconds",
+		"Age of the transfer that waits longest in the outboxes of a group's streams.", []string{"group"}, nil)
+	outboxesFullDesc = prometheus.NewDesc("skerry_transfers_full_outboxes",
+		"Streams of a group whose segments are not compacted since their outbox is full.", []string{"group"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c groupState) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{queueJobsDesc, queueBlocksDesc, returnedDesc, lagDesc, tombstonesDesc, pausedDesc} {
+	for _, desc := range []*prometheus.Desc{queueJobsDesc, queueBlocksDesc, returnedDesc, lagDesc, tombstonesDesc, pausedDesc, transfersDesc, transfersAgeDesc, outboxesFullDesc} {
 		descs <- desc
 	}
 }
@@ -125,5 +131,5 @@ func (c groupState) add(sum *ledState, g *Group, v statemachine.View, metrics ch
 		paused = 1
 	}
 	metrics <- prometheus.MustNewConstMetric(pausedDesc, prometheus.GaugeValue, paused, label)
-	return nil
+	return outboxState(v, now, label, metrics)
 }

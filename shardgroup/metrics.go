@@ -42,6 +42,7 @@ type metrics struct {
 	actions    *prometheus.CounterVec
 
 	compaction *compactionMetrics
+	transfers  *transferMetrics
 
 	leaderMu  sync.Mutex
 	ledGroups int
@@ -117,7 +118,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		m.lookupTimes, m.readRounds, m.groupReads, m.readsInProgress, m.readsRefused,
 	}
 	m.compaction = newCompactionMetrics()
+	m.transfers = newTransferMetrics()
 	m.collectors = append(m.collectors, m.compaction.collectors()...)
+	m.collectors = append(m.collectors, m.transfers.collectors()...)
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_group_query_" + item.Name + "_total", Help: "Cost of queries. " + item.Help,

@@ -95,9 +95,11 @@ func (v planView) Returned(level uint32) iter.Seq2[compaction.Batch, error] {
 	})
 }
 
-// OutboxFull is for planning. The outbox has no bound as long as nothing is
-// delivered from it: a full one would hold up compaction for good.
-func (v planView) OutboxFull(uint32) (bool, error) { return false, nil }
+// OutboxFull is for planning.
+func (v planView) OutboxFull(shard uint32) (bool, error) {
+	stream, err := v.Outbox.Stream(shard)
+	return stream.Full(), err
+}
 
 // Tombstones is for planning. The embedded view's table of the same name is
 // hidden by it; see held.

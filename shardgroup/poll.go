@@ -148,6 +148,9 @@ func (p *polls) once(ctx context.Context, asked schedule.Request) (*nodev1.PollC
 	if err := p.propose(ctx, d); err != nil {
 		return nil, err
 	}
+	if len(d.Complete) > 0 {
+		p.group.outbox.completed()
+	}
 	p.metrics.decisions.WithLabelValues("applied").Inc()
 	p.metrics.reported(d.Decision)
 	p.metrics.carriedOut(d.Decision)

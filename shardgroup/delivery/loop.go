@@ -54,7 +54,7 @@ type Outbox interface {
 	After(Position) iter.Seq2[Position, error]
 	// Chain lists the transfers of a pair that wait, in the order of their numbers.
 	Chain(Pair) iter.Seq2[Row, error]
-	// Load reads the blocks of a transfer, as far as they are still there.
+	// Load reads the blocks of a transfer. ErrBroken concerns this transfer alone.
 	Load(Row) ([]*metastorev1.BlockMeta, error)
 }
 
@@ -187,6 +187,8 @@ var (
 	// ErrIncarnation is the trouble of a chain whose destination has accepted
 	// transfers of a younger incarnation of the stream.
 	ErrIncarnation = errors.New("the destination knows a younger incarnation of the stream")
+	// ErrBroken is the trouble of a chain whose blocks cannot be read.
+	ErrBroken = errors.New("the outbox is broken")
 	// ErrUnrouted is the trouble of a chain whose tenant's range is not known.
 	ErrUnrouted = errors.New("no range is known for the tenant")
 )

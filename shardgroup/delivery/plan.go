@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"time"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
@@ -107,8 +108,7 @@ func (p *planner) look(pair Pair) (bool, error) {
 		}
 		next, err := p.send(c, row, batch)
 		if err != nil || next == nil {
-			unrouted := p.pausing(&c.trouble)
-			return unrouted, err
+			return c.failures > 0, err // then it is not for lack of room
 		}
 		batch = next
 	}
@@ -147,12 +147,16 @@ func (p *planner) send(c *chain, row Row, batch *Batch) (*Batch, error) {
 		return nil, nil
 	}
 	blocks, err := p.outbox.Load(row)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrBroken):
+		p.fail(&c.trouble, p.now, err, p.config.PairBackoffMin, p.config.PairBackoffMax)
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 	transfer := &raftlogv1.OutgoingTransfer{
 		Stream: row.Stream, Incarnation: row.Incarnation, Tenant: row.Tenant,
-		Previous: row.GetPrevious(), Number: row.Number, Blocks: blocks,
+		Previous: row.GetPrevious(), Number: row.Number, Blocks: blocks, DeletedUntil: row.GetDeletedUntil(),
 	}
 	size := transfer.SizeVT()
 	if batch != nil && batch.Bytes+size > p.config.BatchBytes {
