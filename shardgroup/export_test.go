@@ -11,6 +11,12 @@ import (
 	"github.com/lni/dragonboat/v4"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/skerrydb/skerry/planner"
+	"github.com/skerrydb/skerry/planner/schedule"
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/shardgroup/delivery"
 	"github.com/skerrydb/skerry/statemachine"
 )
 
@@ -128,3 +134,49 @@ func (n *Node) Recorded() map[uint64]uint64 {
 	}
 	return ids
 }
+
+// Decide decides a poll on one state, as a leader does, and words it for the log.
+func Decide(v statemachine.View, config schedule.Config, now planner.Time, poll *metastorev1.PollCompactionJobsRequest) (*raftlogv1.CompactionDecision, *metastorev1.PollCompactionJobsResponse, error) {
+	view := planView{v}
+	d, err := schedule.Poll(view, config, now, schedule.FromPoll(poll))
+	if err != nil {
+		return nil, nil, err
+	}
+	answer, err := d.Answer(view.workerJob)
+	return compactionDecision(v.LeaderEpoch, d), answer, err
+}
+
+// Outboxes shows the outboxes of a state to the delivery loop.
+func Outboxes(ctx context.Context, v statemachine.View) delivery.Outbox { return outboxView{v, ctx} }
+
+// AckCommands words acks for the log: one command for each range of a state.
+func AckCommands(ctx context.Context, v statemachine.View, acks []*raftlogv1.TransferAck) ([]*raftlogv1.Command, error) {
+	var commands []*raftlogv1.Command
+	for _, group := range (outboxView{v, ctx}).byRange(acks) {
+		payload, err := (&raftlogv1.AckTransfers{Acks: group.acks}).MarshalVT()
+		if err != nil {
+			return nil, err
+		}
+		commands = append(commands, &raftlogv1.Command{Kind: raftlogv1.Kind_KIND_ACK_TRANSFERS, Range: group.ref, Payload: payload})
+	}
+	return commands, nil
+}
+
+// JudgeHandover tells what the failure of a batch means to the delivery loop.
+func JudgeHandover(err error) error {
+	_, err = judgeHandover(err)
+	return err
+}
+
+// ToStatus turns an error into what callers of a node see.
+func ToStatus(err error, group uint64) error { return toStatus(err, group) }
+
+// OnTransfers has a function told of each step of a transfer at any node, until the
+// returned one is called.
+func OnTransfers(fn func(node *Node, step string, group uint64)) (stop func()) {
+	passing.Store(&fn)
+	return func() { passing.Store(nil) }
+}
+
+// Hint returns the ranges that a refusal tells of.
+func Hint(err error) []*clusterv1.Range { return routeDetail(err).GetCurrent() }
