@@ -66,6 +66,7 @@ func (n *Node) duties(g *Group) func(context.Context, uint64) {
 // completed tells that there may be more in the outboxes; the directory has none.
 func (c *courier) completed() {
 	if c != nil {
+		c.node.reached("completed", c.group.id)
 		wake(c.kick)
 	}
 }

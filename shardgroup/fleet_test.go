@@ -89,7 +89,7 @@ func TestFleet(t *testing.T) {
 	f.calm.Store(true)
 	await(t, "the end of compaction", func() bool {
 		got := compactionStatus(t, c.node(0))
-		return len(got.GetLevels()) == 0 && got.GetTombstones() == 0
+		return len(got.GetLevels()) == 0 && got.GetTombstones() == 0 && waitingTransfers(t, c.node(0), dataGroup) == 0
 	})
 	stop()
 	others.Wait()
@@ -328,8 +328,7 @@ func (f *fleet) finish() {
 			}
 		}
 	}
-	// Nothing of what was added is left as it came: all of it was replaced. The
-	// segments' results stay where they are until they are delivered.
+	// Nothing of what was added is left as it came: all of it was replaced.
 	query := everything(f.m)
 	query.Tenants = fleetTenants
 	answer := retried(f, func() (*nodev1.QueryBlocksResponse, error) {

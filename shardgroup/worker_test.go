@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -187,13 +188,38 @@ func compactionStatus(t testing.TB, node *shardgroup.Node) *nodev1.CompactionSta
 	})
 }
 
+// holdTransfers keeps everything in the outboxes until it is released, at the end of
+// the test at the latest.
+func holdTransfers(t testing.TB) (release func()) {
+	gate := make(chan struct{})
+	stop := shardgroup.OnTransfers(func(_ *shardgroup.Node, step string, _ uint64) {
+		if step == "before send" {
+			<-gate
+		}
+	})
+	release = sync.OnceFunc(func() {
+		stop()
+		close(gate)
+	})
+	t.Cleanup(release)
+	return release
+}
+
 // sourcesFound counts how often a query finds each source.
 func sourcesFound(ctx context.Context, node *shardgroup.Node, m *clusterv1.Map, tenants ...string) (map[string]int, error) {
 	query := everything(m)
 	query.Tenants, query.Labels = tenants, []string{sourceLabel}
 	answer, err := node.Service().QueryBlocks(ctx, query)
 	counts := map[string]int{}
+	accepted := map[string]uint64{}
+	for _, mark := range answer.GetWatermarks().GetAccepted() {
+		accepted[fmt.Sprint(mark.GetStream(), mark.GetTenant())] = mark.GetAccepted()
+	}
 	for _, encoded := range answer.GetBlocks() {
+		// What waits in an outbox is hidden once it has arrived.
+		if n := encoded.GetTransfer(); n > 0 && n <= accepted[fmt.Sprint(encoded.GetShard(), encoded.GetTenant())] {
+			continue
+		}
 		block := &metastorev1.BlockMeta{}
 		if err := block.UnmarshalVT(encoded.GetBlock()); err != nil {
 			return nil, err

@@ -108,7 +108,7 @@ func (p *planner) look(pair Pair) (bool, error) {
 		}
 		next, err := p.send(c, row, batch)
 		if err != nil || next == nil {
-			return c.failures > 0, err // then it is not for lack of room
+			return p.pausing(&c.trouble), err // if it is in trouble, room does not matter
 		}
 		batch = next
 	}
