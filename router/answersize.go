@@ -27,3 +27,6 @@ func (a *answerSize) add(bytes int) error {
 	}
 	return nil
 }
+
+// release takes back what add counted.
+func (a *answerSize) release(bytes int) { a.used.Add(-int64(bytes)) }

@@ -21,6 +21,7 @@ type tally struct {
 	mu       sync.Mutex
 	retries  uint32
 	reroutes uint32
+	rounds   uint32 // without the first
 	groups   map[uint64]*groupTally
 }
 
@@ -80,12 +81,22 @@ func (t *tally) judged(a action) {
 	}
 }
 
+// again counts a round of reads after the first.
+func (t *tally) again() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rounds++
+}
+
 // explain sums up. The request must have ended.
 func (t *tally) explain() *adminv1.QueryExplanation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := &adminv1.QueryExplanation{
-		Cost: &nodev1.QueryCost{}, Retries: t.retries, Reroutes: t.reroutes, Elapsed: int64(time.Since(t.start)),
+		Cost: &nodev1.QueryCost{}, Retries: t.retries, Reroutes: t.reroutes, ExtraRounds: t.rounds, Elapsed: int64(time.Since(t.start)),
 	}
 	for id, g := range t.groups {
 		e.Cost.Add(&g.cost)

@@ -27,10 +27,11 @@ const loggedSelectorBytes = 256
 // askQuery is ask for queries: it also returns what the answer cost.
 type askQuery func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, take, error)
 
-// query runs a query on the groups of its spans and reports its cost.
-func (r *Router) query(ctx context.Context, name string, s *selection, ask askQuery) error {
+// query runs a query on the groups of its spans, until what it collected makes an
+// answer, and reports its cost.
+func (r *Router) query(ctx context.Context, name string, s *selection, into collected, ask askQuery) error {
 	t := newTally()
-	err := r.fanout.run(ctx, name, r.options.QueryBudget, s.spans, t,
+	err := r.agree(ctx, name, r.options.QueryBudget, s.spans, t, into,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			cost, take, err := ask(ctx, node, p)
 			if err != nil {
@@ -50,7 +51,7 @@ func (r *Router) query(ctx context.Context, name string, s *selection, ask askQu
 func (r *Router) report(ctx context.Context, name string, s *selection, e *adminv1.QueryExplanation, err error) {
 	r.fanout.metrics.queried(name, e)
 	r.fanout.tracing.explained(ctx, e)
-	if values := metadata.ValueFromIncomingContext(ctx, ExplainHeader); len(values) == 1 && values[0] == "1" {
+	if headerSet(ctx, ExplainHeader) {
 		if encoded, fault := e.MarshalVT(); fault == nil {
 			// Fails only outside of gRPC, where nobody reads trailers.
 			_ = grpc.SetTrailer(ctx, metadata.Pairs(ExplainTrailer, string(encoded)))
@@ -75,6 +76,7 @@ func describeQuery(name string, s *selection, e *adminv1.QueryExplanation) []zap
 		zap.String("selector", selector), zap.Int("labels", len(q.GetLabels())),
 		zap.Uint32("groups", e.GetGroupsAsked()), zap.Uint32("node_calls", e.GetNodeCalls()),
 		zap.Uint32("retries", e.GetRetries()), zap.Uint32("reroutes", e.GetReroutes()),
+		zap.Uint32("extra_rounds", e.GetExtraRounds()),
 	}
 	for _, item := range nodev1.CostItems() {
 		fields = append(fields, zap.Uint64(item.Name, *item.Of(e.GetCost())))

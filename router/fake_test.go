@@ -45,6 +45,9 @@ type fakeCluster struct {
 	log       []entry
 	// Called before every call, without the lock; an error is the answer.
 	before func(e entry) error
+	// Called after reads, without the lock.
+	after     func(e entry)
+	transfers fakeTransfers
 }
 
 // entry is a call that a node got.
@@ -61,7 +64,7 @@ func newFakeCluster(t testing.TB, groups, streams, nodes int) *fakeCluster {
 	return &fakeCluster{
 		truth: mapOf(t, groups, streams, nodes), blocks: map[string]*metastorev1.BlockMeta{},
 		tenants: map[uint64][]string{}, stats: map[uint64]*metastorev1.TenantStats{}, labels: map[uint64][]*typesv1.Labels{},
-		costs: map[uint64]*nodev1.QueryCost{},
+		costs: map[uint64]*nodev1.QueryCost{}, transfers: newFakeTransfers(),
 	}
 }
 
@@ -176,6 +179,25 @@ type fakeNode struct {
 	id      string
 }
 
+// read is check, and then a read of the state in which the references held.
+func (n *fakeNode) read(ctx context.Context, call string, group uint64, request any, refs []*clusterv1.RangeRef, read func(*fakeCluster)) error {
+	if err := n.check(ctx, call, group, request, refs...); err != nil {
+		return err
+	}
+	c := n.cluster
+	c.mu.Lock()
+	err := c.route(group, refs)
+	if err == nil {
+		read(c)
+	}
+	after := c.after
+	c.mu.Unlock()
+	if err == nil && after != nil {
+		after(entry{ctx, n.id, call, group, refs, request})
+	}
+	return err
+}
+
 // check is the group's own view: every span must lie in ranges of the group, at
 // the epoch that the request names.
 func (n *fakeNode) check(ctx context.Context, call string, group uint64, request any, refs ...*clusterv1.RangeRef) error {
@@ -192,6 +214,11 @@ func (n *fakeNode) check(ctx context.Context, call string, group uint64, request
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.route(group, refs)
+}
+
+// route refuses references to what the group does not own. The lock must be held.
+func (c *fakeCluster) route(group uint64, refs []*clusterv1.RangeRef) error {
 	reason := clusterv1.RouteError_REASON_UNSPECIFIED
 	var hints []*clusterv1.Range
 	for _, ref := range refs {
@@ -240,66 +267,80 @@ func (n *fakeNode) AddBlock(ctx context.Context, in *nodev1.AddBlockRequest) (*n
 }
 
 func (n *fakeNode) GetBlocks(ctx context.Context, in *nodev1.GetBlocksRequest) (*nodev1.GetBlocksResponse, error) {
-	if err := n.check(ctx, "GetBlocks", in.GetGroupId(), in, in.GetRange()); err != nil {
-		return nil, err
-	}
-	n.cluster.mu.Lock()
-	defer n.cluster.mu.Unlock()
 	out := &nodev1.GetBlocksResponse{}
-	for _, id := range in.GetIds() {
-		key := fmt.Sprintf("%s\x00%08x\x00%s", in.GetTenant(), in.GetShard(), id)
-		if block := n.cluster.blocks[key]; block != nil {
-			out.Blocks = append(out.Blocks, encode(block))
+	err := n.read(ctx, "GetBlocks", in.GetGroupId(), in, []*clusterv1.RangeRef{in.GetRange()}, func(c *fakeCluster) {
+		for _, id := range in.GetIds() {
+			key := fmt.Sprintf("%s\x00%08x\x00%s", in.GetTenant(), in.GetShard(), id)
+			if in.GetTenant() != "" && in.GetRange().GetKeyspace() == clusterv1.Keyspace_KEYSPACE_STREAM {
+				if waiting := c.transfers.outbox[key]; waiting.block != nil {
+					out.Blocks = append(out.Blocks, encode(waiting.block))
+				}
+			} else if block := c.blocks[key]; block != nil {
+				out.Blocks = append(out.Blocks, encode(block))
+			}
 		}
-	}
-	return out, nil
+	})
+	return out, err
 }
 
 // QueryBlocks returns all blocks of the tenants, and all segments, whose points
 // lie in the spans that were asked for.
 func (n *fakeNode) QueryBlocks(ctx context.Context, in *nodev1.QueryRequest) (*nodev1.QueryBlocksResponse, error) {
-	if err := n.check(ctx, "QueryBlocks", in.GetGroupId(), in, in.GetRanges()...); err != nil {
-		return nil, err
-	}
-	n.cluster.mu.Lock()
-	defer n.cluster.mu.Unlock()
-	out := &nodev1.QueryBlocksResponse{Cost: n.cluster.costs[in.GetGroupId()]}
-	for _, key := range n.cluster.order {
-		block := n.cluster.blocks[key]
-		keyspace, point := clusterv1.BlockPoint(block.TenantName(), block.GetShard())
-		if block.TenantName() != "" && !slices.Contains(in.GetTenants(), block.TenantName()) {
-			continue
-		}
-		for _, ref := range in.GetRanges() {
-			if ref.GetKeyspace() == keyspace && ref.Contains(point) {
+	out := &nodev1.QueryBlocksResponse{}
+	err := n.read(ctx, "QueryBlocks", in.GetGroupId(), in, in.GetRanges(), func(c *fakeCluster) {
+		out.Cost = c.costs[in.GetGroupId()]
+		out.Watermarks = c.transfers.watermarks(in.GetTenants(), in.GetRanges())
+		for _, key := range c.order {
+			block := c.blocks[key]
+			if block.TenantName() != "" && !slices.Contains(in.GetTenants(), block.TenantName()) {
+				continue
+			}
+			if refer(in.GetRanges(), block.TenantName(), block.GetShard()) {
 				out.Blocks = append(out.Blocks, &nodev1.EncodedBlock{
 					Tenant: block.TenantName(), Shard: block.GetShard(), Id: block.GetId(), Block: encode(block),
 				})
 			}
 		}
-	}
-	return out, nil
+		if waiting := c.transfers.waiting(in.GetTenants(), in.GetRanges()); len(waiting) > 0 {
+			out.Blocks = append(out.Blocks, waiting...)
+			slices.SortFunc(out.Blocks, compareBlocks)
+		}
+	})
+	return out, err
+}
+
+// refer tells whether spans hold the point of a tenant's shard, or of a stream.
+func refer(refs []*clusterv1.RangeRef, tenant string, shard uint32) bool {
+	keyspace, point := clusterv1.BlockPoint(tenant, shard)
+	return slices.ContainsFunc(refs, func(ref *clusterv1.RangeRef) bool {
+		return ref.GetKeyspace() == keyspace && ref.Contains(point)
+	})
 }
 
 func (n *fakeNode) QueryLabels(ctx context.Context, in *nodev1.QueryRequest) (*nodev1.QueryLabelsResponse, error) {
-	if err := n.check(ctx, "QueryLabels", in.GetGroupId(), in, in.GetRanges()...); err != nil {
-		return nil, err
-	}
-	return &nodev1.QueryLabelsResponse{Labels: n.cluster.labels[in.GetGroupId()], Cost: n.cluster.costs[in.GetGroupId()]}, nil
+	out := &nodev1.QueryLabelsResponse{}
+	err := n.read(ctx, "QueryLabels", in.GetGroupId(), in, in.GetRanges(), func(c *fakeCluster) {
+		out.Labels, out.Cost = c.labels[in.GetGroupId()], c.costs[in.GetGroupId()]
+		out.Watermarks = c.transfers.watermarks(in.GetTenants(), in.GetRanges())
+	})
+	return out, err
 }
 
 func (n *fakeNode) ListTenants(ctx context.Context, in *nodev1.ListTenantsRequest) (*nodev1.ListTenantsResponse, error) {
-	if err := n.check(ctx, "ListTenants", in.GetGroupId(), in, in.GetRanges()...); err != nil {
-		return nil, err
-	}
-	return &nodev1.ListTenantsResponse{Tenants: n.cluster.tenants[in.GetGroupId()]}, nil
+	out := &nodev1.ListTenantsResponse{}
+	err := n.read(ctx, "ListTenants", in.GetGroupId(), in, in.GetRanges(), func(c *fakeCluster) {
+		out.Tenants = c.tenants[in.GetGroupId()]
+	})
+	return out, err
 }
 
 func (n *fakeNode) TenantStats(ctx context.Context, in *nodev1.TenantStatsRequest) (*nodev1.TenantStatsResponse, error) {
-	if err := n.check(ctx, "TenantStats", in.GetGroupId(), in, in.GetRanges()...); err != nil {
-		return nil, err
-	}
-	return &nodev1.TenantStatsResponse{Stats: n.cluster.stats[in.GetGroupId()]}, nil
+	out := &nodev1.TenantStatsResponse{}
+	err := n.read(ctx, "TenantStats", in.GetGroupId(), in, in.GetRanges(), func(c *fakeCluster) {
+		out.Stats = c.stats[in.GetGroupId()]
+		out.Watermarks = c.transfers.watermarks([]string{in.GetTenant()}, in.GetRanges())
+	})
+	return out, err
 }
 
 func (n *fakeNode) RangeMap(ctx context.Context, in *nodev1.RangeMapRequest) (*nodev1.RangeMapResponse, error) {

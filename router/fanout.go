@@ -97,11 +97,23 @@ type fanout struct {
 // success, or returns a public error (see edge). The budget bounds all of it.
 // The tally counts the calls; it may be nil.
 func (f *fanout) run(ctx context.Context, name string, budget time.Duration, spans []span, tally *tally, ask ask) error {
+	return f.rounds(ctx, name, budget, spans, tally, func() ([]span, error) { return nil, nil }, ask)
+}
+
+// rounds is run, and then again, within the same budget, with the spans that next
+// returns, until it returns none. No answer of a round is taken in after its end.
+func (f *fanout) rounds(ctx context.Context, name string, budget time.Duration, spans []span, tally *tally, next func() ([]span, error), ask ask) error {
 	inner, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	j := &job{fanout: f, name: name, ask: ask, tally: tally, slots: make(chan struct{}, f.limit), first: firstBound(inner, name)}
-	if err := j.serve(inner, spans, backoff{}); err != nil {
-		return f.edge(ctx, inner, name, err)
+	for len(spans) > 0 {
+		err := j.serve(inner, spans, backoff{})
+		if err == nil {
+			spans, err = next()
+		}
+		if err != nil {
+			return f.edge(ctx, inner, name, err)
+		}
 	}
 	return nil
 }

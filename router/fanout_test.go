@@ -478,7 +478,7 @@ func TestOneGroupFailsTheQuery(t *testing.T) {
 // A hopeless error ends the others' waits.
 func TestFirstErrorEndsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newFakeCluster(t, 4, 1, 1)
+		c := newFakeCluster(t, 4, 4, 1)
 		r := c.start(t, Options{})
 		c.setBefore(func(e entry) error {
 			switch e.group {

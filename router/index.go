@@ -55,6 +55,7 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 }
 
 // GetBlockMetadata answers in the order of the ids; unknown ones are left out.
+// A tenant's blocks may wait in the outbox of their stream.
 func (s *indexService) GetBlockMetadata(ctx context.Context, request *metastorev1.GetBlockMetadataRequest) (*metastorev1.GetBlockMetadataResponse, error) {
 	list, response := request.GetBlocks(), &metastorev1.GetBlockMetadataResponse{}
 	if err := s.validate(list); err != nil {
@@ -63,28 +64,19 @@ func (s *indexService) GetBlockMetadata(ctx context.Context, request *metastorev
 	if len(list.GetBlocks()) == 0 {
 		return response, nil
 	}
-	size := newAnswerSize(s.router.options.MaxAnswerBytes)
-	var blocks [][]byte
-	spans := []span{pointSpan(list.GetTenant(), list.GetShard())}
-	err := s.router.run(ctx, "GetBlockMetadata", s.router.options.GetBlocksBudget, spans,
+	found := newFoundByID(list, newAnswerSize(s.router.options.MaxAnswerBytes))
+	err := s.router.fanout.rounds(ctx, "GetBlockMetadata", s.router.options.GetBlocksBudget, found.places[:1], nil, found.next,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			answer, err := node.GetBlocks(ctx, &nodev1.GetBlocksRequest{
 				GroupId: p.group, Range: p.refs[0], Tenant: list.GetTenant(), Shard: list.GetShard(),
-				Ids: list.GetBlocks(), MaxBytes: size.left(),
+				Ids: found.missing(), MaxBytes: found.size.left(),
 			})
-			return func() error {
-				blocks = answer.GetBlocks()
-				return size.add(recordSizes(blocks))
-			}, err
+			return func() error { return found.add(answer.GetBlocks()) }, err
 		})
 	if err != nil {
 		return nil, err
 	}
-	raw := make([]byte, 0, recordSizes(blocks))
-	for _, block := range blocks {
-		raw = appendRecord(raw, block)
-	}
-	attach(response, raw)
+	attach(response, found.answer())
 	return response, nil
 }
 
@@ -101,14 +93,6 @@ func (s *indexService) validate(list *metastorev1.BlockList) error {
 		}
 	}
 	return nil
-}
-
-func recordSizes(blocks [][]byte) int {
-	total := 0
-	for _, block := range blocks {
-		total += recordSize(block)
-	}
-	return total
 }
 
 // pointSpan holds the one point of a (tenant, shard) or of a stream.

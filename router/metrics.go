@@ -33,6 +33,11 @@ type metrics struct {
 	reroutes *prometheus.CounterVec
 	groups   *prometheus.HistogramVec
 	tested   *prometheus.HistogramVec
+
+	// Reads after the first that consistency takes.
+	rounds    *prometheus.CounterVec
+	exhausted *prometheus.CounterVec
+	rereads   *prometheus.HistogramVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -105,6 +110,18 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "skerry_router_query_reroutes_total",
 			Help: "Parts of queries that a group sent elsewhere.",
 		}, []string{"call"}),
+		rounds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_transfer_rounds_total",
+			Help: "Rounds in which queries read once more: tenants_behind or streams_behind, a transfer happened between the reads of its two sides; strict, all, to get one snapshot.",
+		}, []string{"reason"}),
+		exhausted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "skerry_router_transfer_exhausted_total",
+			Help: "Queries that failed because too many rounds of reads did not fit together, by what kept them from it: transfers, or, for one snapshot, any change (strict).",
+		}, []string{"call", "reason"}),
+		rereads: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "skerry_router_transfer_rereads", Help: "Rounds of reads after the first that one query took.",
+			Buckets: []float64{0, 1, 2, 3, 5, 10},
+		}, []string{"call"}),
 		groups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "skerry_router_query_groups", Help: "Groups that one query asked.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
@@ -114,7 +131,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(1, 8, 9),
 		}, []string{"call"}),
 	}
-	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.watched, m.watchEnds, m.hedges, m.suspects, m.undecodable, m.reroutes, m.groups, m.tested,
+	all := []prometheus.Collector{m.attempts, m.spent, m.refreshes, m.hints, m.panics, m.mapVersion, m.watched, m.watchEnds, m.hedges, m.suspects, m.undecodable, m.reroutes, m.groups, m.tested, m.rounds, m.exhausted, m.rereads,
 		m.polls, m.updates, m.offers, m.jobs, m.unreachable}
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{

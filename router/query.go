@@ -3,14 +3,12 @@ package router
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
-	typesv1 "github.com/skerrydb/skerry/proto/types/v1"
 )
 
 type queryService struct {
@@ -24,32 +22,21 @@ func (s *queryService) QueryMetadata(ctx context.Context, request *metastorev1.Q
 	if err != nil {
 		return nil, err
 	}
-	var (
-		mu    sync.Mutex
-		lists [][]*nodev1.EncodedBlock
-		size  = newAnswerSize(s.router.options.MaxAnswerBytes)
-	)
-	err = s.router.query(ctx, "QueryMetadata", selection,
+	found := &foundBlocks{size: newAnswerSize(s.router.options.MaxAnswerBytes)}
+	err = s.router.query(ctx, "QueryMetadata", selection, found,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, take, error) {
-			answer, err := node.QueryBlocks(ctx, selection.ask(p, size.left()))
-			list := answer.GetBlocks()
-			if !slices.IsSortedFunc(list, compareBlocks) {
+			answer, err := node.QueryBlocks(ctx, selection.ask(p, found.size.left()))
+			if !slices.IsSortedFunc(answer.GetBlocks(), compareBlocks) {
 				return nil, nil, status.Errorf(codes.Internal, "group %d answered out of order", p.group)
 			}
-			return answer.GetCost(), func() error {
-				mu.Lock()
-				defer mu.Unlock()
-				lists = append(lists, list)
-				return size.add(encodedSizes(list))
-			}, err
+			return answer.GetCost(), func() error { return found.add(answer) }, err
 		})
 	if err != nil {
 		return nil, err
 	}
-	merged := mergeBlocks(lists)
-	raw := make([]byte, 0, encodedSizes(merged))
-	for _, block := range merged {
-		raw = appendRecord(raw, block.GetBlock())
+	raw, err := found.answer()
+	if err != nil {
+		return nil, err
 	}
 	response := &metastorev1.QueryMetadataResponse{}
 	attach(response, raw)
@@ -66,25 +53,16 @@ func (s *queryService) QueryMetadataLabels(ctx context.Context, request *metasto
 	if len(request.GetLabels()) == 0 {
 		return response, nil
 	}
-	var (
-		mu     sync.Mutex
-		labels []*typesv1.Labels
-		size   = newAnswerSize(s.router.options.MaxAnswerBytes)
-	)
-	err = s.router.query(ctx, "QueryMetadataLabels", selection,
+	found := &foundLabels{size: newAnswerSize(s.router.options.MaxAnswerBytes)}
+	err = s.router.query(ctx, "QueryMetadataLabels", selection, found,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (*nodev1.QueryCost, take, error) {
-			answer, err := node.QueryLabels(ctx, selection.ask(p, size.left()))
-			return answer.GetCost(), func() error {
-				mu.Lock()
-				defer mu.Unlock()
-				labels = append(labels, answer.GetLabels()...)
-				return size.add(answer.SizeVT())
-			}, err
+			answer, err := node.QueryLabels(ctx, selection.ask(p, found.size.left()))
+			return answer.GetCost(), func() error { return found.add(answer) }, err
 		})
 	if err != nil {
 		return nil, err
 	}
-	response.Labels = mergeLabels(labels)
+	response.Labels = found.answer()
 	return response, nil
 }
 

@@ -215,8 +215,8 @@ func TestGetTenants(t *testing.T) {
 	if got := answer.GetTenantIds(); !slices.Equal(got, []string{"a", "b", "d"}) {
 		t.Errorf("got %q", got)
 	}
-	if n := len(c.calls("ListTenants")); n != 3 {
-		t.Errorf("%d calls for 3 groups", n)
+	if n := len(c.calls("ListTenants")); n != 4 {
+		t.Errorf("%d calls, want 1 for the streams and 3 for the tenants", n)
 	}
 }
 

@@ -26,7 +26,14 @@ func (s *tenantService) GetTenants(ctx context.Context, _ *metastorev1.GetTenant
 		tenants []string
 		size    = newAnswerSize(s.router.options.MaxAnswerBytes)
 	)
-	err := s.router.run(ctx, "GetTenants", s.router.options.QueryBudget, []span{allTenants(), allStreams()},
+	// One after the other: what a tenant has may go from the first to the second in
+	// between, never back.
+	phases := [][]span{{allStreams()}, {allTenants()}, nil}
+	next := func() ([]span, error) {
+		phases = phases[1:]
+		return phases[0], nil
+	}
+	err := s.router.fanout.rounds(ctx, "GetTenants", s.router.options.QueryBudget, phases[0], nil, next,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			answer, err := node.ListTenants(ctx, &nodev1.ListTenantsRequest{GroupId: p.group, Ranges: p.refs})
 			return func() error {
@@ -55,22 +62,16 @@ func (s *tenantService) GetTenant(ctx context.Context, request *metastorev1.GetT
 	if tenant != "" {
 		spans = append(spans, tenantSpan(tenant))
 	}
-	var mu sync.Mutex
-	total := &metastorev1.TenantStats{}
-	err := s.router.run(ctx, "GetTenant", s.router.options.QueryBudget, spans,
+	found := new(foundStats)
+	err := s.router.agree(ctx, "GetTenant", s.router.options.QueryBudget, spans, nil, found,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
 			answer, err := node.TenantStats(ctx, &nodev1.TenantStatsRequest{GroupId: p.group, Ranges: p.refs, Tenant: tenant})
-			return func() error {
-				mu.Lock()
-				defer mu.Unlock()
-				widen(total, answer.GetStats())
-				return nil
-			}, err
+			return func() error { return found.add(answer) }, err
 		})
 	if err != nil {
 		return nil, err
 	}
-	return &metastorev1.GetTenantResponse{Stats: total}, nil
+	return &metastorev1.GetTenantResponse{Stats: &found.total}, nil
 }
 
 // DeleteTenant removes what the tenant has stored up to now; it returns when no

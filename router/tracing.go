@@ -68,6 +68,7 @@ func (t tracing) explained(ctx context.Context, e *adminv1.QueryExplanation) {
 		attribute.Int64("skerry.query.node_calls", int64(e.GetNodeCalls())),
 		attribute.Int64("skerry.query.retries", int64(e.GetRetries())),
 		attribute.Int64("skerry.query.reroutes", int64(e.GetReroutes())),
+		attribute.Int64("skerry.query.extra_rounds", int64(e.GetExtraRounds())),
 	)...)
 }
 

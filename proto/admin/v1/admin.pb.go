@@ -1024,7 +1024,10 @@ type QueryExplanation struct {
 	// Nanoseconds from the request to the last answer.
 	Elapsed int64 `protobuf:"varint,6,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
 	// The groups that took longest, in order of their ids.
-	Groups        []*GroupExplanation `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	Groups []*GroupExplanation `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Rounds of reads after the first one: a transfer between groups happened
+	// between two reads, or the query asked for one snapshot.
+	ExtraRounds   uint32 `protobuf:"varint,8,opt,name=extra_rounds,json=extraRounds,proto3" json:"extra_rounds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1109,13 @@ func (x *QueryExplanation) GetGroups() []*GroupExplanation {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *QueryExplanation) GetExtraRounds() uint32 {
+	if x != nil {
+		return x.ExtraRounds
+	}
+	return 0
 }
 
 type GroupExplanation struct {
@@ -1246,7 +1256,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\fGroupControl\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"\x8e\x02\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xb1\x02\n" +
 	"\x10QueryExplanation\x12-\n" +
 	"\x04cost\x18\x01 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12!\n" +
 	"\fgroups_asked\x18\x02 \x01(\rR\vgroupsAsked\x12\x1d\n" +
@@ -1255,7 +1265,8 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\aretries\x18\x04 \x01(\rR\aretries\x12\x1a\n" +
 	"\breroutes\x18\x05 \x01(\rR\breroutes\x12\x18\n" +
 	"\aelapsed\x18\x06 \x01(\x03R\aelapsed\x129\n" +
-	"\x06groups\x18\a \x03(\v2!.skerry.admin.v1.GroupExplanationR\x06groups\"\xae\x01\n" +
+	"\x06groups\x18\a \x03(\v2!.skerry.admin.v1.GroupExplanationR\x06groups\x12!\n" +
+	"\fextra_rounds\x18\b \x01(\rR\vextraRounds\"\xae\x01\n" +
 	"\x10GroupExplanation\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12-\n" +

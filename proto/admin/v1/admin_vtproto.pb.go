@@ -1017,6 +1017,11 @@ func (m *QueryExplanation) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.ExtraRounds != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ExtraRounds))
+		i--
+		dAtA[i] = 0x40
+	}
 	if len(m.Groups) > 0 {
 		for iNdEx := len(m.Groups) - 1; iNdEx >= 0; iNdEx-- {
 			size, err := m.Groups[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
@@ -1509,6 +1514,9 @@ func (m *QueryExplanation) SizeVT() (n int) {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
+	}
+	if m.ExtraRounds != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.ExtraRounds))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -3926,6 +3934,25 @@ func (m *QueryExplanation) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ExtraRounds", wireType)
+			}
+			m.ExtraRounds = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ExtraRounds |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
