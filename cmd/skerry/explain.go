@@ -71,14 +71,14 @@ func (e *explainer) finish(std streams, format string, err error) error {
 
 func writeExplanation(w io.Writer, e *adminv1.QueryExplanation) error {
 	cost := e.GetCost()
-	_, err := fmt.Fprintf(w, `time    %s, %s asked in %s (%s, %s)
+	_, err := fmt.Fprintf(w, `time    %s, %s asked in %s (%s, %s%s)
 shards  %s seen, %s skipped
 blocks  %s tested, %s decoded, %s returned
 bytes   %s returned, %s loaded
 
 `,
 		fine(e.GetElapsed()), plural(uint64(e.GetGroupsAsked()), "group"), plural(uint64(e.GetNodeCalls()), "call"),
-		tries(e.GetRetries(), "retry", "retries"), tries(e.GetReroutes(), "reroute", "reroutes"),
+		tries(e.GetRetries(), "retry", "retries"), tries(e.GetReroutes(), "reroute", "reroutes"), rounds(e.GetExtraRounds()),
 		thousands(cost.GetShards()), thousands(cost.GetShardsSkipped()),
 		thousands(cost.GetBlocksTested()), thousands(cost.GetBlocksDecoded()), thousands(cost.GetBlocksReturned()),
 		sizeText(cost.GetBytesReturned()), sizeText(cost.GetBytesLoaded()))
@@ -121,6 +121,14 @@ func tries(n uint32, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
+// rounds tells nothing of the usual case.
+func rounds(extra uint32) string {
+	if extra == 0 {
+		return ""
+	}
+	return ", " + tries(extra, "extra round", "extra rounds")
+}
+
 // explanationView is an explanation as JSON.
 type explanationView struct {
 	Cost     map[string]uint64 `json:"cost"`
@@ -128,6 +136,7 @@ type explanationView struct {
 	Calls    uint32            `json:"node_calls"`
 	Retries  uint32            `json:"retries"`
 	Reroutes uint32            `json:"reroutes"`
+	Rounds   uint32            `json:"extra_rounds"`
 	Seconds  float64           `json:"seconds"`
 	Slowest  []groupView       `json:"groups"`
 }
@@ -143,7 +152,7 @@ type groupView struct {
 func viewExplanation(e *adminv1.QueryExplanation) explanationView {
 	view := explanationView{
 		Cost: costView(e.GetCost()), Groups: e.GetGroupsAsked(), Calls: e.GetNodeCalls(),
-		Retries: e.GetRetries(), Reroutes: e.GetReroutes(), Seconds: time.Duration(e.GetElapsed()).Seconds(),
+		Retries: e.GetRetries(), Reroutes: e.GetReroutes(), Rounds: e.GetExtraRounds(), Seconds: time.Duration(e.GetElapsed()).Seconds(),
 	}
 	for _, g := range e.GetGroups() {
 		view.Slowest = append(view.Slowest, groupView{

@@ -151,6 +151,7 @@ func explain(ctx context.Context) {
 	}
 	encoded, err := (&adminv1.QueryExplanation{
 		Cost: cost(3), GroupsAsked: 3, NodeCalls: 4, Retries: 1, Elapsed: 12_345_678,
+		ExtraRounds: uint32(len(metadata.ValueFromIncomingContext(ctx, router.StrictHeader))),
 		Groups: []*adminv1.GroupExplanation{
 			{GroupId: 2, NodeId: "aaaaaaaa-1111", Cost: cost(2), NodeCalls: 3, Elapsed: 12_000_000},
 			{GroupId: 3, NodeId: "\x1b[2J", Cost: cost(1), NodeCalls: 1, Elapsed: 345_678},

@@ -15,7 +15,7 @@ import (
 func labelsCommand() command {
 	return command{
 		name: "labels", args: "NAME[,NAME...]", summary: "list the distinct values of labels",
-		detail: timesHelp + explainHelp,
+		detail: timesHelp + strictHelp + explainHelp,
 		setup:  setUpLabels,
 	}
 }
@@ -24,6 +24,7 @@ func setUpLabels(set *flag.FlagSet) action {
 	c := clientFlags(set)
 	s := searchFlags(set)
 	e := explainFlag(set)
+	strict := strictFlag(set)
 	selector := set.String("query", "{}", "`SELECTOR` look only at the datasets that match")
 	return func(ctx context.Context, std streams, args []string) error {
 		var names flags.List
@@ -44,7 +45,7 @@ func setUpLabels(set *flag.FlagSet) action {
 			return err
 		}
 		defer conn.Close()
-		ctx, options := e.prepare(ctx)
+		ctx, options := e.prepare(strict.prepare(ctx))
 		answer, err := call(ctx, c, metastorev1.NewMetadataQueryServiceClient(conn).QueryMetadataLabels, &metastorev1.QueryMetadataLabelsRequest{
 			TenantId: s.tenants, StartTime: from, EndTime: to, Query: *selector, Labels: names,
 		}, options...)

@@ -12,7 +12,7 @@ import (
 func queryCommand() command {
 	return command{
 		name: "query", args: "SELECTOR", summary: "find blocks by tenant, time and labels",
-		detail: "SELECTOR is a Prometheus selector such as '{service_name=\"cart\"}'; '{}' selects all.\n" + timesHelp + explainHelp,
+		detail: "SELECTOR is a Prometheus selector such as '{service_name=\"cart\"}'; '{}' selects all.\n" + timesHelp + strictHelp + explainHelp,
 		setup:  setUpQuery,
 	}
 }
@@ -21,6 +21,7 @@ func setUpQuery(set *flag.FlagSet) action {
 	c := clientFlags(set, formatProto)
 	s := searchFlags(set)
 	e := explainFlag(set)
+	strict := strictFlag(set)
 	var labels flags.List
 	set.Var(&labels, "labels", "`NAME` label to show; repeat the flag or separate several with commas")
 	return func(ctx context.Context, std streams, args []string) error {
@@ -36,7 +37,7 @@ func setUpQuery(set *flag.FlagSet) action {
 			return err
 		}
 		defer conn.Close()
-		ctx, options := e.prepare(ctx)
+		ctx, options := e.prepare(strict.prepare(ctx))
 		answer, err := call(ctx, c, metastorev1.NewMetadataQueryServiceClient(conn).QueryMetadata, &metastorev1.QueryMetadataRequest{
 			TenantId: s.tenants, StartTime: from, EndTime: to, Query: args[0], Labels: labels,
 		}, options...)
