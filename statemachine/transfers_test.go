@@ -155,11 +155,16 @@ func TestTransfers(t *testing.T) {
 		}
 		return blocks
 	}
+	a.applyEntry(&raftlogv1.Entry{ProposedAt: 50, Commands: []*raftlogv1.Command{claim("node", 2)}})
 	a.finishJob([]*metastorev1.BlockMeta{m.fresh("", 0)}, results("acme", "acme", "other")) // 2, 3; 4
-	a.finishJob([]*metastorev1.BlockMeta{m.fresh("", 0)}, results("acme"))                  // 6
+	a.applyEntry(&raftlogv1.Entry{ProposedAt: 60, Commands: []*raftlogv1.Command{claim("node", 3)}})
+	a.finishJob([]*metastorev1.BlockMeta{m.fresh("", 0)}, results("acme")) // 6
 	want(t, a.seen("acme"), "acme/0002@1 acme/0003@1 acme/0006@2 1>acme:1.0/2 ")
 	want(t, a.seen("other", "acme"), "acme/0002@1 acme/0003@1 acme/0006@2 other/0004@1 1>acme:1.0/2 1>other:1.0/1 ")
-	want(t, a.lookup(statemachine.OutboxTotals{}).([]statemachine.OutboxTotal)[0].Transfers, 3)
+	total := a.lookup(statemachine.OutboxTotals{}).([]statemachine.OutboxTotal)[0]
+	want(t, []any{total.Transfers, total.Blocks, total.Oldest}, "[3 4 50]")
+	want(t, a.lookup(statemachine.OutboxChains{Context: t.Context()}), "[{1 acme 2 3 50} {1 other 1 1 50}]")
+	want(t, a.pending(statemachine.PendingTransfers{}).Transfers[2].MadeAt, 60)
 
 	sent := a.outgoing()
 	want(t, len(sent), 3)
@@ -184,7 +189,10 @@ func TestTransfers(t *testing.T) {
 	another.Incarnation++
 	wantStatus(t, a.apply(ackCommand(ackOf(next), another)), raftlogv1.Result_STATUS_CONFLICT)
 	want(t, a.seen("acme"), "acme/0006@2 1>acme:1.1/2 ")
-	wantStatus(t, a.apply(ackCommand(ackOf(next))), raftlogv1.Result_STATUS_OK)
+	stale := ackCommand(ackOf(next))
+	stale.Range = &clusterv1.RangeRef{Keyspace: streams, Epoch: 9}
+	wantStatus(t, a.apply(stale), raftlogv1.Result_STATUS_ROUTE)
+	wantStatus(t, a.apply(ackCommand(ackOf(next), ackOf(acme))), raftlogv1.Result_STATUS_OK)
 	want(t, a.seen("acme"), "1>acme:1.2/2 ")
 	want(t, len(a.outgoing()), 0)
 	want(t, a.lookup(statemachine.OutboxTotals{}), "[{1 1 0 0 0 0}]")
