@@ -212,3 +212,26 @@ func TestWatermarksOfSpans(t *testing.T) {
 	want(t, r.status().Blocks, 6)
 	r.check()
 }
+
+// A deletion takes what is old enough out of the transfers that wait, and no more:
+// the rest is sent, and the chain does not break.
+func TestDeletionOfWaitingBlocks(t *testing.T) {
+	a, b := claimed(t), claimed(t)
+	old, older, fresh := inPartition(20, 1, "acme", 1), inPartition(10, 2, "acme", 1), inPartition(20, 9, "acme", 1)
+	a.finishJob([]*metastorev1.BlockMeta{inPartition(30, 3, "", 0)}, []*metastorev1.BlockMeta{older})
+	a.finishJob([]*metastorev1.BlockMeta{inPartition(30, 4, "", 0)}, []*metastorev1.BlockMeta{old, fresh})
+	sent := a.outgoing()
+	for _, r := range []*replica{a, b} {
+		r.deleteTenant("acme", 20*partitionMillis+5)
+		r.check()
+	}
+	want(t, []int{len(a.outgoing()[0].Blocks), len(a.outgoing()[1].Blocks)}, "[0 1]")
+	want(t, b.accept(sent[0]), "[1]") // sent before the deletion
+	want(t, b.accept(a.outgoing()...), "[1 2]")
+	want(t, found(t, b, "acme"), []string{fresh.Id})
+	want(t, len(lines(stored(t, a), "tombstone deleted")), 2)
+	wantStatus(t, a.apply(ackCommand(ackOf(sent[0]), ackOf(sent[1]))), raftlogv1.Result_STATUS_OK)
+	want(t, a.status().Blocks, 0)
+	a.check()
+	b.check()
+}
