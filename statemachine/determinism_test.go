@@ -78,7 +78,13 @@ func TestDeterministic(t *testing.T) {
 		}
 		testDeterministic(t, statemachine.NewData, log)
 	})
-	t.Run("directory", func(t *testing.T) { testDeterministic(t, statemachine.NewDirectory, directoryChanges(t)) })
+	t.Run("directory", func(t *testing.T) {
+		log := directoryChanges(t)
+		if testing.Short() {
+			log = log[:60]
+		}
+		testDeterministic(t, statemachine.NewDirectory, log)
+	})
 	t.Run("decisions", func(t *testing.T) {
 		log := decisions(t)
 		if testing.Short() {

@@ -31,6 +31,9 @@ func grown(t *testing.T, groups, ranges int) *clusterv1.RangeMap {
 }
 
 func TestBoundsOfTheDirectory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and in one goroutine")
+	}
 	request := make([]byte, 16)
 	want := func(d *directoryReplica, part proto.Message, want, message string) {
 		t.Helper()
@@ -99,6 +102,9 @@ func TestBoundsOfTheDirectory(t *testing.T) {
 // Of operations that ended, the last 256 by their ends are known; those that run
 // are known however old.
 func TestEndedOperationsAreForgotten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and in one goroutine")
+	}
 	d := newDirectory(t)
 	change := func(at uint64, request int, part proto.Message) string {
 		t.Helper()
@@ -161,6 +167,9 @@ func TestDirectoryOfTheFirstReleases(t *testing.T) {
 
 // Garbage is refused, and changes nothing.
 func TestGarbageChanges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and in one goroutine")
+	}
 	d, r := newDirectory(t), newReplica(t)
 	r.apply(initCommand())
 	random := rand.New(rand.NewPCG(5, 5))

@@ -14,6 +14,9 @@ import (
 
 // Whatever comes, the directory stays one that a cluster can live by.
 func TestDirectoryUnderRandomChanges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and in one goroutine")
+	}
 	made := map[string]bool{}
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -221,6 +221,9 @@ func (w *rangeWalk) step() ([]*clusterv1.Range, *raftlogv1.Command) {
 // A group that owns everything goes on owning everything, and knows whose view is
 // old.
 func TestRandomSplitsAndMerges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and in one goroutine")
+	}
 	for seed := range uint64(3) {
 		w := newRangeWalk(t, seed)
 		for _, block := range w.blocks {
