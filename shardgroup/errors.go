@@ -99,6 +99,10 @@ func toStatus(err error, groupID uint64) error {
 		}
 		return routeStatus(row.code, err.Error(), detail)
 	}
+	if from, ok := status.FromError(err); ok {
+		// Another node's, which was asked on the way.
+		return status.Error(from.Code(), err.Error())
+	}
 	return status.Error(codes.Internal, err.Error())
 }
 

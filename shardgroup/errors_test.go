@@ -40,6 +40,7 @@ func TestStatusOfErrors(t *testing.T) {
 		{ErrOverloaded, codes.ResourceExhausted, clusterv1.RouteError_REASON_OVERLOADED},
 		{ErrRefused, codes.Internal, 0},
 		{errors.New("anything else"), codes.Internal, 0},
+		{status.Error(codes.Unavailable, "another node says so"), codes.Unavailable, 0},
 		{refusal(clusterv1.RouteError_REASON_NOT_OWNER), codes.Aborted, clusterv1.RouteError_REASON_NOT_OWNER},
 		{refusal(clusterv1.RouteError_REASON_STALE_EPOCH), codes.Aborted, clusterv1.RouteError_REASON_STALE_EPOCH},
 		{refusal(clusterv1.RouteError_REASON_EPOCH_AHEAD), codes.Unavailable, clusterv1.RouteError_REASON_EPOCH_AHEAD},

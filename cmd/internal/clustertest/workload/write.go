@@ -17,6 +17,9 @@ const (
 	// One add of so many repeats one that is done: what compaction has replaced
 	// must not come back.
 	repeatEach = 20
+	// Only the youngest are repeated: groups remember what compaction replaced for 15
+	// minutes, and then a repeat is a new block, as in Pyroscope.
+	recent = 200
 )
 
 // write adds a block, a new one or one whose addition failed.
@@ -38,14 +41,14 @@ func (c *client) write(ctx context.Context) {
 	}
 }
 
-// old is any block that somebody has begun to add.
+// old is a block that somebody has begun to add, not long ago.
 func (c *client) old() *addition {
 	if count := c.segments.Load(); count > 0 && c.random.IntN(2) == 0 {
-		return c.segment(c.random.Uint32N(count))
+		return c.segment(count - 1 - c.random.Uint32N(min(count, recent)))
 	}
 	tenant := uint32(c.random.IntN(c.options.Tenants))
 	if count := c.blocks[tenant].Load(); count > 0 {
-		return c.tenantBlock(uint32(c.options.Tenants)+tenant, c.random.Uint32N(count))
+		return c.tenantBlock(uint32(c.options.Tenants)+tenant, count-1-c.random.Uint32N(min(count, recent)))
 	}
 	return c.segment(c.segments.Add(1) - 1)
 }
