@@ -227,9 +227,9 @@ func (s *MapSource) adopt(source *clusterv1.RangeMap) error {
 	return nil
 }
 
-// startFailures are so many that a router without a map may have, over some ten
-// seconds, before it is worth a line: nodes that start, too, elect leaders first.
-const startFailures = 7
+// failuresMin are so many in a row, over some ten seconds, that are not worth a
+// line: nodes that start elect leaders first, and groups correct an old map.
+const failuresMin = 7
 
 // poll keeps the map from growing old when no group has reason to complain and no
 // node can be watched. While one is, it finds out now and then whether that one
@@ -251,7 +251,7 @@ func (s *MapSource) poll(interval time.Duration) {
 			failures++
 			next = min(next, pace{100 * time.Millisecond, 5 * time.Second}.nth(failures))
 			level := zapcore.WarnLevel
-			if !s.Ready() && failures < startFailures {
+			if failures < failuresMin {
 				level = zapcore.DebugLevel
 			}
 			s.log.Log(level, "cannot refresh the range map", zap.Error(err), zap.Int("failures", failures))
