@@ -50,10 +50,11 @@ func (f *crew) awaitOn(ids ...string) {
 func TestLostNodeIsReplaced(t *testing.T) {
 	f := newCrew(t)
 	f.found("a", "b", "c")
-	f.start("d", nil)
 	blocks := f.add(f.node("a"), 0, 6)
 	lost := f.node("c").ID()
 	f.stop("c")
+	// Only now: while all live, replicas would move to it for balance.
+	f.start("d", nil)
 	f.setState(lost, clusterv1.NodeState_NODE_STATE_LOST)
 	f.awaitOn(f.node("a").ID(), f.node("b").ID(), f.node("d").ID())
 	await(t, "the node to be removed", func() bool {
@@ -81,11 +82,12 @@ func (a asked) RangeMap(ctx context.Context, request *nodev1.RangeMapRequest, op
 func TestReplicasLeaveAndComeBack(t *testing.T) {
 	f := newCrew(t)
 	f.found("a", "b", "c")
-	f.start("d", nil)
 	blocks := f.add(f.node("a"), 0, 6)
 	f.settings(&clusterv1.Settings{RepairAfter: int64(10 * time.Second)})
 	old := f.node("c").Recorded()
 	f.stop("c")
+	// Only now: while all live, replicas would move to it for balance.
+	f.start("d", nil)
 	f.awaitOn(f.node("a").ID(), f.node("b").ID(), f.node("d").ID())
 	f.settings(&clusterv1.Settings{})
 	f.stop("a")
