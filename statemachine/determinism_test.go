@@ -74,14 +74,14 @@ func TestDeterministic(t *testing.T) {
 	t.Run("transfers", func(t *testing.T) {
 		log := transfers(t)
 		if testing.Short() {
-			log = log[:120]
+			log = log[:50]
 		}
 		testDeterministic(t, statemachine.NewData, log)
 	})
 	t.Run("directory", func(t *testing.T) {
 		log := directoryChanges(t)
 		if testing.Short() {
-			log = log[:60]
+			log = log[:40]
 		}
 		testDeterministic(t, statemachine.NewDirectory, log)
 	})
