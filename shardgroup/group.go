@@ -153,11 +153,23 @@ func (n *Node) startReplica(g *Group, record *clusterv1.Group, db *kv.DB) error 
 	if _, membership := reader.NodeState(); membership.Addresses[g.replicaID] == "" {
 		return nil
 	}
+	n.awaitLoaded(g)
 	if err := n.host.StopReplica(g.id, g.replicaID); err != nil {
 		return err
 	}
 	config.IsNonVoting = false
 	return untilUnloaded(start)
+}
+
+// awaitLoaded waits until a replica has begun to work. Dragonboat panics over one
+// that is stopped and started again while its workers are taking it in: only
+// after that it knows that they have not let go of it yet.
+func (n *Node) awaitLoaded(g *Group) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if _, err := n.host.StaleRead(g.id, statemachine.ReadStatus{}); !errors.Is(err, dragonboat.ErrShardNotInitialized) {
+			return
+		}
+	}
 }
 
 // untilUnloaded starts a replica that was stopped a moment ago: dragonboat needs

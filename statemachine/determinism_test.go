@@ -78,13 +78,7 @@ func TestDeterministic(t *testing.T) {
 		}
 		testDeterministic(t, statemachine.NewData, log)
 	})
-	t.Run("directory", func(t *testing.T) {
-		log := directoryChanges(t)
-		if testing.Short() {
-			log = log[:40]
-		}
-		testDeterministic(t, statemachine.NewDirectory, log)
-	})
+	t.Run("directory", func(t *testing.T) { testDeterministic(t, statemachine.NewDirectory, directoryChanges(t)) })
 	t.Run("decisions", func(t *testing.T) {
 		log := decisions(t)
 		if testing.Short() {
