@@ -74,7 +74,7 @@ func TestDeterministic(t *testing.T) {
 	t.Run("transfers", func(t *testing.T) {
 		log := transfers(t)
 		if testing.Short() {
-			log = log[:50]
+			log = log[:100]
 		}
 		testDeterministic(t, statemachine.NewData, log)
 	})
