@@ -41,6 +41,10 @@ type crew struct {
 }
 
 func newCrew(t testing.TB) *crew {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("clusters that grow and shrink take their time")
+	}
 	f := &crew{t: t, dir: t.TempDir(), nodes: map[string]*shardgroup.Node{}, hidden: map[string]bool{}}
 	t.Cleanup(func() {
 		for name := range f.nodes {

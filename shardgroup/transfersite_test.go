@@ -61,6 +61,9 @@ func (s *site) seeds() []nodev1.NodeServiceClient {
 
 func newSite(t testing.TB, nodes, groups int) *site {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("clusters that compact and deliver take their time")
+	}
 	s := &site{TB: t, added: map[string]map[string]bool{}}
 	var cluster atomic.Pointer[cluster]
 	peer := func(address string) (nodev1.NodeServiceClient, error) {
