@@ -66,7 +66,7 @@ func (n *Node) duties(g *Group) func(context.Context, uint64) {
 // completed tells that there may be more in the outboxes; the directory has none.
 func (c *courier) completed() {
 	if c != nil {
-		c.node.reached("completed", c.group.id)
+		c.node.reached("completed")
 		wake(c.kick)
 	}
 }
@@ -175,11 +175,11 @@ func (t *tour) step() time.Duration {
 	for _, batch := range plan.Batches {
 		attempt := t.attempts[batch.Group]
 		t.working.Go(func() {
-			t.node.reached("before send", t.group.id)
+			t.node.reached("before send")
 			started := time.Now()
 			outcomes, err := t.send(m, batch, attempt)
 			t.metrics.sent(len(batch.Transfers), time.Since(started))
-			t.node.reached("answered", t.group.id)
+			t.node.reached("answered")
 			t.ended <- func() { t.delivered(batch, outcomes, err) }
 		})
 	}

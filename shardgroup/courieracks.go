@@ -3,7 +3,6 @@ package shardgroup
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
@@ -51,14 +50,14 @@ func (t *tour) ack(ref *clusterv1.RangeRef, acks []*raftlogv1.TransferAck) error
 	if err != nil {
 		return err
 	}
-	t.node.reached("before ack", t.group.id)
+	t.node.reached("before ack")
 	result, err := t.group.Propose(t.ctx, &raftlogv1.Command{
 		Kind: raftlogv1.Kind_KIND_ACK_TRANSFERS, RequestId: newRequestID(), Range: ref, Payload: payload,
 	})
 	if err != nil {
 		return err
 	}
-	t.node.reached("acked", t.group.id)
+	t.node.reached("acked")
 	switch result.GetStatus() {
 	case raftlogv1.Result_STATUS_OK, raftlogv1.Result_STATUS_ALREADY:
 		t.metrics.acked.Add(float64(len(acks)))
@@ -74,11 +73,9 @@ func (t *tour) ack(ref *clusterv1.RangeRef, acks []*raftlogv1.TransferAck) error
 		acks[0].GetNumber(), acks[0].GetStream(), acks[0].GetTenant(), result.GetStatus(), result.GetMessage())
 }
 
-// passing is told of each step of a transfer; nil except in tests.
-var passing atomic.Pointer[func(node *Node, step string, group uint64)]
-
-func (n *Node) reached(step string, group uint64) {
-	if fn := passing.Load(); fn != nil {
-		(*fn)(n, step, group)
+// reached tells tests how far a transfer is.
+func (n *Node) reached(step string) {
+	if n.options.transfer != nil {
+		n.options.transfer(step)
 	}
 }

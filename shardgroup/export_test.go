@@ -171,12 +171,8 @@ func JudgeHandover(err error) error {
 // ToStatus turns an error into what callers of a node see.
 func ToStatus(err error, group uint64) error { return toStatus(err, group) }
 
-// OnTransfers has a function told of each step of a transfer at any node, until the
-// returned one is called.
-func OnTransfers(fn func(node *Node, step string, group uint64)) (stop func()) {
-	passing.Store(&fn)
-	return func() { passing.Store(nil) }
-}
+// OnTransfer has a function called at each step of a transfer that the node takes.
+func (o *Options) OnTransfer(fn func(step string)) { o.transfer = fn }
 
 // Hint returns the ranges that a refusal tells of.
 func Hint(err error) []*clusterv1.Range { return routeDetail(err).GetCurrent() }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc/status"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
@@ -127,10 +126,5 @@ func (n *Node) heard(ctx context.Context, leader string, version uint64) {
 
 // leaderHint returns the node that an error points to, empty for none.
 func leaderHint(err error) string {
-	for _, detail := range status.Convert(err).Details() {
-		if route, ok := detail.(*clusterv1.RouteError); ok {
-			return route.GetLeaderNodeId()
-		}
-	}
-	return ""
+	return routeDetail(err).GetLeaderNodeId()
 }

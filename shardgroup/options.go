@@ -102,6 +102,8 @@ type Options struct {
 	Now func() time.Time
 	// Called between the steps of a removal, by tests.
 	removal func(step string) error
+	// Called at each step of a transfer that the node takes, by tests.
+	transfer func(step string)
 }
 
 const (

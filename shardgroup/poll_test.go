@@ -36,8 +36,9 @@ func openAt(t *testing.T, change func(*shardgroup.Options)) (*shardgroup.Node, *
 // From the blocks that come to those that replace them, and to the deletion of
 // their objects.
 func TestPollCycle(t *testing.T) {
-	node, m, clock := openAt(t, nil)
-	holdTransfers(t) // they would make entries of their own
+	held := newGate()
+	node, m, clock := openAt(t, held.install)
+	holdTransfers(t, held) // they would make entries of their own
 	var ids []string
 	for serial := range 20 {
 		block := testBlock(serial, "", 1, 0, "anna", "bert")

@@ -49,7 +49,7 @@ func (s service) acceptTransfers(ctx context.Context, request *nodev1.AcceptTran
 	if err != nil {
 		return nil, err
 	}
-	s.node.reached("accepted", group.id)
+	s.node.reached("accepted")
 	switch result.GetStatus() {
 	case raftlogv1.Result_STATUS_OK, raftlogv1.Result_STATUS_ALREADY:
 		outcomes := &raftlogv1.AcceptOutcomes{}

@@ -81,9 +81,13 @@ func TestAcceptTransfersValidates(t *testing.T) {
 // is told, and why.
 func TestTransfersWaitForSickGroups(t *testing.T) {
 	clock := newClock(blockTime)
-	node := openWith(t, func(o *shardgroup.Options) { o.Now = clock.now })
+	held := newGate()
+	node := openWith(t, func(o *shardgroup.Options) {
+		o.Now = clock.now
+		held.install(o)
+	})
 	m := rangeMap(t, node)
-	release := holdTransfers(t)
+	release := holdTransfers(t, held)
 	for serial := range 20 {
 		add(t, node, m, testBlock(serial, "", 1, 0, "anna", "bert"))
 	}

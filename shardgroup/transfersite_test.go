@@ -34,6 +34,8 @@ type site struct {
 	mu    sync.Mutex
 	added map[string]map[string]bool // by tenant
 	reads int
+	// Told of each step of a transfer; nil for nobody.
+	watch atomic.Pointer[func(step string)]
 }
 
 var siteTenants = []string{"anna", "bert", "carl", "dora"}
@@ -80,6 +82,7 @@ func newSite(t testing.TB, nodes, groups int) *site {
 	s.c = foundWith(t, nodes, groups, 10*time.Millisecond, func(o *shardgroup.Options) {
 		o.Compaction = quick()
 		o.APIAddress, o.Peers = fmt.Sprint("node-", serial), peer
+		o.OnTransfer(s.passed)
 		serial++
 	})
 	cluster.Store(s.c)
@@ -372,19 +375,27 @@ func TestTransfersSurviveCrashes(t *testing.T) {
 	}
 }
 
+// passed is told of each step of a transfer, at any node.
+func (s *site) passed(step string) {
+	if watch := s.watch.Load(); watch != nil {
+		(*watch)(step)
+	}
+}
+
 // crashAt kills the leader of a group when a transfer comes to a step, and starts it
 // again.
 func (s *site) crashAt(step string, victim uint64, more func()) {
 	s.Helper()
 	reached, gone := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	stop := shardgroup.OnTransfers(func(_ *shardgroup.Node, at string, _ uint64) {
+	watch := func(at string) {
 		if at == step {
 			once.Do(func() { close(reached) })
 			<-gone
 		}
-	})
-	defer stop()
+	}
+	s.watch.Store(&watch)
+	defer s.watch.Store(nil)
 	more()
 	deadline := time.After(time.Minute)
 	for waiting := true; waiting; {

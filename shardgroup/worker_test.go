@@ -190,19 +190,29 @@ func compactionStatus(t testing.TB, node *shardgroup.Node) *nodev1.CompactionSta
 
 // holdTransfers keeps everything in the outboxes until it is released, at the end of
 // the test at the latest.
-func holdTransfers(t testing.TB) (release func()) {
-	gate := make(chan struct{})
-	stop := shardgroup.OnTransfers(func(_ *shardgroup.Node, step string, _ uint64) {
-		if step == "before send" {
-			<-gate
-		}
-	})
-	release = sync.OnceFunc(func() {
-		stop()
-		close(gate)
-	})
+//
+// A node waits for what is held when it closes: so this comes after it was opened,
+// and is let go before.
+func holdTransfers(t testing.TB, held *gate) (release func()) {
+	release = sync.OnceFunc(held.open)
 	t.Cleanup(release)
 	return release
+}
+
+// gate holds up the transfers of a node that is opened with it.
+type gate struct{ opened chan struct{} }
+
+func newGate() *gate { return &gate{make(chan struct{})} }
+
+func (g *gate) open() { close(g.opened) }
+
+// install is for openWith and openAt.
+func (g *gate) install(o *shardgroup.Options) {
+	o.OnTransfer(func(step string) {
+		if step == "before send" {
+			<-g.opened
+		}
+	})
 }
 
 // sourcesFound counts how often a query finds each source.
