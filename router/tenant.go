@@ -83,20 +83,24 @@ func (s *tenantService) DeleteTenant(ctx context.Context, request *metastorev1.D
 	tenant := request.GetTenantId()
 	switch {
 	case !s.router.options.AllowTenantDeletion:
-		return nil, status.Error(codes.InvalidArgument, "tenants may not be deleted: nobody is asked who they are here; start the server with -tenants.allow-delete to allow it")
+		return nil, status.Error(codes.InvalidArgument, "tenants may not be deleted: they would be gone for good; start the server with -tenants.allow-delete to allow it")
 	case tenant == "":
 		return nil, status.Error(codes.InvalidArgument, "tenant_id is required")
 	case !utf8.ValidString(tenant) || len(tenant) > metastorev1.MaxTenantBytes:
 		return nil, status.Errorf(codes.InvalidArgument, "tenant_id has %d bytes; it must be UTF-8 of at most %d", len(tenant), metastorev1.MaxTenantBytes)
 	}
 	until := uint64(time.Now().UnixMilli())
-	err := s.router.run(ctx, "DeleteTenant", s.router.options.QueryBudget, []span{allStreams(), tenantSpan(tenant)},
-		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
-			_, err := node.DeleteTenant(ctx, &nodev1.DeleteTenantRequest{GroupId: p.group, Ranges: p.refs, Tenant: tenant, Until: until})
+	// Streams first. Were a tenant's group to know of a deletion that a stream's does
+	// not, it would refuse what the stream makes of older and younger segments together.
+	for _, where := range []span{allStreams(), tenantSpan(tenant)} {
+		err := s.router.run(ctx, "DeleteTenant", s.router.options.QueryBudget/2, []span{where},
+			func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
+				_, err := node.DeleteTenant(ctx, &nodev1.DeleteTenantRequest{GroupId: p.group, Ranges: p.refs, Tenant: tenant, Until: until})
+				return nil, err
+			})
+		if err != nil {
 			return nil, err
-		})
-	if err != nil {
-		return nil, err
+		}
 	}
 	return &metastorev1.DeleteTenantResponse{}, nil
 }

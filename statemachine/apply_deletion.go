@@ -46,7 +46,7 @@ func deleteTenant(u *update, command *raftlogv1.Command) (*raftlogv1.Result, err
 	if err := u.hide(); err != nil {
 		return nil, err
 	}
-	d := &deletion{update: u, tenant: request.GetTenant(), until: request.GetUntil(), gone: map[uint32]*forgotten{}}
+	d := &deletion{update: u, tenant: request.GetTenant(), until: request.GetUntil(), gone: map[uint32]*forgotten{}, younger: map[uint32]map[ulid.ULID]bool{}}
 	if err := d.run(command.GetRange()); err != nil {
 		return nil, err
 	}
@@ -71,6 +71,8 @@ type deletion struct {
 	outcome raftlogv1.DeletionOutcome
 	// By data shard: what leaves the queue.
 	gone map[uint32]*forgotten
+	// By data shard: blocks in the outbox that jobs made which knew of the deletion.
+	younger map[uint32]map[ulid.ULID]bool
 	// Tombstones made.
 	buried int
 }
@@ -125,12 +127,12 @@ func (d *deletion) shard(key index.ShardKey) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	old := slices.DeleteFunc(slices.Clone(listed), func(block index.Listed) bool { return block.ID.Time() > d.until })
-	gone := d.gone[key.Shard]
-	if gone == nil {
-		gone = &forgotten{map[uint64]bool{}, map[ulid.ULID]bool{}}
-		d.gone[key.Shard] = gone
+	younger, err := d.spared(key)
+	if err != nil {
+		return false, err
 	}
+	old := slices.DeleteFunc(slices.Clone(listed), func(block index.Listed) bool { return block.ID.Time() > d.until || younger[block.ID] })
+	gone := d.forgotten(key)
 	if len(old) == len(listed) {
 		blocks, objectBytes, err := d.index.Drop(key)
 		if err != nil {
@@ -153,6 +155,36 @@ func (d *deletion) shard(key index.ShardKey) (bool, error) {
 		gone.ids[block.ID] = true
 	}
 	return len(old) > 0, errors.Join(d.withhold(key, old), d.bury(key, old, false))
+}
+
+// spared returns the blocks of an outbox that are younger than they look.
+func (d *deletion) spared(key index.ShardKey) (map[ulid.ULID]bool, error) {
+	if !key.Outbox() {
+		return nil, nil
+	}
+	younger, known := d.younger[key.Shard]
+	if !known {
+		var err error
+		if younger, err = d.tables.outbox.Younger(key.Shard, key.Tenant, d.until); err != nil {
+			return nil, err
+		}
+		d.younger[key.Shard] = younger
+	}
+	return younger, nil
+}
+
+// forgotten is where to note what leaves the queue with an index shard. What is in an
+// outbox is in no queue; that of the same tenant and shard here has other blocks.
+func (d *deletion) forgotten(key index.ShardKey) *forgotten {
+	if key.Outbox() {
+		return &forgotten{map[uint64]bool{}, map[ulid.ULID]bool{}}
+	}
+	gone := d.gone[key.Shard]
+	if gone == nil {
+		gone = &forgotten{map[uint64]bool{}, map[ulid.ULID]bool{}}
+		d.gone[key.Shard] = gone
+	}
+	return gone
 }
 
 // withhold takes blocks that are gone out of the transfers that they were in.

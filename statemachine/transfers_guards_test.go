@@ -235,3 +235,42 @@ func TestDeletionOfWaitingBlocks(t *testing.T) {
 	a.check()
 	b.check()
 }
+
+// A deletion that is repeated, say since its answer was lost, spares what a job made
+// that knew of it: the block's id is older than what it holds.
+func TestRepeatedDeletionSparesYoungerTransfers(t *testing.T) {
+	const until = 20*partitionMillis + 5
+	a, b := claimed(t), claimed(t)
+	older, younger := inPartition(20, 1, "", 0), inPartition(20, 9, "", 0)
+	result := inPartition(20, 1, "acme", 1)
+	wantStatus(t, a.apply(addCommand(older)), raftlogv1.Result_STATUS_OK)
+	a.deleteTenant("acme", until)
+	wantStatus(t, a.apply(addCommand(younger)), raftlogv1.Result_STATUS_OK)
+	a.completeJob(a.startJob([]*metastorev1.BlockMeta{older, younger}), []*metastorev1.BlockMeta{result})
+	a.deleteTenant("acme", until)
+	want(t, found(t, a, "acme"), []string{result.Id})
+	want(t, len(a.outgoing()[0].Blocks), 1)
+	b.deleteTenant("acme", until)
+	want(t, b.accept(a.outgoing()...), "[1]")
+	want(t, found(t, b, "acme"), []string{result.Id})
+	a.check()
+	b.check()
+	// A later one takes it.
+	a.deleteTenant("acme", until+10)
+	want(t, len(found(t, a, "acme")), 0)
+	a.check()
+}
+
+// What a deletion takes from an outbox waits in no queue: that of the same tenant and
+// shard, in a group that owns both, keeps its blocks.
+func TestDeletionFromOutboxLeavesTheQueue(t *testing.T) {
+	r := claimed(t)
+	own, waits := inPartition(20, 9, "acme", 1), inPartition(20, 1, "acme", 1)
+	wantStatus(t, r.apply(addCommand(own)), raftlogv1.Result_STATUS_OK)
+	r.finishJob([]*metastorev1.BlockMeta{inPartition(20, 2, "", 0)}, []*metastorev1.BlockMeta{waits})
+	want(t, len(lines(stored(t, r), "queued")), 1)
+	r.deleteTenant("acme", 20*partitionMillis+5)
+	want(t, found(t, r, "acme"), []string{own.Id})
+	want(t, len(lines(stored(t, r), "queued")), 1)
+	r.check()
+}

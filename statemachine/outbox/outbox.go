@@ -278,6 +278,28 @@ func (w *Writer) Finish(shard uint32, tenant string, x uint64) (blocks []string,
 	return blocks, w.setProgress(shard, tenant, p)
 }
 
+// Younger returns the blocks of a tenant's transfers that hold nothing from before a
+// deletion, whatever their ids say: those of jobs that knew of it.
+func (w *Writer) Younger(shard uint32, tenant string, until uint64) (map[ulid.ULID]bool, error) {
+	younger := map[ulid.ULID]bool{}
+	for e, err := range chain(w.rows, shard, tenant) {
+		if err != nil {
+			return nil, err
+		}
+		if e.GetDeletedUntil() < until {
+			continue
+		}
+		for _, text := range e.GetBlocks() {
+			id, err := ulid.ParseStrict(text)
+			if err != nil {
+				return nil, fmt.Errorf("%w: block %q", errRow, text)
+			}
+			younger[id] = true
+		}
+	}
+	return younger, nil
+}
+
 // Forget takes blocks out of a tenant's transfers. The transfers stay: the chain
 // must not break.
 func (w *Writer) Forget(shard uint32, tenant string, gone map[ulid.ULID]bool) error {
