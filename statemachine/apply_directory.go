@@ -126,7 +126,7 @@ func (c *directoryChange) decide() (step, error) {
 	case *raftlogv1.DirectoryChange_FinishOperation:
 		return c.finishOperation(change.FinishOperation)
 	case *raftlogv1.DirectoryChange_ChangeSettings:
-		return c.changeSettings(change.ChangeSettings.GetSettings())
+		return c.changeSettings(change.ChangeSettings.GetSettings(), change.ChangeSettings.GetBefore())
 	case *raftlogv1.DirectoryChange_ActivateFormat:
 		return c.activateFormat(change.ActivateFormat.GetFormat())
 	}

@@ -12,7 +12,7 @@ import (
 const minRepairAfter = int64(10 * time.Second)
 
 // changeSettings replaces the settings as a whole.
-func (c *directoryChange) changeSettings(settings *clusterv1.Settings) (step, error) {
+func (c *directoryChange) changeSettings(settings, before *clusterv1.Settings) (step, error) {
 	odd := func(n uint32) bool { return n == 0 || n%2 == 1 && n <= clusterv1.MaxReplicas }
 	switch {
 	case settings == nil:
@@ -23,6 +23,8 @@ func (c *directoryChange) changeSettings(settings *clusterv1.Settings) (step, er
 		return badChange("the time until repair must be at least 10s, or 0 for the default, or negative for never")
 	case proto.Equal(settings, c.cluster.GetSettings()), c.cluster.GetSettings() == nil && proto.Equal(settings, &clusterv1.Settings{}):
 		return step{}, nil
+	case before != nil && !proto.Equal(before, c.cluster.GetSettings()) && (c.cluster.GetSettings() != nil || !proto.Equal(before, &clusterv1.Settings{})):
+		return refuse("somebody else has changed the settings meanwhile: look at them, and change them again")
 	}
 	return step{apply: func() error {
 		c.cluster.Settings = settings

@@ -331,3 +331,26 @@ func TestGroupsAndReplicas(t *testing.T) {
 		}
 	}
 }
+
+// Settings are replaced as a whole: who has not seen what others set must not undo it.
+func TestSettingsOfTwoOperators(t *testing.T) {
+	d := newDirectory(t)
+	set := func(before *clusterv1.Settings, factor, directory uint32) string {
+		return word(t, d.apply(changeCommand(0, &raftlogv1.ChangeSettings{
+			Settings: &clusterv1.Settings{ReplicationFactor: factor, DirectoryReplicas: directory}, Before: before,
+		})))
+	}
+	for i, test := range []struct {
+		got, want string
+	}{
+		{set(&clusterv1.Settings{}, 5, 0), "OK"},
+		{set(&clusterv1.Settings{}, 0, 3), "CONFLICT"},
+		{set(&clusterv1.Settings{}, 5, 0), "ALREADY"}, // its answer was lost
+		{set(&clusterv1.Settings{ReplicationFactor: 5}, 5, 3), "OK"},
+		{set(nil, 1, 1), "OK"},
+	} {
+		if !strings.HasPrefix(test.got, test.want) {
+			t.Errorf("%d: %s, want %s", i, test.got, test.want)
+		}
+	}
+}

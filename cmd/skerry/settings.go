@@ -181,6 +181,9 @@ func setUpSettingsSet(set *flag.FlagSet) action {
 				return nil, err
 			}
 			before := state.GetMap().GetCluster().GetSettings()
+			if before == nil {
+				before = &clusterv1.Settings{}
+			}
 			settings := &clusterv1.Settings{}
 			proto.Merge(settings, before)
 			if err := changeSettings(settings, args); err != nil {
@@ -190,7 +193,7 @@ func setUpSettingsSet(set *flag.FlagSet) action {
 				return &wish{nothing: "the settings are so already"}, nil
 			}
 			return &wish{action: func(request *nodev1.OperateRequest) {
-				request.Action = &nodev1.OperateRequest_ChangeSettings{ChangeSettings: &raftlogv1.ChangeSettings{Settings: settings}}
+				request.Action = &nodev1.OperateRequest_ChangeSettings{ChangeSettings: &raftlogv1.ChangeSettings{Settings: settings, Before: before}}
 			}}, nil
 		})
 	}

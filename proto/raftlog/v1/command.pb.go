@@ -1427,8 +1427,11 @@ func (x *FinishOperation) GetError() string {
 
 // ChangeSettings replaces the cluster's settings.
 type ChangeSettings struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Settings      *v1.Settings           `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Settings *v1.Settings           `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	// The settings that the change was made of; refused if others hold by then.
+	// Unset: it stands for itself.
+	Before        *v1.Settings `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1466,6 +1469,13 @@ func (*ChangeSettings) Descriptor() ([]byte, []int) {
 func (x *ChangeSettings) GetSettings() *v1.Settings {
 	if x != nil {
 		return x.Settings
+	}
+	return nil
+}
+
+func (x *ChangeSettings) GetBefore() *v1.Settings {
+	if x != nil {
+		return x.Before
 	}
 	return nil
 }
@@ -3485,9 +3495,10 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"next_epoch\x18\x04 \x01(\x04R\tnextEpoch\"J\n" +
 	"\x0fFinishOperation\x12!\n" +
 	"\foperation_id\x18\x01 \x01(\x04R\voperationId\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"I\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"~\n" +
 	"\x0eChangeSettings\x127\n" +
-	"\bsettings\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.SettingsR\bsettings\"(\n" +
+	"\bsettings\x18\x01 \x01(\v2\x1b.skerry.cluster.v1.SettingsR\bsettings\x123\n" +
+	"\x06before\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.SettingsR\x06before\"(\n" +
 	"\x0eActivateFormat\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\"\x90\x01\n" +
 	"\x10DirectoryOutcome\x12\x1f\n" +
@@ -3758,34 +3769,35 @@ var file_raftlog_v1_command_proto_depIdxs = []int32{
 	53, // 20: skerry.raftlog.v1.SetNodeState.state:type_name -> skerry.cluster.v1.NodeState
 	54, // 21: skerry.raftlog.v1.SetReplicaRole.role:type_name -> skerry.cluster.v1.ReplicaRole
 	55, // 22: skerry.raftlog.v1.ChangeSettings.settings:type_name -> skerry.cluster.v1.Settings
-	25, // 23: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
-	26, // 24: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
-	27, // 25: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
-	28, // 26: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
-	25, // 27: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
-	30, // 28: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
-	24, // 29: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
-	24, // 30: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
-	56, // 31: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
-	29, // 32: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
-	24, // 33: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
-	24, // 34: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
-	29, // 35: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
-	30, // 36: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
-	35, // 37: skerry.raftlog.v1.AcceptTransfers.transfers:type_name -> skerry.raftlog.v1.OutgoingTransfer
-	56, // 38: skerry.raftlog.v1.OutgoingTransfer.blocks:type_name -> metastore.v1.BlockMeta
-	37, // 39: skerry.raftlog.v1.AcceptOutcomes.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcome
-	39, // 40: skerry.raftlog.v1.AckTransfers.acks:type_name -> skerry.raftlog.v1.TransferAck
-	45, // 41: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
-	1,  // 42: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
-	48, // 43: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
-	2,  // 44: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
-	57, // 45: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	55, // 23: skerry.raftlog.v1.ChangeSettings.before:type_name -> skerry.cluster.v1.Settings
+	25, // 24: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
+	26, // 25: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
+	27, // 26: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
+	28, // 27: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
+	25, // 28: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
+	30, // 29: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
+	24, // 30: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
+	24, // 31: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
+	56, // 32: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
+	29, // 33: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
+	24, // 34: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
+	24, // 35: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
+	29, // 36: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
+	30, // 37: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
+	35, // 38: skerry.raftlog.v1.AcceptTransfers.transfers:type_name -> skerry.raftlog.v1.OutgoingTransfer
+	56, // 39: skerry.raftlog.v1.OutgoingTransfer.blocks:type_name -> metastore.v1.BlockMeta
+	37, // 40: skerry.raftlog.v1.AcceptOutcomes.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcome
+	39, // 41: skerry.raftlog.v1.AckTransfers.acks:type_name -> skerry.raftlog.v1.TransferAck
+	45, // 42: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
+	1,  // 43: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
+	48, // 44: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
+	2,  // 45: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
+	57, // 46: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
