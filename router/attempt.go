@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -47,10 +48,11 @@ func (e *lateError) GRPCStatus() *status.Status {
 // bound is how long one attempt may take: a replica that hangs costs a fraction
 // of the budget. The fraction doubles with every attempt that was given up: if
 // the next replica is as slow it is not the replica's fault, and asking ever more
-// of them would only add load. 0 means no bound.
+// of them would only add load. Nor is a write given up when many were lately: each
+// is proposed again, and a leader that is slow would get ever more. 0 means no bound.
 func (j *job) bound(ctx context.Context, replicas, timeouts int) time.Duration {
 	deadline, ok := ctx.Deadline()
-	if !ok || j.first == 0 || replicas < 2 || timeouts >= 2 {
+	if !ok || j.first == 0 || replicas < 2 || timeouts >= 2 || led(j.name) && !j.giveUps.left() {
 		return 0
 	}
 	bound := j.first << timeouts
@@ -162,6 +164,9 @@ func (j *job) send(ctx context.Context, m *clusterv1.Map, p part, node string, b
 	}
 	if j.late(ctx, bound, r.err) {
 		r.err = &lateError{node, r.took}
+		if led(j.name) {
+			j.giveUps.spend()
+		}
 	}
 	j.tally.called(p.group, node, r.took)
 	j.tracing.endCall(span, r.err)
@@ -197,4 +202,32 @@ func (j *job) failed(m *clusterv1.Map, group uint64, node string, err error) {
 	if detail == nil {
 		j.suspect(m, node)
 	}
+}
+
+const (
+	// Writes given up per write, on average, and how many may be at once: what is
+	// under way to a leader in the moment in which it hangs.
+	giveUpShare = 0.05
+	giveUpBurst = 256
+)
+
+// giveUps bounds the writes that are proposed again because the first attempt took
+// long.
+type giveUps struct {
+	mu    sync.Mutex
+	spent float64
+}
+
+// left counts a write and tells whether it may be given up.
+func (g *giveUps) left() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.spent = max(0, g.spent-giveUpShare)
+	return g.spent < giveUpBurst
+}
+
+func (g *giveUps) spend() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.spent++
 }

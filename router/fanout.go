@@ -88,6 +88,7 @@ type fanout struct {
 	leaders  *leaders
 	tracing  tracing
 	hedges   *hedges
+	giveUps  giveUps
 	limit    int
 	log      *zap.Logger
 	metrics  *metrics

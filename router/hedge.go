@@ -109,7 +109,7 @@ func (j *job) hedge(ctx context.Context, m *clusterv1.Map, p part, first string,
 		case <-timer.C:
 			if second = j.second(m, p, first, a); second != "" {
 				flying++
-				launch(second, 0)
+				launch(second, bound)
 			}
 		case r := <-results:
 			flying--
