@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/skerrydb/skerry/cmd/internal/access"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
 // Bounds of what is kept unless options say otherwise.
@@ -41,7 +42,8 @@ type Options struct {
 	// 0 is DefaultKeep, 100 the most.
 	Keep int
 	// Audited tells whether calls of a method are kept; nil: those that take the
-	// role operate.
+	// role operate, and those of nodes that people can make, too, and that change
+	// the cluster.
 	Audited func(fullMethod string) bool
 }
 
@@ -55,7 +57,7 @@ func (o Options) withDefaults() Options {
 	if o.Audited == nil {
 		o.Audited = func(method string) bool {
 			role, ok := access.MethodRole(method)
-			return ok && role == access.Operate
+			return ok && role == access.Operate || method == nodev1.NodeService_Found_FullMethodName || method == nodev1.NodeService_Operate_FullMethodName
 		}
 	}
 	return o

@@ -136,6 +136,9 @@ func (r *Reloader) Reload() error {
 	if err != nil {
 		return r.fail(err)
 	}
+	if err := keepsUsages(r.current.Load().leaf, next.leaf); err != nil {
+		return r.fail(err)
+	}
 	r.use(next)
 	r.fault = ""
 	r.reloads.WithLabelValues("success").Inc()

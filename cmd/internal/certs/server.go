@@ -97,3 +97,14 @@ func usableFor(leaf *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(leaf.ExtKeyUsage) == 0 && len(leaf.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(leaf.ExtKeyUsage, usage) || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
+
+// keepsUsages refuses a certificate that peers would not take for all that they took
+// the one before for.
+func keepsUsages(before, next *x509.Certificate) error {
+	for usage, name := range map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "serverAuth", x509.ExtKeyUsageClientAuth: "clientAuth"} {
+		if before != nil && next != nil && usableFor(before, usage) && !usableFor(next, usage) {
+			return fmt.Errorf("the new certificate may not be used for %s, as the one in use may: renew it with the same extended key usages", name)
+		}
+	}
+	return nil
+}
