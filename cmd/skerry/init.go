@@ -21,6 +21,8 @@ const initDetail = `Start the first nodes, 1, 3 or 5, with skerry node. They wai
 makes them a cluster, once. If it is interrupted, repeat it: it goes on with what
 was begun. It never founds a cluster where there is one.
 
+Where callers have roles it takes the role node, as nodes themselves do.
+
 With 1 node a cluster is as good as its disk. Nodes that come later join by
 themselves: skerry node -join.
 `

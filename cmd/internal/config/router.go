@@ -42,7 +42,7 @@ func (s *Server) joining() settings {
 
 func (r *Router) router() settings {
 	return settings{
-		{"tenants.allow-delete", "BOOL", "let clients delete tenants by the public API, which asks nobody who they are",
+		{"tenants.allow-delete", "BOOL", "let clients delete tenants by the public API; without -auth.file it asks nobody who they are",
 			(*toggle)(&r.AllowTenantDeletion), nil},
 		{"limits.max-inflight-requests", "N", "public calls served at a time, 1 to 1048576; more are refused",
 			(*number)(&r.InflightRequestsMax), between(&r.InflightRequestsMax, 1, 1<<20)},

@@ -126,14 +126,20 @@ func (s security) close() {
 	}
 }
 
+// strangersKnown tells whether callers of the gRPC ports must show who they are. TLS
+// alone does not ask them.
+func (s security) strangersKnown(settings config.Server) bool {
+	return s.gate != nil || s.certs != nil && settings.TLS.RequireClientCert
+}
+
 // warnOfOpenPorts says which ports strangers may use.
 func (s *server) warnOfOpenPorts() {
-	if s.security.certs != nil || s.security.gate != nil {
+	if s.security.strangersKnown(s.settings) {
 		return
 	}
 	for name, listener := range map[string]net.Listener{"grpc.address": s.ports.public, "node.address": s.ports.node, "admin.address": s.ports.admin} {
 		if listener != nil && !loopback(listener.Addr()) {
-			s.log.Warn("whoever reaches this port may read, change and delete everything: secure it with -tls.cert-file, -tls.key-file, -tls.ca-file and -auth.file, or by the network",
+			s.log.Warn("whoever reaches this port may read, change and delete everything: secure it with TLS and -auth.file or -tls.require-client-cert, or by the network",
 				zap.String("setting", name), zap.Stringer("address", listener.Addr()))
 		}
 	}
