@@ -2,6 +2,7 @@ package router
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"slices"
 
@@ -33,6 +34,25 @@ func newFakeTransfers() fakeTransfers {
 		numbers: map[uint32]uint64{}, issued: map[transferPair]*nodev1.IssuedWatermark{},
 		accepted: map[transferPair]watermark{}, outbox: map[string]fakeWaiting{},
 	}
+}
+
+// TransferStatus lists blocks that wait, one transfer each.
+func (n *fakeNode) TransferStatus(ctx context.Context, in *nodev1.TransferStatusRequest) (*nodev1.TransferStatusResponse, error) {
+	if err := n.check(ctx, waitingCall, in.GetGroupId(), in); err != nil {
+		return nil, err
+	}
+	c := n.cluster
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answer := &nodev1.TransferStatusResponse{}
+	for _, key := range slices.Sorted(maps.Keys(c.transfers.outbox)) {
+		pair := c.transfers.outbox[key].pair
+		if c.truth.Lookup(clusterv1.Keyspace_KEYSPACE_STREAM, clusterv1.StreamPoint(pair.stream)).GetGroupId() == in.GetGroupId() {
+			answer.Transfers++
+			answer.Outboxes = append(answer.Outboxes, &nodev1.OutboxInfo{Stream: pair.stream, Tenant: pair.tenant, Transfers: 1, Blocks: 1})
+		}
+	}
+	return answer, nil
 }
 
 // issue is the completion of a stream's job: its segments go, and blocks of

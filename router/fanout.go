@@ -29,6 +29,7 @@ const (
 	controlCall  = "ControlCompaction"
 	operateCall  = "Operate"
 	stateCall    = "ClusterState"
+	waitingCall  = "TransferStatus"
 )
 
 // once tells whether a call is never given up for another one: what it did would
@@ -44,9 +45,10 @@ func leading(call string) bool {
 	return false
 }
 
-// led tells whether a call goes to the group's leader, if that is known.
+// led tells whether a call goes to the group's leader, if that is known. Nodes of
+// older releases answer a waitingCall although they do not lead.
 func led(call string) bool {
-	return leading(call) || call == addBlockCall || call == controlCall
+	return leading(call) || call == addBlockCall || call == controlCall || call == waitingCall
 }
 
 // span is a part of the hash space that a request touches.

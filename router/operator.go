@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
@@ -67,6 +68,32 @@ func (s *adminService) ListTombstones(ctx context.Context, request *adminv1.List
 	response := &adminv1.ListTombstonesResponse{}
 	for _, a := range answers {
 		response.Groups = append(response.Groups, &adminv1.GroupTombstones{GroupId: a.group, List: a.answer, Error: a.fault})
+	}
+	return response, nil
+}
+
+// TransferStatus tells what waits in the outboxes of streams, group by group, and
+// for whom.
+func (s *adminService) TransferStatus(ctx context.Context, request *adminv1.TransferStatusRequest) (*adminv1.TransferStatusResponse, error) {
+	answers, err := askGroups(ctx, s.router, waitingCall, request.GetGroupIds(), request.GetLimit(),
+		func(ctx context.Context, node nodev1.NodeServiceClient, id uint64) (*nodev1.TransferStatusResponse, error) {
+			return node.TransferStatus(ctx, &nodev1.TransferStatusRequest{GroupId: id, Limit: request.GetLimit(), FromLeader: true})
+		})
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.router.source.Await(ctx)
+	if err != nil {
+		return nil, asStatus(err).Err()
+	}
+	response := &adminv1.TransferStatusResponse{Now: time.Now().UnixNano()}
+	for _, a := range answers {
+		group := &adminv1.GroupTransfers{GroupId: a.group, Status: a.answer, Error: a.fault}
+		for _, waiting := range a.answer.GetOutboxes() {
+			keyspace, point := clusterv1.BlockPoint(waiting.GetTenant(), waiting.GetStream())
+			group.Destinations = append(group.Destinations, m.Lookup(keyspace, point).GetGroupId())
+		}
+		response.Groups = append(response.Groups, group)
 	}
 	return response, nil
 }

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,7 @@ import (
 
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
@@ -77,6 +80,50 @@ func TestOperatorNamesGroups(t *testing.T) {
 	if s := wantCode(t, err, codes.InvalidArgument); !strings.Contains(s.Message(), "lower limit") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// What waits is told by the group of the stream, and for which group it is by the
+// map.
+func TestTransferStatus(t *testing.T) {
+	c := newFakeCluster(t, 4, 1, 3)
+	s := &adminService{router: c.start(t, Options{})}
+	want := map[string]uint64{}
+	var blocks []*metastorev1.BlockMeta
+	for i := range 20 {
+		tenant := fmt.Sprint("tenant-", i)
+		blocks = append(blocks, newBlock(tenant, 5, i))
+		keyspace, point := clusterv1.BlockPoint(tenant, 5)
+		want[tenant] = c.truth.Lookup(keyspace, point).GetGroupId()
+	}
+	c.issue(5, nil, blocks...)
+	home := c.truth.Lookup(clusterv1.Keyspace_KEYSPACE_STREAM, clusterv1.StreamPoint(5)).GetGroupId()
+	c.setBefore(dead(home%4 + 2))
+	answer, err := s.TransferStatus(t.Context(), &adminv1.TransferStatusRequest{Limit: 7})
+	if err != nil || len(answer.Groups) != 4 || answer.Now == 0 {
+		t.Fatalf("got %v, %v", answer, err)
+	}
+	got := map[string]uint64{}
+	for _, group := range answer.Groups {
+		if down := group.GroupId == home%4+2; down != (group.Error != "") || down != (group.Status == nil) {
+			t.Errorf("group %d: %v", group.GroupId, group)
+		}
+		if group.GroupId != home && group.Status.GetTransfers() != 0 {
+			t.Errorf("group %d has transfers of group %d", group.GroupId, home)
+		}
+		for i, waiting := range group.Status.GetOutboxes() {
+			got[waiting.Tenant] = group.Destinations[i]
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for _, e := range c.calls(waitingCall) {
+		if request := e.request.(*nodev1.TransferStatusRequest); request.Limit != 7 || !request.FromLeader {
+			t.Errorf("asked for %v", request)
+		}
+	}
+	_, err = s.TransferStatus(t.Context(), &adminv1.TransferStatusRequest{GroupIds: []uint64{99}})
+	wantCode(t, err, codes.InvalidArgument)
 }
 
 func TestControl(t *testing.T) {

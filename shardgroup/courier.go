@@ -212,6 +212,7 @@ func (t *tour) delivered(batch *delivery.Batch, outcomes []*raftlogv1.AcceptOutc
 		var accepted int
 		accepted, err = t.loop.Delivered(now, batch, outcomes)
 		t.metrics.delivered.Add(float64(accepted))
+		t.metrics.aged(batch, outcomes, t.node.options.Now())
 		delete(t.attempts, batch.Group)
 		if err != nil {
 			t.failed("refused", fmt.Errorf("group %d: %w", batch.Group, err))

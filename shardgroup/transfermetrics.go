@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/skerrydb/skerry/planner"
+	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/shardgroup/delivery"
 	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/statemachine/outbox"
 )
@@ -17,6 +19,7 @@ type transferMetrics struct {
 	failed           *prometheus.CounterVec
 	batches          prometheus.Histogram
 	durations        prometheus.Histogram
+	ages             prometheus.Histogram
 }
 
 func newTransferMetrics() *transferMetrics {
@@ -34,6 +37,10 @@ func newTransferMetrics() *transferMetrics {
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "skerry_transfers_batch_size", Help: "Transfers handed over at once.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
+		ages: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "skerry_transfers_age_seconds", Help: "Age of transfers when their tenants' groups had accepted them, since the completion of their jobs.",
+			Buckets: prometheus.ExponentialBuckets(0.002, 1.5, 30),
+		}),
 		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "skerry_transfers_duration_seconds", Help: "Time to hand over a batch of transfers.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
@@ -41,12 +48,21 @@ func newTransferMetrics() *transferMetrics {
 }
 
 func (m *transferMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.delivered, m.acked, m.failed, m.batches, m.durations}
+	return []prometheus.Collector{m.delivered, m.acked, m.failed, m.batches, m.durations, m.ages}
 }
 
 func (m *transferMetrics) sent(transfers int, took time.Duration) {
 	m.batches.Observe(float64(transfers))
 	m.durations.Observe(took.Seconds())
+}
+
+// aged observes the ages of the transfers of a batch that were accepted.
+func (m *transferMetrics) aged(batch *delivery.Batch, outcomes []*raftlogv1.AcceptOutcome, now time.Time) {
+	for i, transfer := range batch.Transfers {
+		if i < len(outcomes) && delivery.Accepted(transfer, outcomes[i]) {
+			m.ages.Observe(max(0, time.Duration(now.UnixNano()-batch.MadeAt[i]).Seconds()))
+		}
+	}
 }
 
 // outboxState tells what waits in a group's outboxes.

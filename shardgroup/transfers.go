@@ -101,6 +101,9 @@ func (s service) TransferStatus(ctx context.Context, request *nodev1.TransferSta
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
+	if request.GetFromLeader() && group.outbox.tour.Load() == nil {
+		return nil, toStatus(s.node.notLeader(request.GetGroupId()), request.GetGroupId())
+	}
 	what := reading{group: request.GetGroupId(), maxBytes: maxAnswerBytes}
 	chains, err := read[[]statemachine.OutboxChain](ctx, s, what, func(ctx context.Context, _ uint64) statemachine.Query {
 		return statemachine.OutboxChains{Context: ctx}

@@ -3,7 +3,10 @@ package shardgroup_test
 import (
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap/zaptest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -80,12 +83,18 @@ func TestAcceptTransfersValidates(t *testing.T) {
 // A full outbox holds up the compaction of its stream, and nothing else; what waits
 // is told, and why.
 func TestTransfersWaitForSickGroups(t *testing.T) {
-	clock := newClock(blockTime)
+	clock, registry := newClock(blockTime), prometheus.NewRegistry()
 	held := newGate()
-	node := openWith(t, func(o *shardgroup.Options) {
-		o.Now = clock.now
-		held.install(o)
-	})
+	options := shardgroup.Options{
+		DataDir: t.TempDir(), RaftAddress: freeAddress(t), Found: true, Groups: 1, RTT: 5 * time.Millisecond,
+		CacheBytes: 8 << 20, MemTableBytes: 1 << 20, Now: clock.now,
+	}
+	held.install(&options)
+	node, err := openReady(t.Context(), options, zaptest.NewLogger(t), registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeNode(t, node) })
 	m := rangeMap(t, node)
 	release := holdTransfers(t, held)
 	for serial := range 20 {
@@ -102,9 +111,48 @@ func TestTransfersWaitForSickGroups(t *testing.T) {
 	if got.GetTransfers() != 2 || got.GetBlocks() != 2 || len(got.GetOutboxes()) != 2 || got.GetOldest() != clock.now().UnixNano() || got.GetOutboxes()[0].GetStream() != 1 {
 		t.Errorf("what waits is %v", got)
 	}
-	if limited, err := node.Service().TransferStatus(t.Context(), &nodev1.TransferStatusRequest{GroupId: dataGroup, Limit: 1}); err != nil || !limited.GetTruncated() || limited.GetTransfers() != 2 {
+	if limited, err := node.Service().TransferStatus(t.Context(), &nodev1.TransferStatusRequest{GroupId: dataGroup, Limit: 1, FromLeader: true}); err != nil || !limited.GetTruncated() || limited.GetTransfers() != 2 {
 		t.Errorf("limited: %v, %v", limited, err)
 	}
+	clock.advance(90 * time.Second)
 	release()
 	await(t, "deliveries", func() bool { return waitingTransfers(t, node, dataGroup) == 0 })
+	if count, sum := histogramOf(t, registry, "skerry_transfers_age_seconds"); count != 2 || sum != 180 {
+		t.Errorf("%d transfers were accepted, %v old together", count, sum)
+	}
+}
+
+// Who wants to know why transfers wait is sent to the leader.
+func TestLeaderKnowsWhyTransfersWait(t *testing.T) {
+	c := found(t, 3, 1, 10*time.Millisecond)
+	leader, follower := c.leader(t, dataGroup)
+	request := &nodev1.TransferStatusRequest{GroupId: dataGroup, FromLeader: true}
+	retried(t, func() (*nodev1.TransferStatusResponse, error) {
+		return c.node(leader).Service().TransferStatus(t.Context(), request)
+	})
+	_, err := c.node(follower).Service().TransferStatus(t.Context(), request)
+	told := status.Convert(err).Details()
+	if len(told) != 1 || told[0].(*clusterv1.RouteError).GetLeaderNodeId() != c.node(leader).ID() {
+		t.Errorf("a follower answered %v, %v", err, told)
+	}
+	request.FromLeader = false
+	if _, err := c.node(follower).Service().TransferStatus(t.Context(), request); err != nil {
+		t.Error(err)
+	}
+}
+
+func histogramOf(t testing.TB, registry *prometheus.Registry, name string) (count uint64, sum float64) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			for _, metric := range family.GetMetric() {
+				count, sum = count+metric.GetHistogram().GetSampleCount(), sum+metric.GetHistogram().GetSampleSum()
+			}
+		}
+	}
+	return count, sum
 }

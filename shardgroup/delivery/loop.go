@@ -141,8 +141,10 @@ type Batch struct {
 	Group     uint64
 	Range     *clusterv1.RangeRef
 	Transfers []*raftlogv1.OutgoingTransfer
-	Bytes     int
-	probe     bool
+	// When each of them was made: log time, Unix nanoseconds.
+	MadeAt []int64
+	Bytes  int
+	probe  bool
 	// Takes no other transfer.
 	single bool
 }

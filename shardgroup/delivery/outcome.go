@@ -68,10 +68,16 @@ func (l *Loop) take(transfer *raftlogv1.OutgoingTransfer, outcome *raftlogv1.Acc
 	if told.Compare(c.accepted) > 0 {
 		c.accepted = told
 	}
-	if told.Compare(Mark{transfer.GetIncarnation(), transfer.GetNumber()}) < 0 {
+	if !Accepted(transfer, outcome) {
 		return ErrGap
 	}
 	return nil
+}
+
+// Accepted tells whether an outcome means that a transfer, and all before it in its
+// chain, are with the destination.
+func Accepted(transfer *raftlogv1.OutgoingTransfer, outcome *raftlogv1.AcceptOutcome) bool {
+	return outcome.GetIncarnation() == transfer.GetIncarnation() && outcome.GetAccepted() >= transfer.GetNumber()
 }
 
 // Failed takes the failure of a batch, by which it may have been accepted, too.

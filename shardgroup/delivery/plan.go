@@ -167,6 +167,7 @@ func (p *planner) send(c *chain, row Row, batch *Batch) (*Batch, error) {
 		p.start(key, batch)
 	}
 	batch.Transfers = append(batch.Transfers, transfer)
+	batch.MadeAt = append(batch.MadeAt, row.GetMadeAt())
 	batch.Bytes += size
 	c.inFlight = true
 	return batch, nil

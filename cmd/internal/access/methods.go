@@ -66,7 +66,7 @@ func reading(otherwise Roles) func(string) (Roles, bool) {
 		}
 		for _, suffix := range readSuffixes {
 			// The nouns that have a state: a list, since the rest may be a verb.
-			if noun, ok := strings.CutSuffix(method, suffix); ok && (noun == "Compaction" || noun == "Cluster" || noun == "Group" || noun == "Node") {
+			if noun, ok := strings.CutSuffix(method, suffix); ok && (noun == "Compaction" || noun == "Transfer" || noun == "Cluster" || noun == "Group" || noun == "Node") {
 				return Read, true
 			}
 		}

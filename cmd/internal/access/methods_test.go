@@ -75,7 +75,7 @@ func TestReaders(t *testing.T) {
 		"/raft_node.RaftNodeService/ReadIndex":                   true, "/raft_node.RaftNodeService/NodeInfo": true,
 		"/skerry.admin.v1.AdminService/Status": true, "/skerry.admin.v1.AdminService/CompactionStatus": true,
 		"/skerry.admin.v1.AdminService/ListTombstones": true, "/skerry.admin.v1.AdminService/PlanRetention": true,
-		"/skerry.admin.v1.AdminService/ClusterState": true,
+		"/skerry.admin.v1.AdminService/ClusterState": true, "/skerry.admin.v1.AdminService/TransferStatus": true,
 	}
 	for _, method := range ourMethods(t) {
 		role, _ := MethodRole(method)

@@ -678,6 +678,184 @@ func (x *GroupTombstones) GetError() string {
 	return ""
 }
 
+type TransferStatusRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	GroupIds []uint64               `protobuf:"varint,1,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
+	// Bound of each group's list; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferStatusRequest) Reset() {
+	*x = TransferStatusRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferStatusRequest) ProtoMessage() {}
+
+func (x *TransferStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferStatusRequest.ProtoReflect.Descriptor instead.
+func (*TransferStatusRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TransferStatusRequest) GetGroupIds() []uint64 {
+	if x != nil {
+		return x.GroupIds
+	}
+	return nil
+}
+
+func (x *TransferStatusRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type TransferStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of the ids.
+	Groups []*GroupTransfers `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// The router's time, Unix nanoseconds: ages are those at this moment.
+	Now           int64 `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferStatusResponse) Reset() {
+	*x = TransferStatusResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferStatusResponse) ProtoMessage() {}
+
+func (x *TransferStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferStatusResponse.ProtoReflect.Descriptor instead.
+func (*TransferStatusResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TransferStatusResponse) GetGroups() []*GroupTransfers {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *TransferStatusResponse) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+type GroupTransfers struct {
+	state   protoimpl.MessageState      `protogen:"open.v1"`
+	GroupId uint64                      `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Status  *v11.TransferStatusResponse `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// Set if the group could not be asked; it has no status then.
+	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// The group that each outbox of the status is for, as the router's map says; 0
+	// if it does not say.
+	Destinations  []uint64 `protobuf:"varint,4,rep,packed,name=destinations,proto3" json:"destinations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupTransfers) Reset() {
+	*x = GroupTransfers{}
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupTransfers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupTransfers) ProtoMessage() {}
+
+func (x *GroupTransfers) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupTransfers.ProtoReflect.Descriptor instead.
+func (*GroupTransfers) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GroupTransfers) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *GroupTransfers) GetStatus() *v11.TransferStatusResponse {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *GroupTransfers) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *GroupTransfers) GetDestinations() []uint64 {
+	if x != nil {
+		return x.Destinations
+	}
+	return nil
+}
+
 type PlanRetentionRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	GroupIds []uint64               `protobuf:"varint,1,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
@@ -689,7 +867,7 @@ type PlanRetentionRequest struct {
 
 func (x *PlanRetentionRequest) Reset() {
 	*x = PlanRetentionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +879,7 @@ func (x *PlanRetentionRequest) String() string {
 func (*PlanRetentionRequest) ProtoMessage() {}
 
 func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +892,7 @@ func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionRequest.ProtoReflect.Descriptor instead.
 func (*PlanRetentionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlanRetentionRequest) GetGroupIds() []uint64 {
@@ -741,7 +919,7 @@ type PlanRetentionResponse struct {
 
 func (x *PlanRetentionResponse) Reset() {
 	*x = PlanRetentionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +931,7 @@ func (x *PlanRetentionResponse) String() string {
 func (*PlanRetentionResponse) ProtoMessage() {}
 
 func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +944,7 @@ func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionResponse.ProtoReflect.Descriptor instead.
 func (*PlanRetentionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlanRetentionResponse) GetGroups() []*GroupRetention {
@@ -788,7 +966,7 @@ type GroupRetention struct {
 
 func (x *GroupRetention) Reset() {
 	*x = GroupRetention{}
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +978,7 @@ func (x *GroupRetention) String() string {
 func (*GroupRetention) ProtoMessage() {}
 
 func (x *GroupRetention) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +991,7 @@ func (x *GroupRetention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRetention.ProtoReflect.Descriptor instead.
 func (*GroupRetention) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GroupRetention) GetGroupId() uint64 {
@@ -850,7 +1028,7 @@ type ControlCompactionRequest struct {
 
 func (x *ControlCompactionRequest) Reset() {
 	*x = ControlCompactionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1040,7 @@ func (x *ControlCompactionRequest) String() string {
 func (*ControlCompactionRequest) ProtoMessage() {}
 
 func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1053,7 @@ func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionRequest.ProtoReflect.Descriptor instead.
 func (*ControlCompactionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ControlCompactionRequest) GetAction() v11.ControlCompactionRequest_Action {
@@ -909,7 +1087,7 @@ type ControlCompactionResponse struct {
 
 func (x *ControlCompactionResponse) Reset() {
 	*x = ControlCompactionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1099,7 @@ func (x *ControlCompactionResponse) String() string {
 func (*ControlCompactionResponse) ProtoMessage() {}
 
 func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1112,7 @@ func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionResponse.ProtoReflect.Descriptor instead.
 func (*ControlCompactionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ControlCompactionResponse) GetGroups() []*GroupControl {
@@ -957,7 +1135,7 @@ type GroupControl struct {
 
 func (x *GroupControl) Reset() {
 	*x = GroupControl{}
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1147,7 @@ func (x *GroupControl) String() string {
 func (*GroupControl) ProtoMessage() {}
 
 func (x *GroupControl) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1160,7 @@ func (x *GroupControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupControl.ProtoReflect.Descriptor instead.
 func (*GroupControl) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GroupControl) GetGroupId() uint64 {
@@ -1034,7 +1212,7 @@ type QueryExplanation struct {
 
 func (x *QueryExplanation) Reset() {
 	*x = QueryExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1224,7 @@ func (x *QueryExplanation) String() string {
 func (*QueryExplanation) ProtoMessage() {}
 
 func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1237,7 @@ func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryExplanation.ProtoReflect.Descriptor instead.
 func (*QueryExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QueryExplanation) GetCost() *v11.QueryCost {
@@ -1134,7 +1312,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1324,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1337,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GroupExplanation) GetGroupId() uint64 {
@@ -1237,7 +1415,18 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x0fGroupTombstones\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12:\n" +
 	"\x04list\x18\x02 \x01(\v2&.skerry.node.v1.ListTombstonesResponseR\x04list\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"I\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"J\n" +
+	"\x15TransferStatusRequest\x12\x1b\n" +
+	"\tgroup_ids\x18\x01 \x03(\x04R\bgroupIds\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"c\n" +
+	"\x16TransferStatusResponse\x127\n" +
+	"\x06groups\x18\x01 \x03(\v2\x1f.skerry.admin.v1.GroupTransfersR\x06groups\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\x03R\x03now\"\xa5\x01\n" +
+	"\x0eGroupTransfers\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12>\n" +
+	"\x06status\x18\x02 \x01(\v2&.skerry.node.v1.TransferStatusResponseR\x06status\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\"\n" +
+	"\fdestinations\x18\x04 \x03(\x04R\fdestinations\"I\n" +
 	"\x14PlanRetentionRequest\x12\x1b\n" +
 	"\tgroup_ids\x18\x01 \x03(\x04R\bgroupIds\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"P\n" +
@@ -1273,11 +1462,12 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12\x1d\n" +
 	"\n" +
 	"node_calls\x18\x04 \x01(\rR\tnodeCalls\x12\x18\n" +
-	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\xaa\x05\n" +
+	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\x8f\x06\n" +
 	"\fAdminService\x12K\n" +
 	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00\x12i\n" +
 	"\x10CompactionStatus\x12(.skerry.admin.v1.CompactionStatusRequest\x1a).skerry.admin.v1.CompactionStatusResponse\"\x00\x12c\n" +
-	"\x0eListTombstones\x12&.skerry.admin.v1.ListTombstonesRequest\x1a'.skerry.admin.v1.ListTombstonesResponse\"\x00\x12`\n" +
+	"\x0eListTombstones\x12&.skerry.admin.v1.ListTombstonesRequest\x1a'.skerry.admin.v1.ListTombstonesResponse\"\x00\x12c\n" +
+	"\x0eTransferStatus\x12&.skerry.admin.v1.TransferStatusRequest\x1a'.skerry.admin.v1.TransferStatusResponse\"\x00\x12`\n" +
 	"\rPlanRetention\x12%.skerry.admin.v1.PlanRetentionRequest\x1a&.skerry.admin.v1.PlanRetentionResponse\"\x00\x12l\n" +
 	"\x11ControlCompaction\x12).skerry.admin.v1.ControlCompactionRequest\x1a*.skerry.admin.v1.ControlCompactionResponse\"\x00\x12]\n" +
 	"\fClusterState\x12$.skerry.admin.v1.ClusterStateRequest\x1a%.skerry.admin.v1.ClusterStateResponse\"\x00\x12N\n" +
@@ -1295,7 +1485,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),                    // 0: skerry.admin.v1.StatusRequest
 	(*StatusResponse)(nil),                   // 1: skerry.admin.v1.StatusResponse
@@ -1310,64 +1500,72 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*ListTombstonesRequest)(nil),            // 10: skerry.admin.v1.ListTombstonesRequest
 	(*ListTombstonesResponse)(nil),           // 11: skerry.admin.v1.ListTombstonesResponse
 	(*GroupTombstones)(nil),                  // 12: skerry.admin.v1.GroupTombstones
-	(*PlanRetentionRequest)(nil),             // 13: skerry.admin.v1.PlanRetentionRequest
-	(*PlanRetentionResponse)(nil),            // 14: skerry.admin.v1.PlanRetentionResponse
-	(*GroupRetention)(nil),                   // 15: skerry.admin.v1.GroupRetention
-	(*ControlCompactionRequest)(nil),         // 16: skerry.admin.v1.ControlCompactionRequest
-	(*ControlCompactionResponse)(nil),        // 17: skerry.admin.v1.ControlCompactionResponse
-	(*GroupControl)(nil),                     // 18: skerry.admin.v1.GroupControl
-	(*QueryExplanation)(nil),                 // 19: skerry.admin.v1.QueryExplanation
-	(*GroupExplanation)(nil),                 // 20: skerry.admin.v1.GroupExplanation
-	(*v1.RangeMap)(nil),                      // 21: skerry.cluster.v1.RangeMap
-	(*v11.GroupReplica)(nil),                 // 22: skerry.node.v1.GroupReplica
-	(*v11.ClusterStateResponse)(nil),         // 23: skerry.node.v1.ClusterStateResponse
-	(*v11.OperateRequest)(nil),               // 24: skerry.node.v1.OperateRequest
-	(*v11.OperateResponse)(nil),              // 25: skerry.node.v1.OperateResponse
-	(*v11.LevelBacklog)(nil),                 // 26: skerry.node.v1.LevelBacklog
-	(*v11.CompactionStatusResponse)(nil),     // 27: skerry.node.v1.CompactionStatusResponse
-	(*v11.ListTombstonesResponse)(nil),       // 28: skerry.node.v1.ListTombstonesResponse
-	(*v11.PlanRetentionResponse)(nil),        // 29: skerry.node.v1.PlanRetentionResponse
-	(v11.ControlCompactionRequest_Action)(0), // 30: skerry.node.v1.ControlCompactionRequest.Action
-	(*v11.QueryCost)(nil),                    // 31: skerry.node.v1.QueryCost
+	(*TransferStatusRequest)(nil),            // 13: skerry.admin.v1.TransferStatusRequest
+	(*TransferStatusResponse)(nil),           // 14: skerry.admin.v1.TransferStatusResponse
+	(*GroupTransfers)(nil),                   // 15: skerry.admin.v1.GroupTransfers
+	(*PlanRetentionRequest)(nil),             // 16: skerry.admin.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),            // 17: skerry.admin.v1.PlanRetentionResponse
+	(*GroupRetention)(nil),                   // 18: skerry.admin.v1.GroupRetention
+	(*ControlCompactionRequest)(nil),         // 19: skerry.admin.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),        // 20: skerry.admin.v1.ControlCompactionResponse
+	(*GroupControl)(nil),                     // 21: skerry.admin.v1.GroupControl
+	(*QueryExplanation)(nil),                 // 22: skerry.admin.v1.QueryExplanation
+	(*GroupExplanation)(nil),                 // 23: skerry.admin.v1.GroupExplanation
+	(*v1.RangeMap)(nil),                      // 24: skerry.cluster.v1.RangeMap
+	(*v11.GroupReplica)(nil),                 // 25: skerry.node.v1.GroupReplica
+	(*v11.ClusterStateResponse)(nil),         // 26: skerry.node.v1.ClusterStateResponse
+	(*v11.OperateRequest)(nil),               // 27: skerry.node.v1.OperateRequest
+	(*v11.OperateResponse)(nil),              // 28: skerry.node.v1.OperateResponse
+	(*v11.LevelBacklog)(nil),                 // 29: skerry.node.v1.LevelBacklog
+	(*v11.CompactionStatusResponse)(nil),     // 30: skerry.node.v1.CompactionStatusResponse
+	(*v11.ListTombstonesResponse)(nil),       // 31: skerry.node.v1.ListTombstonesResponse
+	(*v11.TransferStatusResponse)(nil),       // 32: skerry.node.v1.TransferStatusResponse
+	(*v11.PlanRetentionResponse)(nil),        // 33: skerry.node.v1.PlanRetentionResponse
+	(v11.ControlCompactionRequest_Action)(0), // 34: skerry.node.v1.ControlCompactionRequest.Action
+	(*v11.QueryCost)(nil),                    // 35: skerry.node.v1.QueryCost
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	21, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	24, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	2,  // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
-	22, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
-	23, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
-	24, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
-	25, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
-	26, // 6: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	25, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
+	26, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
+	27, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
+	28, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
+	29, // 6: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
 	9,  // 7: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
-	27, // 8: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
+	30, // 8: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
 	12, // 9: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
-	28, // 10: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
-	15, // 11: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
-	29, // 12: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
-	30, // 13: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	18, // 14: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
-	31, // 15: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	20, // 16: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
-	31, // 17: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	0,  // 18: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
-	7,  // 19: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
-	10, // 20: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
-	13, // 21: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
-	16, // 22: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
-	3,  // 23: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
-	5,  // 24: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
-	1,  // 25: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
-	8,  // 26: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
-	11, // 27: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
-	14, // 28: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
-	17, // 29: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
-	4,  // 30: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
-	6,  // 31: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	31, // 10: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
+	15, // 11: skerry.admin.v1.TransferStatusResponse.groups:type_name -> skerry.admin.v1.GroupTransfers
+	32, // 12: skerry.admin.v1.GroupTransfers.status:type_name -> skerry.node.v1.TransferStatusResponse
+	18, // 13: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
+	33, // 14: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
+	34, // 15: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	21, // 16: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
+	35, // 17: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	23, // 18: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
+	35, // 19: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	0,  // 20: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
+	7,  // 21: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
+	10, // 22: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
+	13, // 23: skerry.admin.v1.AdminService.TransferStatus:input_type -> skerry.admin.v1.TransferStatusRequest
+	16, // 24: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
+	19, // 25: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
+	3,  // 26: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
+	5,  // 27: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
+	1,  // 28: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
+	8,  // 29: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
+	11, // 30: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
+	14, // 31: skerry.admin.v1.AdminService.TransferStatus:output_type -> skerry.admin.v1.TransferStatusResponse
+	17, // 32: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
+	20, // 33: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
+	4,  // 34: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
+	6,  // 35: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
+	28, // [28:36] is the sub-list for method output_type
+	20, // [20:28] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1381,7 +1579,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

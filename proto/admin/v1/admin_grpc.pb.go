@@ -24,6 +24,7 @@ const (
 	AdminService_Status_FullMethodName            = "/skerry.admin.v1.AdminService/Status"
 	AdminService_CompactionStatus_FullMethodName  = "/skerry.admin.v1.AdminService/CompactionStatus"
 	AdminService_ListTombstones_FullMethodName    = "/skerry.admin.v1.AdminService/ListTombstones"
+	AdminService_TransferStatus_FullMethodName    = "/skerry.admin.v1.AdminService/TransferStatus"
 	AdminService_PlanRetention_FullMethodName     = "/skerry.admin.v1.AdminService/PlanRetention"
 	AdminService_ControlCompaction_FullMethodName = "/skerry.admin.v1.AdminService/ControlCompaction"
 	AdminService_ClusterState_FullMethodName      = "/skerry.admin.v1.AdminService/ClusterState"
@@ -41,6 +42,9 @@ type AdminServiceClient interface {
 	CompactionStatus(ctx context.Context, in *CompactionStatusRequest, opts ...grpc.CallOption) (*CompactionStatusResponse, error)
 	// ListTombstones lists objects that are to be deleted.
 	ListTombstones(ctx context.Context, in *ListTombstonesRequest, opts ...grpc.CallOption) (*ListTombstonesResponse, error)
+	// TransferStatus tells what streams compacted and their tenants' groups have not
+	// taken over yet, and why.
+	TransferStatus(ctx context.Context, in *TransferStatusRequest, opts ...grpc.CallOption) (*TransferStatusResponse, error)
 	// PlanRetention tells what the next sweep of each group would remove, and why
 	// the rest stays. Nothing is changed.
 	PlanRetention(ctx context.Context, in *PlanRetentionRequest, opts ...grpc.CallOption) (*PlanRetentionResponse, error)
@@ -85,6 +89,16 @@ func (c *adminServiceClient) ListTombstones(ctx context.Context, in *ListTombsto
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTombstonesResponse)
 	err := c.cc.Invoke(ctx, AdminService_ListTombstones_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) TransferStatus(ctx context.Context, in *TransferStatusRequest, opts ...grpc.CallOption) (*TransferStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferStatusResponse)
+	err := c.cc.Invoke(ctx, AdminService_TransferStatus_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +156,9 @@ type AdminServiceServer interface {
 	CompactionStatus(context.Context, *CompactionStatusRequest) (*CompactionStatusResponse, error)
 	// ListTombstones lists objects that are to be deleted.
 	ListTombstones(context.Context, *ListTombstonesRequest) (*ListTombstonesResponse, error)
+	// TransferStatus tells what streams compacted and their tenants' groups have not
+	// taken over yet, and why.
+	TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error)
 	// PlanRetention tells what the next sweep of each group would remove, and why
 	// the rest stays. Nothing is changed.
 	PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error)
@@ -169,6 +186,9 @@ func (UnimplementedAdminServiceServer) CompactionStatus(context.Context, *Compac
 }
 func (UnimplementedAdminServiceServer) ListTombstones(context.Context, *ListTombstonesRequest) (*ListTombstonesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTombstones not implemented")
+}
+func (UnimplementedAdminServiceServer) TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferStatus not implemented")
 }
 func (UnimplementedAdminServiceServer) PlanRetention(context.Context, *PlanRetentionRequest) (*PlanRetentionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PlanRetention not implemented")
@@ -252,6 +272,24 @@ func _AdminService_ListTombstones_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServiceServer).ListTombstones(ctx, req.(*ListTombstonesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_TransferStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).TransferStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_TransferStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).TransferStatus(ctx, req.(*TransferStatusRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -346,6 +384,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListTombstones",
 			Handler:    _AdminService_ListTombstones_Handler,
+		},
+		{
+			MethodName: "TransferStatus",
+			Handler:    _AdminService_TransferStatus_Handler,
 		},
 		{
 			MethodName: "PlanRetention",

@@ -4843,7 +4843,9 @@ type TransferStatusRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
 	// Bound of the list; 0 for the default, 100.
-	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Refuse to answer without knowing why transfers wait: only the leader does.
+	FromLeader    bool `protobuf:"varint,3,opt,name=from_leader,json=fromLeader,proto3" json:"from_leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4890,6 +4892,13 @@ func (x *TransferStatusRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *TransferStatusRequest) GetFromLeader() bool {
+	if x != nil {
+		return x.FromLeader
+	}
+	return false
 }
 
 type TransferStatusResponse struct {
@@ -5561,10 +5570,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05range\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.RangeRefR\x05range\x12@\n" +
 	"\ttransfers\x18\x03 \x01(\v2\".skerry.raftlog.v1.AcceptTransfersR\ttransfers\"X\n" +
 	"\x17AcceptTransfersResponse\x12=\n" +
-	"\boutcomes\x18\x01 \x01(\v2!.skerry.raftlog.v1.AcceptOutcomesR\boutcomes\"H\n" +
+	"\boutcomes\x18\x01 \x01(\v2!.skerry.raftlog.v1.AcceptOutcomesR\boutcomes\"i\n" +
 	"\x15TransferStatusRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xbc\x01\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1f\n" +
+	"\vfrom_leader\x18\x03 \x01(\bR\n" +
+	"fromLeader\"\xbc\x01\n" +
 	"\x16TransferStatusResponse\x12\x1c\n" +
 	"\ttransfers\x18\x01 \x01(\x04R\ttransfers\x12\x16\n" +
 	"\x06blocks\x18\x02 \x01(\x04R\x06blocks\x12\x16\n" +
