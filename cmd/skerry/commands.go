@@ -42,6 +42,7 @@ func commands() []command {
 		tenantsDeleteCommand(),
 		statusCommand(),
 	}, clusterCommands(), compactionCommands(), []command{
+		transfersCommand(),
 		tombstonesCommand(),
 		retentionCommand(),
 		versionCommand(),

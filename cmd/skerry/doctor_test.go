@@ -72,6 +72,10 @@ func TestDoctor(t *testing.T) {
 			func(f *fakeCluster) { f.well = false },
 			[]string{"warning node-unreachable node " + nodeB},
 		},
+		"transfers are late": {
+			func(f *fakeCluster) { f.late = true },
+			[]string{"warning transfers-late group 2"},
+		},
 		"no directory, no leaders": {
 			func(f *fakeCluster) { f.fault = unavailable() },
 			[]string{"critical directory-unavailable group 1", "critical no-leader group 2", "critical no-leader group 3"},

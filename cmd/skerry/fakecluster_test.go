@@ -39,11 +39,13 @@ type fakeCluster struct {
 	leaderless int
 	// The router finds nothing wrong.
 	well bool
+	// Transfers wait for long.
+	late bool
 }
 
 // heal makes that nothing is wrong.
 func (f *fakeCluster) heal() {
-	f.well = true
+	f.well, f.late = true, false
 	f.state.Findings, f.state.Plan = nil, nil
 	for _, node := range f.state.Map.Nodes {
 		node.Version, node.MaxFormat = "v1.2.3", 1
@@ -90,7 +92,7 @@ func newFakeCluster() *fakeCluster {
 	}
 	broken := report(3, 13, 0, 0, 0)
 	broken.Error, broken.State = "cannot be\x1b opened", nodev1.ReplicaState_REPLICA_STATE_FAILED
-	return &fakeCluster{state: &nodev1.ClusterStateResponse{
+	return &fakeCluster{late: true, state: &nodev1.ClusterStateResponse{
 		LeaderNodeId: nodeA,
 		Map: &clusterv1.RangeMap{
 			Cluster: &clusterv1.Cluster{ClusterId: "c0ffee", MapVersion: 7, ActiveVersion: 1, Settings: &clusterv1.Settings{DirectoryReplicas: 3}},

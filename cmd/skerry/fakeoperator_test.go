@@ -76,6 +76,38 @@ func (f *fakeRouter) ListTombstones(_ context.Context, request *adminv1.ListTomb
 	return answer, nil
 }
 
+// TransferStatus shows outboxes of group 2; what is young is always there.
+func (f *fakeRouter) TransferStatus(_ context.Context, request *adminv1.TransferStatusRequest) (*adminv1.TransferStatusResponse, error) {
+	f.fakeCluster.mutex.Lock()
+	defer f.fakeCluster.mutex.Unlock()
+	if f.fault != nil {
+		return nil, f.fault
+	}
+	answer := &adminv1.TransferStatusResponse{Now: fakeNow}
+	if asked(request.GetGroupIds(), 2) {
+		group := &adminv1.GroupTransfers{GroupId: 2, Destinations: []uint64{3, 2}, Status: &nodev1.TransferStatusResponse{
+			Transfers: 1240, Blocks: 1300, Oldest: ago(26 * time.Hour), Truncated: request.GetLimit() < 1000,
+			Outboxes: []*nodev1.OutboxInfo{
+				{Stream: 7, Tenant: "acme\x1b[2J", Transfers: 1234, Blocks: 1290, Oldest: ago(26 * time.Hour), Error: "node bbbb:\n\x1b[2Jconnection refused"},
+				{Stream: 3, Tenant: "globex", Transfers: 5, Blocks: 9, Oldest: ago(26 * time.Hour)},
+				{Stream: 9, Tenant: "initech", Transfers: 1, Blocks: 1, Oldest: ago(2 * time.Second)},
+			},
+		}}
+		if !f.late {
+			group.Status.Transfers, group.Status.Blocks, group.Status.Oldest, group.Status.Truncated = 1, 1, ago(2*time.Second), false
+			group.Status.Outboxes, group.Destinations = group.Status.Outboxes[2:], []uint64{3}
+		}
+		answer.Groups = append(answer.Groups, group)
+	}
+	if asked(request.GetGroupIds(), 3) {
+		answer.Groups = append(answer.Groups, &adminv1.GroupTransfers{GroupId: 3, Status: &nodev1.TransferStatusResponse{}})
+	}
+	if asked(request.GetGroupIds(), 4) {
+		answer.Groups = append(answer.Groups, &adminv1.GroupTransfers{GroupId: 4, Error: fakeFault})
+	}
+	return answer, nil
+}
+
 func (f *fakeRouter) PlanRetention(_ context.Context, request *adminv1.PlanRetentionRequest) (*adminv1.PlanRetentionResponse, error) {
 	answer := &adminv1.PlanRetentionResponse{}
 	if asked(request.GetGroupIds(), 2) {
