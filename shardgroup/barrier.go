@@ -114,7 +114,7 @@ func (g *Group) readIndex(reads int) (*dragonboat.RequestState, error) {
 	g.metrics.round(reads)
 	for deadline := time.Now().Add(g.roundTimeout); ; {
 		left := time.Until(deadline)
-		if left < g.roundTimeout/20 { // a tick at least
+		if left < g.roundTimeout/10 { // a tick at least
 			return nil, fmt.Errorf("group %d: leaders change too fast to confirm the read: %w", g.id, ErrNotReady)
 		}
 		another := g.leader.another()

@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	// Between looks at outboxes although nothing was told.
-	outboxInterval = time.Second
+	// Between looks at outboxes although nothing was told, and at empty ones: what
+	// fills them tells.
+	outboxInterval, outboxIdle = time.Second, 5 * time.Second
 	// Between plans at least, if nothing happens: a plan of long outboxes sees a part
 	// of them.
 	outboxPause = 10 * time.Millisecond
@@ -195,6 +196,8 @@ func (t *tour) step() time.Duration {
 		})
 	}
 	switch wait := plan.Again.Sub(now); {
+	case plan.Empty:
+		return outboxIdle
 	case plan.More && len(plan.Batches) > 0:
 		return outboxPause
 	case plan.More:

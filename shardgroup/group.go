@@ -23,11 +23,13 @@ import (
 const (
 	// An entry that is not applied after this time has an unknown outcome.
 	proposalTimeout = 5 * time.Second
-	// Elections start after that many times Options.RTT without a leader.
-	electionRTT = 10
-	// A leader shows that it is there after that many times Options.RTT, and idle
-	// groups send nothing else. Neither commits nor reads wait for it.
-	heartbeatRTT = 2
+	// Round trips (Options.RTT) in a tick: dragonboat's clock, at which it visits
+	// each group. A leader sends a heartbeat at each tick, and idle groups do nothing
+	// else. Neither commits nor reads wait for ticks.
+	tickRTT = 4
+	// Elections start after that many round trips without a leader, or up to twice as
+	// many.
+	electionRTT = 3 * tickRTT
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
@@ -205,7 +207,7 @@ func (n *Node) raftConfig(g *Group) config.Config {
 		// A leader that cannot reach a majority steps down; a candidate asks
 		// before it disturbs a working group.
 		CheckQuorum: true, PreVote: true,
-		ElectionRTT: electionRTT, HeartbeatRTT: heartbeatRTT,
+		ElectionRTT: electionRTT / tickRTT, HeartbeatRTT: 1,
 		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     maxInMemoryLog,

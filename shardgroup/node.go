@@ -209,7 +209,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 	logDB.Shards = 4
 	return config.NodeHostConfig{
 		NodeHostDir:       n.raftDir(),
-		RTTMillisecond:    uint64(n.options.RTT.Milliseconds()),
+		RTTMillisecond:    uint64(tickRTT * n.options.RTT.Milliseconds()),
 		RaftAddress:       n.options.RaftAddress,
 		ListenAddress:     n.options.RaftListenAddress,
 		DeploymentID:      n.deploymentID(),

@@ -145,11 +145,12 @@ func (p *polls) once(ctx context.Context, asked schedule.Request) (*nodev1.PollC
 		p.metrics.reported(d.Decision)
 		return d.response, nil
 	}
-	if err := p.propose(ctx, d); err != nil {
-		return nil, err
-	}
-	if len(d.Complete) > 0 {
+	err = p.propose(ctx, d)
+	if len(d.Complete) > 0 { // even if it is not known whether it was applied
 		p.group.outbox.completed()
+	}
+	if err != nil {
+		return nil, err
 	}
 	p.metrics.decisions.WithLabelValues("applied").Inc()
 	p.metrics.reported(d.Decision)

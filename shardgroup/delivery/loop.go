@@ -176,6 +176,8 @@ type Plan struct {
 	Again time.Time
 	// The plan looked at as many rows as it may: another one goes on behind them.
 	More bool
+	// There is nothing in the outboxes.
+	Empty bool
 }
 
 var (

@@ -50,7 +50,7 @@ func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
 	if p.left != nil {
 		l.cursor = *p.left
 	}
-	p.plan.More = !complete
+	p.plan.More, p.plan.Empty = !complete, complete && p.rows == 0
 	l.acking = l.acking || len(p.plan.Acks) > 0
 	return p.plan, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/lni/dragonboat/v4/raftio"
@@ -40,6 +41,8 @@ func (t *Transport) connect(ctx context.Context, target string, k kind) (*link, 
 		repeats: repeats{within: max(0, t.timeouts.repeat)},
 		acks:    make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	l.gathered.flush = time.AfterFunc(time.Hour, l.flush)
+	l.gathered.flush.Stop()
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	l.stop = context.AfterFunc(l.ctx, func() { _ = raw.Close() })
 	go l.listen()
@@ -120,8 +123,11 @@ type link struct {
 	target    string
 	kind      kind
 	raw, conn net.Conn // without and with TLS
-	writer    frameWriter
-	repeats   repeats // of messages
+
+	sending  sync.Mutex // what follows is used by the caller, and when gathering ends
+	writer   frameWriter
+	repeats  repeats // of messages
+	gathered gathered
 
 	ctx    context.Context // ends with the link; its cause says why
 	cancel context.CancelCauseFunc
@@ -168,14 +174,33 @@ func (l *link) fail(reason error) error {
 // sent still arrives, if the network lets it.
 func (l *link) Close() {
 	l.stop()
+	l.gathered.flush.Stop()
 	_ = l.conn.Close() // may be closed already
 	l.cancel(ErrClosed)
 	<-l.done
 }
 
 // SendMessageBatch implements raftio.IConnection. It drops large messages that
-// were sent a moment ago.
+// were sent a moment ago, and lets heartbeats wait for others.
 func (l *link) SendMessageBatch(batch raftpb.MessageBatch) error {
+	l.sending.Lock()
+	defer l.sending.Unlock()
+	if l.ctx.Err() == nil && l.gathered.hold(batch) {
+		return nil
+	}
+	return l.sendBatch(l.gathered.with(batch))
+}
+
+// flush sends what was gathered. If that fails, so does the next batch.
+func (l *link) flush() {
+	l.sending.Lock()
+	defer l.sending.Unlock()
+	if batch := l.gathered.with(raftpb.MessageBatch{}); len(batch.Requests) > 0 {
+		_ = l.sendBatch(batch) // the link's cause says why
+	}
+}
+
+func (l *link) sendBatch(batch raftpb.MessageBatch) error {
 	requests, dropped := l.repeats.take(batch.Requests, time.Now())
 	l.transport.metrics.repeats.Add(float64(dropped))
 	if len(requests) == 0 {

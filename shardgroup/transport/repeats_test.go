@@ -141,7 +141,8 @@ func TestCatchUpIsSentOnce(t *testing.T) {
 		within   time.Duration
 		min, max float64 // times what was missing
 	}{
-		"repeats dropped": {time.Second, 1, 1.2},
+		// So long that a slow machine makes no difference; nothing is lost here.
+		"repeats dropped": {time.Hour, 1, 1.2},
 		"switched off":    {-1, 2, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -161,6 +162,18 @@ func TestCatchUpIsSentOnce(t *testing.T) {
 				}
 				return err == nil && known && id != late.id && late.has("before")
 			})
+			// What is sent while it is away is lost on its way.
+			toLate := func(then func(ctx context.Context) error) {
+				for _, m := range members[:2] {
+					m.faults.set(func(ctx context.Context, target string, traffic Traffic) error {
+						if target == late.address && traffic == Messages {
+							return then(ctx)
+						}
+						return nil
+					})
+				}
+			}
+			toLate(func(context.Context) error { return ErrDrop })
 			if err := late.StopShard(group); err != nil {
 				t.Fatal(err)
 			}
@@ -169,20 +182,20 @@ func TestCatchUpIsSentOnce(t *testing.T) {
 				members[0].propose(t, command)
 			}
 			want := members[0].count(t)
-			// Heartbeats wait and arrive together: each answer asks for all.
-			for _, m := range members[:2] {
-				m.faults.set(func(ctx context.Context, target string, traffic Traffic) error {
-					if target == late.address && traffic == Messages {
-						select {
-						case <-time.After(250 * time.Millisecond):
-						case <-ctx.Done():
-						}
-					}
-					return nil
-				})
-			}
-			before := late.peer.value(t, "received_bytes_total", "messages")
 			late.start(t, nil, false)
+			eventually(t, "the replica to work", func() bool {
+				_, _, _, err := late.GetLeaderID(group)
+				return err == nil
+			})
+			before := late.peer.value(t, "received_bytes_total", "messages")
+			// Heartbeats wait and arrive together: each answer asks for all.
+			toLate(func(ctx context.Context) error {
+				select {
+				case <-time.After(250 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				return nil
+			})
 			eventually(t, "the replica to catch up", func() bool { return late.count(t) >= want })
 			eventually(t, "what was sent to arrive", func() bool {
 				got := (late.peer.value(t, "received_bytes_total", "messages") - before) / (entries * size)
