@@ -63,6 +63,7 @@ type Group struct {
 	// The group has its identity.
 	initialised atomic.Bool
 	members     membershipCache
+	status      statusCache
 	// Bounds a read index round.
 	roundTimeout time.Duration
 	// What an entry may take once there is another leader than it was sent to.
@@ -193,6 +194,7 @@ func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachine
 		}
 		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(bytes int) {
 			g.metrics.bytes.Add(float64(bytes))
+			g.status.changes.Add(1)
 			compactor.applied(bytes)
 			if shardID == clusterv1.DirectoryGroup {
 				wake(n.directoryApplied)

@@ -3,6 +3,7 @@ package shardgroup
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lni/dragonboat/v4"
 
@@ -79,12 +80,11 @@ func (g *Group) describe() *nodev1.GroupReplica {
 	replica := &nodev1.GroupReplica{
 		GroupId: g.id, ReplicaId: g.replicaID, State: nodev1.ReplicaState_REPLICA_STATE_RUNNING,
 	}
-	answer, err := g.ReadStale(statemachine.ReadStatus{})
+	status, err := g.status.get(g)
 	if err != nil {
 		replica.Error = err.Error()
 		return replica
 	}
-	status := answer.(statemachine.Status)
 	replica.AppliedIndex, replica.LeaderEpoch, replica.LogTime = status.Applied, status.LeaderEpoch, status.LogTime
 	replica.Blocks, replica.ObjectBytes, replica.Ranges = status.Blocks, status.ObjectBytes, status.Ranges
 	replica.Initialised = status.GroupID != 0
@@ -92,6 +92,33 @@ func (g *Group) describe() *nodev1.GroupReplica {
 		replica.LeaderReplicaId, replica.Term = leader, term
 	}
 	return replica
+}
+
+// statusCache keeps the status of a replica until its state changes: every report
+// tells of all replicas, and most do nothing.
+type statusCache struct {
+	// Raised after each change.
+	changes atomic.Uint64
+
+	mu     sync.Mutex
+	known  bool
+	at     uint64 // changes before the status was read
+	status statemachine.Status
+}
+
+func (c *statusCache) get(g *Group) (statemachine.Status, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := c.changes.Load()
+	if c.known && c.at == at {
+		return c.status, nil
+	}
+	answer, err := g.ReadStale(statemachine.ReadStatus{})
+	if err != nil {
+		return statemachine.Status{}, err
+	}
+	c.known, c.at, c.status = true, at, answer.(statemachine.Status)
+	return c.status, nil
 }
 
 // leaderNode returns the node that leads a group, as far as this one knows.

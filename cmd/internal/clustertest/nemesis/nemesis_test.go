@@ -30,6 +30,8 @@ var (
 	binary  = flag.String("nemesis.binary", "", "command to run, built with tag skerry_faults; empty builds it")
 	ahead   = flag.Duration("nemesis.ahead", 0, "how far clocks may be ahead; beyond 15m data that is found twice is no fault; 0 is the default")
 	pace    = flag.Duration("nemesis.pace", 25*time.Millisecond, "mean pause of each client between two calls")
+	readers = flag.Int("nemesis.readers", 0, "clients that read; 0 is the default")
+	reading = flag.Duration("nemesis.read-pace", 0, "mean pause of each reader between two queries; 0 is -nemesis.pace")
 )
 
 const (
@@ -58,7 +60,7 @@ func TestNemesis(t *testing.T) {
 	c := found(t, clustertest.ClusterOptions{Dir: dir, Binary: path, Founders: *nodes, Spares: 2, Args: []string{
 		"-disk.low-bytes", fmt.Sprint(nemesis.LowBytes), "-disk.full-bytes", fmt.Sprint(nemesis.FullBytes), "-disk.stall-timeout", "3s",
 	}})
-	w, err := workload.New(workload.Options{Routers: c.Public(), Seed: *seed, Pace: *pace})
+	w, err := workload.New(workload.Options{Routers: c.Public(), Seed: *seed, Pace: *pace, Readers: *readers, ReadPace: *reading})
 	if err != nil {
 		t.Fatal(err)
 	}

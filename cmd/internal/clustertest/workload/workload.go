@@ -44,6 +44,8 @@ type Options struct {
 	Writers, Readers, Workers int
 	// The mean pause of a client between two calls. Default 10 ms.
 	Pace time.Duration
+	// That of readers. Default Pace.
+	ReadPace time.Duration
 	// Of a call. Default 5 s.
 	Timeout time.Duration
 	// Of all that is drawn.
@@ -63,6 +65,9 @@ func (o Options) withDefaults() Options {
 	number(&o.Workers, 2)
 	if o.Pace == 0 {
 		o.Pace = 10 * time.Millisecond
+	}
+	if o.ReadPace == 0 {
+		o.ReadPace = o.Pace
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
@@ -126,21 +131,21 @@ func (w *Workload) Close() {
 // Run lets the clients work until the context ends.
 func (w *Workload) Run(ctx context.Context) {
 	var clients sync.WaitGroup
-	start := func(kind uint64, count int, turn func(context.Context, *client)) {
+	start := func(kind uint64, count int, pace time.Duration, turn func(context.Context, *client)) {
 		for i := range count {
 			random := rand.New(rand.NewPCG(w.options.Seed, kind<<32|uint64(i)))
 			clients.Go(func() {
 				c := &client{Workload: w, random: random, jobs: map[string]*heldJob{}}
 				for ctx.Err() == nil {
 					turn(ctx, c)
-					c.pause(ctx, w.options.Pace)
+					c.pause(ctx, pace)
 				}
 			})
 		}
 	}
-	start(1, w.options.Writers, func(ctx context.Context, c *client) { c.write(ctx) })
-	start(2, w.options.Readers, func(ctx context.Context, c *client) { c.read(ctx) })
-	start(3, w.options.Workers, func(ctx context.Context, c *client) { c.work(ctx) })
+	start(1, w.options.Writers, w.options.Pace, func(ctx context.Context, c *client) { c.write(ctx) })
+	start(2, w.options.Readers, w.options.ReadPace, func(ctx context.Context, c *client) { c.read(ctx) })
+	start(3, w.options.Workers, w.options.Pace, func(ctx context.Context, c *client) { c.work(ctx) })
 	clients.Wait()
 }
 
