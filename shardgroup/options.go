@@ -59,7 +59,7 @@ type Options struct {
 	// same time. Later starts do not need it. Default: a cluster of one node.
 	Founding *clusterv1.RangeMap
 	NodeID   string
-	// Raft's unit of time; elections start after about ten of them. Default 50 ms.
+	// Raft's unit of time; elections start after 12 to 20 of them. Default 50 ms.
 	RTT time.Duration
 	// Bytes of the store's block cache, shared by all groups. 0: the store's default.
 	CacheBytes int64
