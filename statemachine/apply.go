@@ -59,6 +59,8 @@ type update struct {
 	tables *compaction
 	// Of the command in its entry.
 	position int
+	// Tombstones that deletions of this command left.
+	graves int
 }
 
 func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]since, cache *index.GroupCache) (*update, error) {
@@ -87,7 +89,7 @@ func (u *update) entry(raw sm.Entry) ([]byte, error) {
 	u.header.logTime = max(u.header.logTime, int64(entry.GetProposedAt()))
 	results := &raftlogv1.Results{Results: make([]*raftlogv1.Result, len(entry.GetCommands()))}
 	for i, command := range entry.GetCommands() {
-		u.position = i
+		u.position, u.graves = i, 0
 		result, err := u.command(entry, command)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", command.GetKind(), err)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine/accepted"
 	"github.com/skerrydb/skerry/statemachine/deletions"
 	"github.com/skerrydb/skerry/statemachine/index"
 )
@@ -36,8 +36,20 @@ func deleteTenant(u *update, command *raftlogv1.Command) (*raftlogv1.Result, err
 	if refused := u.owns(command.GetRange()); refused != nil {
 		return refused, nil
 	}
-	keyspace := command.GetRange().GetKeyspace()
-	err := deletions.Put(u.tx, keyspace, request.GetTenant(), &raftlogv1.Deletion{Until: request.GetUntil(), At: u.header.logTime})
+	budget := deletionShards
+	outcome, err := u.delete(command.GetRange(), request, &budget)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := outcome.MarshalVT()
+	result := ok()
+	result.Payload = payload
+	return result, err
+}
+
+// delete carries out a deletion in a span, as far as the budget of index shards goes.
+func (u *update) delete(span *clusterv1.RangeRef, request *raftlogv1.DeleteTenant, budget *int) (*raftlogv1.DeletionOutcome, error) {
+	err := deletions.Put(u.tx, span.GetKeyspace(), request.GetTenant(), &raftlogv1.Deletion{Until: request.GetUntil(), At: u.header.logTime})
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +58,30 @@ func deleteTenant(u *update, command *raftlogv1.Command) (*raftlogv1.Result, err
 	if err := u.hide(); err != nil {
 		return nil, err
 	}
-	d := &deletion{update: u, tenant: request.GetTenant(), until: request.GetUntil(), gone: map[uint32]*forgotten{}, younger: map[uint32]map[ulid.ULID]bool{}}
-	if err := d.run(command.GetRange()); err != nil {
-		return nil, err
+	d := &deletion{
+		update: u, tenant: request.GetTenant(), until: request.GetUntil(), budget: budget,
+		gone: map[uint32]*forgotten{}, younger: map[uint32]map[ulid.ULID]bool{}, withheld: map[uint32]map[ulid.ULID]bool{}, settled: map[uint32]bool{},
 	}
-	payload, err := d.outcome.MarshalVT()
-	result := ok()
-	result.Payload = payload
-	return result, err
+	return &d.outcome, d.run(span)
+}
+
+// deleteFirst carries out, at the point of a stream and tenant, a deletion that the
+// stream knew of when it made a transfer, should it not have come here yet. From then
+// on nothing older is here nor comes, and the mark says so: what the transfer brings,
+// and what becomes of it, is not taken for older when the deletion comes, or comes
+// again. It reports whether all is done; if not, the transfer must wait.
+func (u *update) deleteFirst(stream uint32, tenant string, mark *accepted.Mark, until uint64, budget *int) (bool, error) {
+	if until <= mark.DeletedUntil {
+		return true, nil
+	}
+	keyspace, point := clusterv1.BlockPoint(tenant, stream)
+	span := &clusterv1.RangeRef{Keyspace: keyspace, Lo: point, Hi: point + 1} // the last point ends at 0, which is the end
+	outcome, err := u.delete(span, &raftlogv1.DeleteTenant{Tenant: tenant, Until: until}, budget)
+	if err != nil || outcome.GetMore() {
+		return false, err
+	}
+	mark.DeletedUntil = until
+	return true, nil
 }
 
 // hide tells the index what readers do not see.
@@ -68,13 +96,16 @@ type deletion struct {
 	*update
 	tenant  string
 	until   uint64 // Unix milliseconds
+	budget  *int   // index shards that may still be changed
 	outcome raftlogv1.DeletionOutcome
 	// By data shard: what leaves the queue.
 	gone map[uint32]*forgotten
 	// By data shard: blocks in the outbox that jobs made which knew of the deletion.
 	younger map[uint32]map[ulid.ULID]bool
-	// Tombstones made.
-	buried int
+	// By data shard: blocks to take out of the outbox.
+	withheld map[uint32]map[ulid.ULID]bool
+	// By data shard: whether what is older went already, whatever ids say (deleteFirst).
+	settled map[uint32]bool
 }
 
 type forgotten struct {
@@ -86,12 +117,14 @@ func (d *deletion) run(span *clusterv1.RangeRef) error {
 	if _, err := d.openCompaction(); err != nil {
 		return err
 	}
-	changed := 0
 	err := d.index.Owned(span, d.tenant, func(key index.ShardKey) (bool, error) {
 		if key.Partition*1000 > d.until {
 			return true, nil // all of it is younger
 		}
-		if changed == deletionShards {
+		if settled, err := d.isSettled(key); settled || err != nil {
+			return err == nil, err
+		}
+		if *d.budget <= 0 {
 			d.outcome.More = true
 			return false, nil
 		}
@@ -101,7 +134,7 @@ func (d *deletion) run(span *clusterv1.RangeRef) error {
 		}
 		did, err := one(key)
 		if did {
-			changed++
+			*d.budget--
 		}
 		return true, err
 	})
@@ -117,7 +150,29 @@ func (d *deletion) run(span *clusterv1.RangeRef) error {
 			return err
 		}
 	}
+	for _, shard := range slices.Sorted(maps.Keys(d.withheld)) {
+		if err := d.tables.outbox.Forget(shard, d.tenant, d.withheld[shard]); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// isSettled tells of one of the tenant's own index shards that the deletion is done.
+func (d *deletion) isSettled(key index.ShardKey) (bool, error) {
+	if key.Keyspace != clusterv1.Keyspace_KEYSPACE_TENANT {
+		return false, nil
+	}
+	settled, known := d.settled[key.Shard]
+	if !known {
+		mark, err := accepted.Get(d.tx, key.Shard, d.tenant)
+		if err != nil {
+			return false, err
+		}
+		settled = mark.DeletedUntil >= d.until
+		d.settled[key.Shard] = settled
+	}
+	return settled, nil
 }
 
 // shard deletes from one of the tenant's own index shards: all of it, or what is
@@ -143,7 +198,8 @@ func (d *deletion) shard(key index.ShardKey) (bool, error) {
 		d.outcome.Blocks += blocks
 		d.outcome.ObjectBytes += objectBytes
 		gone.partitions[key.Partition] = true
-		return true, errors.Join(d.withhold(key, old), d.bury(key, old, true))
+		d.withhold(key, old)
+		return true, d.bury(key, old)
 	}
 	for _, block := range old {
 		before := d.header.objectBytes
@@ -154,7 +210,8 @@ func (d *deletion) shard(key index.ShardKey) (bool, error) {
 		d.outcome.ObjectBytes += before - d.header.objectBytes
 		gone.ids[block.ID] = true
 	}
-	return len(old) > 0, errors.Join(d.withhold(key, old), d.bury(key, old, false))
+	d.withhold(key, old)
+	return len(old) > 0, d.bury(key, old)
 }
 
 // spared returns the blocks of an outbox that are younger than they look.
@@ -187,34 +244,26 @@ func (d *deletion) forgotten(key index.ShardKey) *forgotten {
 	return gone
 }
 
-// withhold takes blocks that are gone out of the transfers that they were in.
-func (d *deletion) withhold(key index.ShardKey, old []index.Listed) error {
+// withhold notes that blocks which are gone must leave the transfers that they are in.
+func (d *deletion) withhold(key index.ShardKey, old []index.Listed) {
 	if !key.Outbox() || len(old) == 0 {
-		return nil
+		return
 	}
-	gone := make(map[ulid.ULID]bool, len(old))
+	if d.withheld[key.Shard] == nil {
+		d.withheld[key.Shard] = map[ulid.ULID]bool{}
+	}
 	for _, block := range old {
-		gone[block.ID] = true
+		d.withheld[key.Shard][block.ID] = true
 	}
-	return d.tables.outbox.Forget(key.Shard, key.Tenant, gone)
 }
-
-// closedLongAgo is the age from which a partition gets no new objects: no
-// compaction of what it holds is under way any more.
-const closedLongAgo = 24 * time.Hour
 
 // tombstoneBlocks bounds the blocks of one tombstone.
 const tombstoneBlocks = 1000
 
-// bury leaves tombstones for the objects of blocks. One for the whole partition
-// deletes what is older, too, and what comes into it: it is for partitions where
-// nothing new can be.
-func (d *deletion) bury(key index.ShardKey, blocks []index.Listed, all bool) error {
-	end := time.Unix(int64(key.Partition), 0).Add(index.PartitionSeconds * time.Second)
-	closed := key.Keyspace != clusterv1.Keyspace_KEYSPACE_STREAM && end.Add(closedLongAgo).UnixNano() < d.header.logTime
-	if all && closed && len(blocks) > 0 {
-		return d.tombstone(&raftlogv1.Tombstone{Tenant: key.Tenant, Shard: key.Shard, Partition: key.Partition})
-	}
+// bury leaves tombstones for the objects of blocks, and of these only, however old
+// they are: one for a whole partition would take what comes into it, too, and that may
+// be younger than the deletion (see deleteFirst).
+func (d *deletion) bury(key index.ShardKey, blocks []index.Listed) error {
 	byLevel := map[uint32][]string{}
 	for _, block := range blocks {
 		byLevel[block.Level] = append(byLevel[block.Level], block.ID.String())
@@ -230,11 +279,11 @@ func (d *deletion) bury(key index.ShardKey, blocks []index.Listed, all bool) err
 }
 
 // tombstone adds one with a name that no other has: by the command, and its
-// number within the command.
+// number within the command, which may carry out several deletions.
 func (d *deletion) tombstone(t *raftlogv1.Tombstone) error {
-	t.Name = fmt.Sprintf("deleted by %d.%d.%d: T%s-S%d", d.header.applied, d.position, d.buried, t.GetTenant(), t.GetShard())
+	t.Name = fmt.Sprintf("deleted by %d.%d.%d: T%s-S%d", d.header.applied, d.position, d.graves, t.GetTenant(), t.GetShard())
 	t.Since = d.header.logTime
-	d.buried++
+	d.graves++
 	return d.tables.tombstones.Add(t)
 }
 

@@ -40,8 +40,9 @@ func acceptTransfers(u *update, command *raftlogv1.Command) (*raftlogv1.Result, 
 		return nil, err
 	}
 	outcomes := &raftlogv1.AcceptOutcomes{}
+	budget := deletionShards
 	for _, transfer := range request.GetTransfers() {
-		mark, err := u.acceptTransfer(transfer)
+		mark, err := u.acceptTransfer(transfer, &budget)
 		if err != nil {
 			return nil, fmt.Errorf("transfer %d of stream %d to %q: %w", transfer.GetNumber(), transfer.GetStream(), transfer.GetTenant(), err)
 		}
@@ -80,8 +81,9 @@ func checkTransfer(transfer *raftlogv1.OutgoingTransfer, span *clusterv1.RangeRe
 }
 
 // acceptTransfer files the blocks of a transfer if it is the next one, and
-// returns the last one that is accepted.
-func (u *update) acceptTransfer(transfer *raftlogv1.OutgoingTransfer) (accepted.Mark, error) {
+// returns the last one that is accepted. A deletion that comes before it is carried out
+// first, as far as the budget goes; a transfer that is left for that will be sent again.
+func (u *update) acceptTransfer(transfer *raftlogv1.OutgoingTransfer, budget *int) (accepted.Mark, error) {
 	stream, tenant, incarnation := transfer.GetStream(), transfer.GetTenant(), transfer.GetIncarnation()
 	mark, err := accepted.Get(u.tx, stream, tenant)
 	if err != nil {
@@ -95,6 +97,10 @@ func (u *update) acceptTransfer(transfer *raftlogv1.OutgoingTransfer) (accepted.
 	if previous.Number > 0 && previous.Compare(mark) > 0 {
 		return mark, nil // too early
 	}
+	if done, err := u.deleteFirst(stream, tenant, &mark, transfer.GetDeletedUntil(), budget); err != nil || !done {
+		return mark, err
+	}
+	next.DeletedUntil = mark.DeletedUntil
 	deletion, err := deletions.Get(u.tx, clusterv1.Keyspace_KEYSPACE_TENANT, tenant)
 	if err != nil {
 		return mark, err

@@ -11,6 +11,9 @@ import (
 	"github.com/skerrydb/skerry/statemachine"
 )
 
+// deletionShards is how many shards of the index one command deletes.
+const deletionShards = 500
+
 func transferOf(number uint64, blocks ...*metastorev1.BlockMeta) *raftlogv1.OutgoingTransfer {
 	return &raftlogv1.OutgoingTransfer{Stream: 1, Incarnation: 1, Tenant: "acme", Previous: number - 1, Number: number, Blocks: blocks}
 }
@@ -259,6 +262,95 @@ func TestRepeatedDeletionSparesYoungerTransfers(t *testing.T) {
 	a.deleteTenant("acme", until+10)
 	want(t, len(found(t, a, "acme")), 0)
 	a.check()
+}
+
+// A deletion that the stream knew before the tenant's group did: what the transfer
+// brings is younger, and stays when the deletion comes, comes again, and after it was
+// compacted. What is older goes with the transfer. (The id of a block is that of its
+// first source.)
+func TestDelayedDeletionSparesYoungerTransfers(t *testing.T) {
+	const until = 20*partitionMillis + 5
+	b := claimed(t)
+	older, late := inPartition(19, 1, "acme", 1), inPartition(19, 2, "acme", 1)
+	want(t, b.accept(transferOf(1, older)), "[1]")
+	others := transferOf(1, inPartition(19, 3, "acme", 1))
+	others.Stream, others.Blocks[0].Shard = 2, 2
+	c := acceptCommand(others)
+	c.Range = pointRef("acme", 2)
+	wantStatus(t, b.apply(c), raftlogv1.Result_STATUS_OK)
+	younger := inPartition(20, 4, "acme", 1)
+	aware := transferOf(2, younger)
+	aware.DeletedUntil = until
+	want(t, b.accept(aware), "[2]")
+	want(t, found(t, b, "acme"), []string{younger.Id, others.Blocks[0].Id})
+	want(t, b.accept(transferOf(3, late)), "[3]") // sent before
+	wantStatus(t, b.apply(addCommand(inPartition(19, 5, "acme", 1))), raftlogv1.Result_STATUS_ALREADY)
+	b.deleteTenant("acme", until-1) // another one before it
+	b.deleteTenant("acme", until)
+	want(t, found(t, b, "acme"), []string{younger.Id})
+	compacted := inPartition(20, 3, "acme", 2)
+	b.completeJob(b.startJob([]*metastorev1.BlockMeta{younger}), []*metastorev1.BlockMeta{compacted})
+	b.deleteTenant("acme", until)
+	want(t, found(t, b, "acme"), []string{compacted.Id})
+	b.check()
+	b.deleteTenant("acme", until+1)
+	want(t, len(found(t, b, "acme")), 0)
+	b.check()
+}
+
+// A transfer that comes before a deletion of many shards waits until all are gone: each
+// attempt is short.
+func TestDelayedDeletionInParts(t *testing.T) {
+	const until = 5000 * partitionMillis
+	b := claimed(t)
+	for n := range deletionShards + 100 {
+		b.apply(addCommand(inPartition(10+n, 1, "acme", 1)))
+	}
+	younger := inPartition(20, 9, "acme", 1)
+	first, second := transferOf(1, younger), transferOf(2)
+	first.DeletedUntil, second.DeletedUntil = until, until
+	want(t, b.accept(first, second), "[0 0]")
+	want(t, b.status().Blocks, 100)
+	want(t, b.accept(first, second), "[1 2]")
+	b.deleteTenant("acme", until)
+	want(t, found(t, b, "acme"), []string{younger.Id})
+	b.check()
+}
+
+// Two deletions in one command leave tombstones of their own.
+func TestDelayedDeletionsInOneCommand(t *testing.T) {
+	b := claimed(t)
+	want(t, b.accept(transferOf(1, inPartition(10, 1, "acme", 1), inPartition(20, 2, "acme", 1))), "[1]")
+	first, second := transferOf(2), transferOf(3)
+	first.DeletedUntil, second.DeletedUntil = 15*partitionMillis, 25*partitionMillis
+	want(t, b.accept(first, second), "[2 3]")
+	want(t, b.status().Blocks, 0)
+	want(t, len(lines(stored(t, b), "tombstone deleted")), 2)
+	b.check()
+}
+
+// However long ago a partition ended, a deletion takes its blocks and not what comes into
+// it: a job that knew of the deletion may begin with a segment of that time.
+func TestDeletionOfOldPartitionsTakesBlocksOnly(t *testing.T) {
+	const until = 20*partitionMillis + 5
+	b := claimed(t)
+	older, younger := inPartition(20, 1, "acme", 1), inPartition(20, 2, "acme", 1)
+	want(t, b.accept(transferOf(1, older)), "[1]")
+	b.applyEntry(&raftlogv1.Entry{ProposedAt: 40 * partitionMillis * 1e6, Commands: []*raftlogv1.Command{claim("n", 99)}})
+	b.deleteTenant("acme", until)
+	aware := transferOf(2, younger)
+	aware.DeletedUntil = until
+	want(t, b.accept(aware), "[2]")
+	want(t, found(t, b, "acme"), []string{younger.Id})
+	b.lookup(statemachine.Inspect{Fn: func(v statemachine.View) error {
+		return v.Tombstones.All(func(tombstone *raftlogv1.Tombstone) bool {
+			if !slices.Equal(tombstone.Blocks, []string{older.Id}) {
+				t.Errorf("tombstone %v", tombstone)
+			}
+			return true
+		})
+	}})
+	b.check()
 }
 
 // What a deletion takes from an outbox waits in no queue: that of the same tenant and

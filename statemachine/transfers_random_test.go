@@ -1,6 +1,7 @@
 package statemachine_test
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -52,6 +53,12 @@ type running struct {
 	oldest, newest uint64
 }
 
+// deleted is a deletion: of a tenant, until when.
+type deleted struct {
+	tenant string
+	until  uint64
+}
+
 // sent is a message on its way.
 type sent struct {
 	to      int
@@ -74,10 +81,15 @@ type exchange struct {
 	events   int
 
 	// The model: blocks that are to be seen, transfers issued to each tenant by
-	// each stream, and deletions: until when, and when.
+	// each stream, and deletions that the streams know: until when, and since when.
 	alive   map[string]made
 	issued  map[string]int
 	deleted map[string][2]uint64
+	// What is deleted, and may be seen still; the deletions, each of which may come to
+	// any group at any time again; and those that the streams do not know yet.
+	dying     map[string]bool
+	deletions []deleted
+	pending   map[string]uint64
 	// Transfers that were refused as too early, or as known, and messages that
 	// were refused for their range.
 	early, again, routed int
@@ -89,6 +101,7 @@ func newExchange(t *testing.T, seed uint64, layout [][]span) *exchange {
 	e := &exchange{
 		t: t, random: rand.New(rand.NewPCG(seed, 9)), segments: map[uint32][]*metastorev1.BlockMeta{},
 		nextID: 100, clock: 1 << 32, alive: map[string]made{}, issued: map[string]int{}, deleted: map[string][2]uint64{},
+		dying: map[string]bool{}, pending: map[string]uint64{},
 	}
 	for _, spans := range layout {
 		r := newReplica(t)
@@ -167,15 +180,19 @@ func (e *exchange) finish() {
 			continue
 		}
 		deletion, was := e.deleted[tenant]
-		alive := !was || job.begun > int(deletion[1]) && job.newest > deletion[0]
+		filed := !was || job.begun > int(deletion[1]) && job.newest > deletion[0]
 		chain := fmt.Sprint(job.stream, tenant)
-		if alive {
+		if filed {
 			e.issued[chain]++
 		}
 		for range 1 + e.random.IntN(2) {
 			block := e.block(tenant, job.stream, 1, job.oldest)
 			results = append(results, block)
-			if alive {
+			switch {
+			case !filed:
+			case job.oldest <= e.pending[tenant]:
+				e.dying[block.Id] = true // the streams do not know yet
+			default:
 				e.alive[block.Id] = made{tenant, job.stream, e.issued[chain]}
 			}
 		}
@@ -288,19 +305,49 @@ func (e *exchange) reshape() {
 	}
 }
 
-// forget deletes a tenant: all that it has by now.
+// forget deletes a tenant: all that it has by now. It may be seen until the deletion
+// is everywhere.
 func (e *exchange) forget() {
 	tenant := exchanged[e.random.IntN(len(exchanged))]
-	e.deleted[tenant] = [2]uint64{e.clock, uint64(e.events)}
-	maps.DeleteFunc(e.alive, func(_ string, m made) bool { return m.tenant == tenant })
-	for _, r := range e.groups {
-		for _, row := range r.status().Ranges {
-			c := command(raftlogv1.Kind_KIND_DELETE_TENANT, &raftlogv1.DeleteTenant{Tenant: tenant, Until: e.clock})
-			c.Range = refOf(row)
-			wantStatus(e.t, r.apply(c), raftlogv1.Result_STATUS_OK)
+	if e.pending[tenant] != 0 {
+		return
+	}
+	for id, m := range e.alive {
+		if m.tenant == tenant {
+			e.dying[id] = true
+			delete(e.alive, id)
 		}
 	}
+	e.deletions = append(e.deletions, deleted{tenant, e.clock})
+	e.pending[tenant] = e.clock
 	e.clock++
+}
+
+// remind brings a deletion to some range, for the first time or again; to the streams
+// all at once, which is when it counts for jobs.
+func (e *exchange) remind(d deleted) {
+	r := e.groups[e.random.IntN(len(e.groups))]
+	rows := r.status().Ranges
+	row := rows[e.random.IntN(len(rows))]
+	if row.GetKeyspace() == tenants {
+		e.remove(r, row, d)
+		return
+	}
+	for _, row := range rows {
+		if row.GetKeyspace() == streams {
+			e.remove(r, row, d)
+		}
+	}
+	if e.pending[d.tenant] == d.until {
+		delete(e.pending, d.tenant)
+		e.deleted[d.tenant] = [2]uint64{d.until, uint64(e.events)}
+	}
+}
+
+func (e *exchange) remove(r *replica, row *clusterv1.Range, d deleted) {
+	c := command(raftlogv1.Kind_KIND_DELETE_TENANT, &raftlogv1.DeleteTenant{Tenant: d.tenant, Until: d.until})
+	c.Range = refOf(row)
+	wantStatus(e.t, r.apply(c), raftlogv1.Result_STATUS_OK)
 }
 
 func (e *exchange) step() {
@@ -325,6 +372,13 @@ func (e *exchange) step() {
 		e.reshape()
 	case n < 96:
 		e.forget()
+		if e.random.IntN(2) == 0 {
+			e.remind(e.deletions[len(e.deletions)-1])
+		}
+	case n < 97 && len(e.deletions) > 0:
+		for range e.random.IntN(8) {
+			e.remind(e.deletions[e.random.IntN(len(e.deletions))])
+		}
 	case n < 98:
 		r := e.groups[e.random.IntN(len(e.groups))]
 		if err := r.machine.Sync(); err != nil {
@@ -378,7 +432,7 @@ func (e *exchange) look() {
 			if block.Tenant == "" || block.Transfer > 0 && block.Transfer <= marks[fmt.Sprint(block.Shard, block.Tenant)].accepted {
 				continue
 			}
-			if _, alive := e.alive[block.Id]; !alive {
+			if _, alive := e.alive[block.Id]; !alive && !e.dying[block.Id] {
 				e.t.Fatalf("group %d has %s of %q in transfer %d: it is not to be seen", i, block.Id, block.Tenant, block.Transfer)
 			}
 			if before, twice := seen[block.Id]; twice {
@@ -397,6 +451,21 @@ func (e *exchange) look() {
 // settle brings everything to its end without further faults.
 func (e *exchange) settle() {
 	e.t.Helper()
+	everywhere := func() {
+		for _, d := range e.deletions {
+			for _, r := range e.groups {
+				for _, row := range r.status().Ranges {
+					e.remove(r, row, d)
+				}
+			}
+		}
+	}
+	everywhere()
+	defer func() {
+		everywhere()
+		e.look()
+	}()
+	clear(e.dying)
 	a := e.groups[0]
 	for round := 0; ; round++ {
 		transfers := a.outgoing()
@@ -463,6 +532,8 @@ func (e *exchange) settle() {
 	}
 }
 
+var transferSeeds = flag.Uint64("transfers", 4, "seeds of TestTransfersAgainstModel")
+
 // Groups exchange transfers over a bad network, crash, split and merge their
 // ranges and delete tenants: at any time each block is seen once, as the
 // watermarks tell, and at the end each is where it belongs.
@@ -470,9 +541,8 @@ func TestTransfersAgainstModel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long, and in one goroutine")
 	}
-	const seeds = uint64(4)
 	for name, layout := range layouts {
-		for seed := range seeds {
+		for seed := range *transferSeeds {
 			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) {
 				e := newExchange(t, seed, layout)
 				for round := range 600 {

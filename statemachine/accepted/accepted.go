@@ -3,7 +3,7 @@
 // tenant's point, so that they go where the tenant's blocks go; they stay for
 // ever, since a transfer may be repeated at any time.
 //
-//	"accepted"  point (8) shard (4) tenant → incarnation (8), number (8)
+//	"accepted"  point (8) shard (4) tenant → incarnation (8), number (8), and, if any, deleted until (8)
 package accepted
 
 import (
@@ -29,6 +29,9 @@ type Mark struct {
 	// Of the stream; numbers of a later one are later.
 	Incarnation uint64
 	Number      uint64
+	// All that the tenant's group has of the stream is younger than deletions up to this
+	// moment, Unix milliseconds, whatever the blocks' ids say. It only grows.
+	DeletedUntil uint64
 }
 
 // Compare orders marks: by incarnation, then by number.
@@ -52,8 +55,12 @@ func decodeMark(stored []byte) (Mark, error) {
 	switch len(stored) {
 	case 0:
 		return Mark{}, nil
-	case 16:
-		return Mark{binary.BigEndian.Uint64(stored), binary.BigEndian.Uint64(stored[8:])}, nil
+	case 16, 24:
+		m := Mark{Incarnation: binary.BigEndian.Uint64(stored), Number: binary.BigEndian.Uint64(stored[8:])}
+		if len(stored) == 24 {
+			m.DeletedUntil = binary.BigEndian.Uint64(stored[16:])
+		}
+		return m, nil
 	}
 	return Mark{}, errRow
 }
@@ -89,7 +96,11 @@ func Put(tx *kv.Tx, stream uint32, tenant string, mark Mark) error {
 		return err
 	}
 	b := binary.BigEndian.AppendUint64(nil, mark.Incarnation)
-	return rows.Put(key(stream, tenant), binary.BigEndian.AppendUint64(b, mark.Number))
+	b = binary.BigEndian.AppendUint64(b, mark.Number)
+	if mark.DeletedUntil > 0 {
+		b = binary.BigEndian.AppendUint64(b, mark.DeletedUntil)
+	}
+	return rows.Put(key(stream, tenant), b)
 }
 
 // Of lists the marks of a tenant whose points are in the spans.
@@ -147,6 +158,9 @@ func All(tx *kv.Tx) iter.Seq2[Stream, error] {
 // Describe words a row for people.
 func Describe(k, stored []byte) (keyText, valueText string, err error) {
 	s, err := decode(k, stored)
-	return fmt.Sprintf("stream %d to tenant %q", s.Stream, s.Tenant),
-		fmt.Sprintf("accepted up to %d of incarnation %d", s.Number, s.Incarnation), err
+	valueText = fmt.Sprintf("accepted up to %d of incarnation %d", s.Number, s.Incarnation)
+	if s.DeletedUntil > 0 {
+		valueText += fmt.Sprintf(", all of it younger than %d", s.DeletedUntil)
+	}
+	return fmt.Sprintf("stream %d to tenant %q", s.Stream, s.Tenant), valueText, err
 }

@@ -48,6 +48,9 @@ func compactedKey(tenant string, shard uint32, id ulid.ULID) []byte {
 	return append(ownerKey(tenant, shard), id[:]...)
 }
 
+// buriedKey has room for one name. Only retention buries partitions, and its names are
+// by partition, tenant and shard (planner/retention): one that is made again takes the
+// place of the first.
 func buriedKey(tenant string, shard uint32, partition uint64) []byte {
 	return binary.BigEndian.AppendUint64(ownerKey(tenant, shard), partition)
 }

@@ -2680,7 +2680,8 @@ func (x *AcceptOutcomes) GetOutcomes() []*AcceptOutcome {
 
 // AcceptOutcome tells up to where the transfers of a stream and tenant are accepted
 // now: at or above the transfer's number, it is done, by this command or before; below
-// its previous, there is a gap, and the ones in between must come first.
+// its previous, there is a gap, and the ones in between must come first. Else a
+// deletion comes first, which takes more than one attempt: send it again.
 type AcceptOutcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   uint64                 `protobuf:"varint,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
