@@ -99,7 +99,7 @@ type Loop struct {
 	inFlight int
 	probes   int // of those, to groups that failed before
 	acking   bool
-	// Behind it the next plan begins.
+	// With its pair the next plan begins; what is put before it meanwhile comes last.
 	cursor Position
 }
 

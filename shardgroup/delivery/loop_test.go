@@ -555,3 +555,85 @@ func TestBrokenOutbox(t *testing.T) {
 	b.outbox.broken = nil
 	b.drain()
 }
+
+// Streams that have more than there is room for take turns.
+func TestStreamsTakeTurns(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*delivery.Config)
+		tenant func(stream uint32) string
+	}{
+		"one range": {
+			func(c *delivery.Config) { c.BatchTransfers = 2 },
+			func(uint32) string { return "ax" },
+		},
+		"one place": {
+			func(c *delivery.Config) { c.BatchTransfers, c.Concurrency = 2, 1 },
+			func(stream uint32) string { return fmt.Sprintf("%cx", 'a'+stream) },
+		},
+		"rows out of sight": {
+			func(c *delivery.Config) { c.BatchTransfers, c.ScanRows = 2, 50 },
+			func(uint32) string { return "ax" },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, test.change)
+			const streams, rounds = 3, 30
+			next := uint64(1)
+			issue := func() {
+				for stream := range uint32(streams) {
+					b.outbox.issue(stream, test.tenant(stream), next, next+1)
+				}
+				next += 2
+			}
+			for range 10 {
+				issue()
+			}
+			served := map[uint32]int{}
+			for range rounds {
+				plan := b.plan()
+				if len(plan.Acks) > 0 {
+					b.outbox.ack(plan.Acks)
+					b.loop.AckEnded(plan.Acks, nil)
+				}
+				for _, batch := range plan.Batches {
+					served[batch.Transfers[0].GetStream()]++
+					b.deliver(batch)
+				}
+				issue() // as many as go out, and more
+			}
+			for stream := range uint32(streams) {
+				if served[stream] < rounds/streams/2 {
+					t.Fatalf("batches by stream: %v", served)
+				}
+			}
+		})
+	}
+}
+
+// Groups that hang, more than may be tried at a time and for longer than a pause
+// lasts, are all tried: one that works again is served.
+func TestGroupsThatHangTakeTurns(t *testing.T) {
+	b := newBench(t, nil)
+	const groups = 14
+	for i := range rune(groups) {
+		for j := range rune(3) {
+			b.outbox.issue(1, fmt.Sprintf("%c%c", 'a'+i, 'a'+j), 1)
+		}
+	}
+	tried := map[uint64]int{}
+	for round := range 20 {
+		plan := b.plan()
+		for _, batch := range plan.Batches {
+			if round >= 4 { // by then it is known of all
+				tried[batch.Group]++
+			}
+		}
+		b.now = b.now.Add(6 * time.Second)
+		for _, batch := range plan.Batches {
+			b.loop.Failed(b.now, batch, errors.New("no answer"))
+		}
+	}
+	if len(tried) != groups {
+		t.Fatalf("of %d groups %d were tried: %v", groups, len(tried), tried)
+	}
+}

@@ -19,22 +19,40 @@ type planner struct {
 	open map[rangeKey]*Batch
 	// Pairs that were looked at.
 	done map[Pair]bool
-	// Behind it the first pair was left for lack of room.
-	left *Position
+	// Where the first pairs were left, by what they lacked; zero for none.
+	left [lacks]Position
 }
 
+// lack is what a pair was left for.
+type lack int
+
+const (
+	nothing lack = iota
+	// Room in a batch, or for one.
+	room
+	// Room for another attempt at a group that failed.
+	attempt
+	lacks
+)
+
 // Plan decides on one state of the outboxes: what to send, and what to forget.
-// The oldest transfers of a stream come first; it begins where the plan before had
-// no room any more, so that no stream starves. A batch that is planned is on its
-// way.
+// The oldest transfers of a stream come first; it begins with the first pair that the
+// plan before had no room for, which so waits for its turn only, and those that it
+// looked at first come last. A batch that is planned is on its way.
 func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
 	p := &planner{Loop: l, now: now, outbox: outbox, route: route, open: map[rangeKey]*Batch{}, done: map[Pair]bool{}}
 	for _, c := range l.pairs {
 		c.seen = false
 	}
 	from := l.cursor
-	complete, err := p.scan(from, Position{})
-	if complete && from != (Position{}) {
+	complete, err := true, error(nil)
+	if from != (Position{}) {
+		err = p.visit(from)
+	}
+	if err == nil {
+		complete, err = p.scan(from, Position{})
+	}
+	if err == nil && complete && from != (Position{}) {
 		complete, err = p.scan(Position{}, from)
 	}
 	if err != nil {
@@ -44,11 +62,11 @@ func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
 		return Plan{}, err
 	}
 	if complete {
-		l.cursor = Position{}
+		// Groups that work come first: any number of those that failed may wait.
+		if l.cursor = p.left[room]; l.cursor == (Position{}) {
+			l.cursor = p.left[attempt]
+		}
 		l.forget()
-	}
-	if p.left != nil {
-		l.cursor = *p.left
 	}
 	p.plan.More, p.plan.Empty = !complete, complete && p.rows == 0
 	l.acking = l.acking || len(p.plan.Acks) > 0
@@ -58,7 +76,6 @@ func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
 // scan looks at the pairs that have transfers behind one position and not behind
 // another, and reports whether it saw all.
 func (p *planner) scan(after, until Position) (bool, error) {
-	before := after
 	for at, err := range p.outbox.After(after) {
 		if err != nil {
 			return false, err
@@ -67,52 +84,61 @@ func (p *planner) scan(after, until Position) (bool, error) {
 			return true, nil
 		}
 		if p.rows++; p.rows > p.config.ScanRows {
-			p.cursor = before
+			p.cursor = at
 			return false, nil
 		}
-		if pair := at.pair(); !p.done[pair] {
-			p.done[pair] = true
-			room, err := p.look(pair)
-			if err != nil {
-				return false, err
-			}
-			if !room && p.left == nil {
-				p.left = &before
-			}
+		if err := p.visit(at); err != nil {
+			return false, err
 		}
-		before = at
 	}
 	return true, nil
 }
 
-// look decides about the transfers of a pair. It reports false if some were left
-// for lack of room.
-func (p *planner) look(pair Pair) (bool, error) {
+// visit looks at the pair that has a transfer at a position, once.
+func (p *planner) visit(at Position) error {
+	pair := at.pair()
+	if p.done[pair] {
+		return nil
+	}
+	p.done[pair] = true
+	lacking, err := p.look(pair)
+	if p.left[lacking] == (Position{}) {
+		p.left[lacking] = at
+	}
+	return err
+}
+
+// look decides about the transfers of a pair. It tells what those that were left
+// lack, if none was sent: a pair that had its turn lets others have theirs.
+func (p *planner) look(pair Pair) (lack, error) {
 	c := p.chain(pair)
 	c.seen = true
 	waits := c.inFlight || p.pausing(&c.trouble)
 	if waits && (p.acking || c.accepted == Mark{}) {
-		return true, nil
+		return nothing, nil
 	}
 	var batch *Batch
 	for row, err := range p.outbox.Chain(pair) {
 		if err != nil {
-			return false, err
+			return nothing, err
 		}
 		p.rows++
 		if p.accepted(c, row) {
 			continue
 		}
 		if waits {
-			return true, nil
+			return nothing, nil
 		}
-		next, err := p.send(c, row, batch)
-		if err != nil || next == nil {
-			return p.pausing(&c.trouble), err // if it is in trouble, room does not matter
+		next, lacking, err := p.send(c, row, batch)
+		if err != nil || batch != nil && next == nil {
+			return nothing, err
+		}
+		if next == nil {
+			return lacking, nil
 		}
 		batch = next
 	}
-	return true, nil
+	return nothing, nil
 }
 
 // accepted puts a row that was accepted into the acks, and reports whether it was.
@@ -132,27 +158,33 @@ func (p *planner) accepted(c *chain, row Row) bool {
 }
 
 // send puts a row into a batch: the one that the row before it is in, if there is
-// one. It returns nil if the row has to wait.
-func (p *planner) send(c *chain, row Row, batch *Batch) (*Batch, error) {
+// one. It returns nil if the row has to wait, and what for unless it is for time.
+func (p *planner) send(c *chain, row Row, batch *Batch) (*Batch, lack, error) {
 	group, ref, known := p.route(row.pair())
 	if !known {
 		p.fail(&c.trouble, p.now, ErrUnrouted, p.config.BackoffMin, p.config.BackoffMax)
-		return nil, nil
+		p.pausing(&c.trouble)
+		return nil, nothing, nil
 	}
 	key := rangeKey{group, ref.GetLo()}
 	if batch == nil {
 		batch = p.open[key]
 	}
-	if batch == nil && !p.roomFor(key) || batch != nil && (c.alone || batch.full(p.config)) {
-		return nil, nil
+	if batch == nil {
+		if may, lacking := p.roomFor(key); !may {
+			return nil, lacking, nil
+		}
+	} else if c.alone || batch.full(p.config) {
+		return nil, room, nil
 	}
 	blocks, err := p.outbox.Load(row)
 	switch {
 	case errors.Is(err, ErrBroken):
 		p.fail(&c.trouble, p.now, err, p.config.PairBackoffMin, p.config.PairBackoffMax)
-		return nil, nil
+		p.pausing(&c.trouble)
+		return nil, nothing, nil
 	case err != nil:
-		return nil, err
+		return nil, nothing, err
 	}
 	transfer := &raftlogv1.OutgoingTransfer{
 		Stream: row.Stream, Incarnation: row.Incarnation, Tenant: row.Tenant,
@@ -160,7 +192,7 @@ func (p *planner) send(c *chain, row Row, batch *Batch) (*Batch, error) {
 	}
 	size := transfer.SizeVT()
 	if batch != nil && batch.Bytes+size > p.config.BatchBytes {
-		return nil, nil
+		return nil, room, nil
 	}
 	if batch == nil {
 		batch = &Batch{Group: group, Range: ref, single: c.alone}
@@ -170,7 +202,7 @@ func (p *planner) send(c *chain, row Row, batch *Batch) (*Batch, error) {
 	batch.MadeAt = append(batch.MadeAt, row.GetMadeAt())
 	batch.Bytes += size
 	c.inFlight = true
-	return batch, nil
+	return batch, nothing, nil
 }
 
 // pausing tells whether a failure is too recent.
@@ -184,16 +216,19 @@ func (p *planner) pausing(t *trouble) bool {
 	return true
 }
 
-// roomFor tells whether a batch to a range may be sent now.
-func (p *planner) roomFor(key rangeKey) bool {
-	if p.inFlight >= p.config.Concurrency || p.busy[key] {
-		return false
-	}
+// roomFor tells whether a batch to a range may be sent now, and what it lacks if
+// not: nothing but time if its group pauses, or is being tried.
+func (p *planner) roomFor(key rangeKey) (bool, lack) {
+	full := p.inFlight >= p.config.Concurrency || p.busy[key]
 	d := p.groups[key.group]
-	if d == nil || d.failures == 0 {
-		return true
+	switch {
+	case d == nil || d.failures == 0:
+		return !full, room
+	case p.pausing(&d.trouble) || d.inFlight > 0:
+		return false, nothing
+	default:
+		return !full && p.probes < max(1, p.config.Concurrency/2), attempt
 	}
-	return !p.pausing(&d.trouble) && d.inFlight == 0 && p.probes < max(1, p.config.Concurrency/2)
 }
 
 func (p *planner) start(key rangeKey, batch *Batch) {
