@@ -1,7 +1,9 @@
 package shardgroup
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -19,7 +21,13 @@ import (
 //
 // Commands that free space, retention and deletions, are never refused.
 
-// watchDisk begins to watch the data directory.
+const (
+	// How long a start waits for the first answers of the disk.
+	diskPatience = 5 * time.Second
+)
+
+// watchDisk begins to watch the data directory, and waits until it is judged once, so
+// that no replica starts on a disk without space.
 func (n *Node) watchDisk() error {
 	var err error
 	n.disk, err = disk.Watch([]string{n.options.DataDir}, n.options.Disk, n.log.Named("disk"), n.metrics.registerer)
@@ -27,6 +35,11 @@ func (n *Node) watchDisk() error {
 		return err
 	}
 	n.disk.Subscribe(func(_ string, status disk.Status) { n.onDisk(status) })
+	ctx, cancel := context.WithTimeout(n.life, diskPatience)
+	defer cancel()
+	if err := n.disk.Await(ctx); err != nil {
+		n.log.Warn("the disk was not judged in time: the node starts as if it were well", zap.Duration("after", diskPatience), zap.Error(err))
+	}
 	return nil
 }
 

@@ -16,8 +16,8 @@ const ProbeFile = ".disk-probe"
 // directory may run at the same time; both may hang for ever.
 type FS interface {
 	// Probe writes a little to the directory's disk and syncs it. An error that wraps
-	// syscall.ENOSPC or EDQUOT means that there is no space, any other that the disk
-	// failed.
+	// syscall.ENOSPC or EDQUOT means that there is no space, one of EMFILE, ENFILE,
+	// ENOMEM, EINTR or EAGAIN that no probe could be made, any other that the disk failed.
 	Probe(directory string) error
 	// Space returns the bytes that may still be used, and the disk's size. An error
 	// that wraps errors.ErrUnsupported means that the system cannot tell.

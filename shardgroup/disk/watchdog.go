@@ -25,6 +25,8 @@ type Watchdog struct {
 	watchers sync.WaitGroup
 	asked    sync.WaitGroup
 	close    sync.Once
+	// One for each watcher, closed when it had its first answers.
+	judged []chan struct{}
 
 	// Held while subscribers are told, so that each hears everything in order.
 	telling     sync.Mutex
@@ -65,9 +67,26 @@ func Watch(directories []string, options Options, log *zap.Logger, registerer pr
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	for _, directory := range directories {
-		w.watchers.Go(func() { (&watcher{Watchdog: w, directory: directory, status: Status{Since: now}}).run(ctx) })
+		judged := make(chan struct{})
+		w.judged = append(w.judged, judged)
+		w.watchers.Go(func() {
+			(&watcher{Watchdog: w, directory: directory, status: Status{Since: now}, judged: judged}).run(ctx)
+		})
 	}
 	return w, nil
+}
+
+// Await returns when each disk has been probed and measured once, whatever came of
+// it, and subscribers have been told; or with the context's error.
+func (w *Watchdog) Await(ctx context.Context) error {
+	for _, judged := range w.judged {
+		select {
+		case <-judged:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // Close stops watching. Subscribers are not called any more when it returns. A

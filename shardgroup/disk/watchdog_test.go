@@ -1,6 +1,7 @@
 package disk_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -213,6 +214,57 @@ func TestFailureAndRecovery(t *testing.T) {
 		w.fs.set(func(f *fakeFS) { f.takes, f.err = 0, nil })
 		if status := w.after(t, 10*time.Second, disk.Healthy, disk.Normal); status.Err != nil {
 			t.Errorf("got %v", status.Err)
+		}
+	})
+}
+
+// A lack of open files or memory is none of the disk: what was known stays.
+func TestProbesThatCannotBeMade(t *testing.T) {
+	for _, lack := range []error{
+		&os.PathError{Op: "open", Err: syscall.EMFILE}, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, errors.Join(syscall.EAGAIN, nil),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := watch(t, &fakeFS{err: lack}, disk.Options{})
+			defer w.Close()
+			w.after(t, 10500*time.Millisecond, disk.Healthy, disk.Normal)
+			if got := w.value(t, "failures_total"); got != 11 {
+				t.Errorf("%v: %v failures", lack, got)
+			}
+			w.fs.set(func(f *fakeFS) { f.err = syscall.EIO })
+			w.after(t, time.Second, disk.Failed, disk.Normal)
+			w.fs.set(func(f *fakeFS) { f.err = lack })
+			if status := w.after(t, time.Second, disk.Failed, disk.Normal); !errors.Is(status.Err, syscall.EIO) {
+				t.Errorf("%v: the fault is %v", lack, status.Err)
+			}
+			w.fs.set(func(f *fakeFS) { f.err = syscall.ENOSPC })
+			w.after(t, time.Second, disk.Healthy, disk.Full)
+			w.fs.set(func(f *fakeFS) { f.err = lack })
+			w.after(t, time.Second, disk.Healthy, disk.Full)
+			// One that was late is not late for ever.
+			w.fs.set(func(f *fakeFS) { f.takes, f.err = 2500*time.Millisecond, lack })
+			w.after(t, 2600*time.Millisecond, disk.Slow, disk.Full)
+			w.after(t, 600*time.Millisecond, disk.Healthy, disk.Full)
+		})
+	}
+}
+
+func TestFirstAnswersAreAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		w := watch(t, &fakeFS{free: 1, total: gib, spaceHang: hang, takes: time.Second}, disk.Options{})
+		defer w.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := w.Await(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a disk that is not measured: %v", err)
+		}
+		time.AfterFunc(time.Second, func() { close(hang) })
+		if err := w.Await(t.Context()); err != nil {
+			t.Error(err)
+		}
+		w.after(t, 0, disk.Healthy, disk.Full)
+		if err := w.Await(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

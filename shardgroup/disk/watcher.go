@@ -20,7 +20,14 @@ type watcher struct {
 	// Level by what the file system counts.
 	counted     Level
 	spaceFailed bool
+	saidScarce  time.Time
+	// What had its first answer already, and what is told when both had.
+	wasProbed, wasMeasured bool
+	judged                 chan struct{}
 }
+
+// scarceLog is the time between two lines of the log about probes that cannot be made.
+const scarceLog = 30 * time.Second
 
 // answer is what a probe or a look at the free space found.
 type answer struct {
@@ -83,15 +90,25 @@ func (w *watcher) run(ctx context.Context) {
 				late[i].timer.Stop()
 			}
 			w.probed(found)
+			w.tellJudged(true, w.wasMeasured)
 		case found := <-measured:
 			measuring = false
 			w.measured(found)
+			w.tellJudged(w.wasProbed, true)
 		case <-late[0].timer.C:
 			w.late(late[0].state)
 		case <-late[1].timer.C:
 			w.late(late[1].state)
 		}
 	}
+}
+
+// tellJudged lets go of those that wait for the first answers.
+func (w *watcher) tellJudged(probed, measured bool) {
+	if first := !w.wasProbed || !w.wasMeasured; first && probed && measured {
+		close(w.judged)
+	}
+	w.wasProbed, w.wasMeasured = probed, measured
 }
 
 // ask does what may hang in a goroutine of its own.
@@ -106,16 +123,45 @@ func (w *watcher) ask(to chan<- answer, do func() answer) {
 
 func (w *watcher) probed(found answer) {
 	w.metrics.probes.WithLabelValues(w.directory).Observe(found.took.Seconds())
-	w.noSpace = errors.Is(found.err, syscall.ENOSPC) || errors.Is(found.err, syscall.EDQUOT)
+	if !scarce(found.err) {
+		w.noSpace = errors.Is(found.err, syscall.ENOSPC) || errors.Is(found.err, syscall.EDQUOT)
+	}
 	if found.err != nil {
 		w.metrics.failures.WithLabelValues(w.directory, "probe").Inc()
 	}
-	if found.err != nil && !w.noSpace {
+	switch {
+	case scarce(found.err):
+		// Nothing was learnt of the disk: what was known stays, but for a probe that was
+		// late and has ended.
+		w.tellScarce(found.err)
+		if w.status.State != Failed {
+			w.enter(Healthy, nil)
+		}
+	case found.err != nil && !w.noSpace:
 		w.enter(Failed, found.err)
-	} else {
+	default:
 		w.enter(Healthy, nil)
 	}
 	w.judgeSpace()
+}
+
+// scarce tells whether the process or the system lacked something else than a disk.
+func scarce(err error) bool {
+	for _, lack := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
+}
+
+// tellScarce says now and then that a probe could not be made.
+func (w *watcher) tellScarce(err error) {
+	if now := time.Now(); w.saidScarce.IsZero() || now.Sub(w.saidScarce) >= scarceLog {
+		w.saidScarce = now
+		w.log.Error("the disk cannot be probed, which says nothing about it: raise the limit of open files, or free memory",
+			zap.String("directory", w.directory), zap.Error(err))
+	}
 }
 
 // late is called while a probe is under way. A disk that failed is not merely
