@@ -163,10 +163,16 @@ func (n *Node) checkCluster(stored *clusterv1.RangeMap) error {
 // with one that was started before is wrong with the directory.
 func (n *Node) startKnown(m *clusterv1.Map) error {
 	for _, record := range m.Proto().GetGroups() {
-		if record.ReplicaOn(n.identity.NodeID) == nil || n.suspended.Load() {
+		if record.ReplicaOn(n.identity.NodeID) == nil {
 			continue
 		}
-		switch err := n.startGroup(record); {
+		n.placing.Lock()
+		var err error
+		if !n.suspended.Load() {
+			err = n.startGroup(record)
+		}
+		n.placing.Unlock()
+		switch {
 		case errors.Is(err, errReplaced):
 			n.log.Info("the replica on disk is not the one that the map names; it is removed first", zap.Uint64("group", record.GetGroupId()))
 		case errors.Is(err, errRemoved):

@@ -48,6 +48,7 @@ func (n *Node) onDisk(status disk.Status) {
 	full := status.Level == disk.Full
 	if n.suspended.Swap(full) != full {
 		n.log.Warn("the disk's space changed", zap.Bool("replicas_stopped", full), zap.Uint64("free_bytes", status.FreeBytes))
+		n.background.Go(n.suspend)
 		wake(n.kick)
 	}
 	switch status.State {
@@ -62,6 +63,16 @@ func (n *Node) onDisk(status disk.Status) {
 	}
 }
 
+// suspend stops the replicas if the disk is full. The reconciler would do it, too, but
+// may be removing others, which takes longer than a disk that fills up leaves.
+func (n *Node) suspend() {
+	n.placing.Lock()
+	defer n.placing.Unlock()
+	if n.suspended.Load() {
+		n.stopGroups(n.all(), n.halt)
+	}
+}
+
 // shed gives leaders away, in the background, one sweep at a time.
 func (n *Node) shed() {
 	if !n.shedding.CompareAndSwap(false, true) {
@@ -69,10 +80,8 @@ func (n *Node) shed() {
 	}
 	n.background.Go(func() {
 		defer n.shedding.Store(false)
-		for _, g := range n.all() {
-			if err := n.handOver(n.life, g); err != nil {
-				n.log.Debug("a leader could not be moved away from a bad disk", zap.Error(err))
-			}
+		if err := n.handOverAll(n.life); err != nil && n.life.Err() == nil {
+			n.log.Info("not all leaders could be moved away from a bad disk", zap.Error(err))
 		}
 	})
 }

@@ -70,6 +70,8 @@ type Node struct {
 	readiness readiness
 
 	joining sync.Mutex // one attempt to become part of a cluster at a time
+	// Held while replicas are started, or suspended.
+	placing sync.Mutex
 
 	mu       sync.RWMutex
 	identity identity

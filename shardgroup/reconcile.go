@@ -36,7 +36,7 @@ func (n *Node) reconcile(ctx context.Context) {
 // reconcileOnce reports whether all is as it ought to be.
 func (n *Node) reconcileOnce(ctx context.Context, m *clusterv1.Map) bool {
 	if n.suspended.Load() {
-		n.stopGroups(n.all(), n.halt)
+		n.suspend()
 		return true
 	}
 	recorded, err := n.recordedReplicas()
@@ -68,6 +68,11 @@ func (n *Node) reconcileOnce(ctx context.Context, m *clusterv1.Map) bool {
 // ensure makes a replica run that the map gives to this node, and reports whether
 // it does as it ought to.
 func (n *Node) ensure(record *clusterv1.Group, own *clusterv1.Replica, recorded uint64) bool {
+	n.placing.Lock()
+	defer n.placing.Unlock()
+	if n.suspended.Load() {
+		return false // since this pass began
+	}
 	id := record.GetGroupId()
 	if g := n.group(id); g != nil {
 		if n.runs(g) {
