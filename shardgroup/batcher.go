@@ -81,7 +81,7 @@ func (b *batcher) enqueue(p *proposal) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return fmt.Errorf("%w: it is shutting down", ErrNotReady)
+		return errClosing
 	}
 	if len(b.waiting) >= maxWaitingCommands || b.bytes+p.size > maxWaitingBytes {
 		b.metrics.overloads.Inc()
@@ -164,11 +164,19 @@ func (b *batcher) sendBatch(batch []*proposal) {
 	}
 }
 
-// close refuses new commands and waits until none is in flight.
+var errClosing = fmt.Errorf("%w: it is shutting down", ErrNotReady)
+
+// close refuses new commands and those that wait, and waits until none is in flight: a
+// queue may be long, and the disk be full.
 func (b *batcher) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	for _, p := range b.waiting {
+		p.done <- outcome{err: errClosing}
+	}
+	b.metrics.queued.Sub(float64(len(b.waiting)))
+	b.waiting, b.bytes = nil, 0
 	for b.inFlight > 0 {
 		b.idle.Wait()
 	}

@@ -208,11 +208,17 @@ func TestBatcherSharesFailure(t *testing.T) {
 	})
 }
 
-// close waits for what is in flight.
+// close waits for what is in flight, and for nothing else.
 func TestBatcherClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, log := newTestBatcher()
 		go b.propose(t.Context(), payload(0, 0)) //nolint:errcheck // its result is not the point
+		synctest.Wait()
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := b.propose(t.Context(), payload(1, 0))
+			waiting <- err
+		}()
 		synctest.Wait()
 		closed := make(chan struct{})
 		go func() {
@@ -221,11 +227,20 @@ func TestBatcherClose(t *testing.T) {
 		}()
 		synctest.Wait()
 		select {
+		case err := <-waiting:
+			if !errors.Is(err, ErrNotReady) {
+				t.Errorf("a command that waits: %v", err)
+			}
+		default:
+			t.Error("a command waits for ever")
+		}
+		select {
 		case <-closed:
 			t.Error("closed while an entry was in flight")
 		default:
 		}
 		log.release <- nil
 		<-closed
+		b.close()
 	})
 }
