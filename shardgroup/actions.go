@@ -128,31 +128,31 @@ func leaderOf(p placement.Picture, groupID uint64) string {
 }
 
 // runOperation brings an operation to its end: the group replaces its ranges,
-// then the directory follows. Each step may be repeated. It reports whether the
+// then the directory follows. Each step may be repeated. It returns nil if the
 // operation ended.
-func (c *controller) runOperation(ctx context.Context, operation *clusterv1.Operation) bool {
+func (c *controller) runOperation(ctx context.Context, operation *clusterv1.Operation) error {
 	picture, _, err := c.picture()
 	if err != nil {
-		return false
+		return err
 	}
 	leader := leaderOf(picture, operation.GetGroupId())
 	if leader == "" {
-		return false
+		return fmt.Errorf("%w: group %d has no leader", ErrNotReady, operation.GetGroupId())
 	}
 	client, err := c.client(leader)
 	if err != nil {
-		return false
+		return err
 	}
 	answer, err := client.ReplaceRanges(ctx, &nodev1.ReplaceRangesRequest{GroupId: operation.GetGroupId(), Ranges: &raftlogv1.ReplaceRanges{
 		OperationId: operation.GetOperationId(), Before: operation.GetBefore(), After: operation.GetAfter(),
 	}})
 	if err != nil {
-		return false // it may have been done: the same again
+		return fmt.Errorf("group %d: %w", operation.GetGroupId(), err) // it may have been done: the same again
 	}
 	_, _, err = c.node.changeDirectory(ctx, newRequestID(), &raftlogv1.DirectoryChange{
 		Actor: "controller", Change: &raftlogv1.DirectoryChange_FinishOperation{
 			FinishOperation: &raftlogv1.FinishOperation{OperationId: operation.GetOperationId(), Error: answer.GetRefusal()},
 		},
 	})
-	return err == nil
+	return err
 }

@@ -36,9 +36,9 @@ var (
 
 // halves is what is known of a replica before it starts.
 type halves struct {
-	// Replica ids: as the directory says, as the store has recorded (0: none), and
-	// the last one that was removed.
-	replicaID, recorded, removed uint64
+	// Replica ids: as the directory says, as the store has recorded (0: none), the last
+	// one that was removed, and the one whose removal has begun.
+	replicaID, recorded, removed, removing uint64
 	// Whether the Raft log knows the replica.
 	logged bool
 	// The last entry that the store holds, and that it was known to hold.
@@ -56,7 +56,7 @@ var errRemoved = errors.New("the replica was removed from this node")
 // fault says why the two halves do not belong together, or returns nil.
 func (h halves) fault() error {
 	switch {
-	case h.replicaID <= h.removed:
+	case h.replicaID <= h.removed || h.replicaID == h.removing:
 		return errRemoved
 	case h.recorded == 0 && h.logged:
 		return errors.New("there is a Raft log, but the store does not know the group")
@@ -85,6 +85,9 @@ func (n *Node) admit(g *Group, groupDB *kv.DB) (uint64, error) {
 		return 0, err
 	}
 	if h.removed, err = readID(local, removedBucket, g.id); err != nil {
+		return 0, err
+	}
+	if h.removing, err = readID(local, removingBucket, g.id); err != nil {
 		return 0, err
 	}
 	if h.applied, err = statemachine.NewData(groupDB, n.cache).Open(nil); err != nil {

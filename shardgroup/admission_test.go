@@ -23,6 +23,9 @@ func TestHalvesOfAReplica(t *testing.T) {
 		"data of an unknown group":         {halves{replicaID: 3, applied: 1}, false},
 		"another replica":                  {halves{replicaID: 3, recorded: 4, logged: true}, false},
 		"log lost":                         {halves{replicaID: 3, recorded: 3, applied: 1}, false},
+		"removed before":                   {halves{replicaID: 3, removed: 3}, false},
+		"being removed":                    {halves{replicaID: 3, recorded: 3, removing: 3, logged: true, applied: 9, synced: 9}, false},
+		"one before is being removed":      {halves{replicaID: 4, recorded: 3, removing: 3}, false},
 		"store older than the log":         {halves{replicaID: 3, recorded: 3, logged: true, applied: 8, synced: 9}, false},
 	} {
 		if err := test.halves.fault(); (err == nil) != test.ok {

@@ -111,7 +111,7 @@ func (n *Node) begin() error {
 	n.mu.Lock()
 	n.host = host
 	n.mu.Unlock()
-	if err := n.finishRemovals(); err != nil {
+	if _, err := n.finishRemovals(); err != nil {
 		return err
 	}
 	if m := n.maps.known(); m != nil {
@@ -177,6 +177,8 @@ func (n *Node) startKnown(m *clusterv1.Map) error {
 			n.log.Info("the replica on disk is not the one that the map names; it is removed first", zap.Uint64("group", record.GetGroupId()))
 		case errors.Is(err, errRemoved):
 			n.log.Info("the map is old: it names a replica that has left", zap.Uint64("group", record.GetGroupId()))
+		case errors.Is(err, ErrNotReady):
+			n.log.Warn("a replica is not started in time, will try again", zap.Uint64("group", record.GetGroupId()), zap.Error(err))
 		case err != nil:
 			return err
 		}

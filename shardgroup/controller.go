@@ -65,7 +65,7 @@ type controller struct {
 
 type transfer struct {
 	at     time.Time
-	leader string // node that was asked
+	leader string // node that was asked: as soon as another one leads, it is over
 }
 
 // control runs while this replica leads the directory.
@@ -162,7 +162,8 @@ func (c *controller) step(ctx context.Context) bool {
 	for _, operation := range operations {
 		if operation.GetState() == clusterv1.Operation_STATE_RUNNING {
 			c.launch(ctx, work{operation: operation.GetOperationId()}, leaderOf(picture, operation.GetGroupId()), func(ctx context.Context) bool {
-				return c.runOperation(ctx, operation)
+				err := c.runOperation(ctx, operation)
+				return c.count("operation", fmt.Sprint(operation.GetOperationId()), "operation "+fmt.Sprint(operation.GetOperationId()), err)
 			})
 		}
 	}
@@ -175,7 +176,7 @@ func (c *controller) step(ctx context.Context) bool {
 		switch {
 		case ctx.Err() != nil:
 			return done
-		case c.settling(action):
+		case c.settling(picture, action):
 		case directoryChange(action) == nil:
 			c.launch(ctx, work{group: action.Group}, leaderOf(picture, action.Group), func(ctx context.Context) bool {
 				_, err := c.act(ctx, picture, action, 0)
@@ -188,8 +189,13 @@ func (c *controller) step(ctx context.Context) bool {
 			cancel()
 			if c.taken(action, err) {
 				version, done = next, true
-			} else if !errors.Is(err, ErrRefused) {
+				continue
+			}
+			if !errors.Is(err, ErrRefused) && !errors.Is(err, ErrBadRequest) {
 				return done // the directory does not answer
+			}
+			if now, _, err := c.picture(); err == nil && now.Map.GetCluster().GetMapVersion() != version {
+				return true // others changed it: what was planned stands on an old map
 			}
 		}
 	}
@@ -233,14 +239,18 @@ func (c *controller) launch(ctx context.Context, w work, nodeID string, take fun
 // taken counts a step, and reports whether it succeeded. A step that fails again and
 // again is told of now and then.
 func (c *controller) taken(action placement.Action, err error) bool {
-	kind := action.Kind.String()
+	return c.count(action.Kind.String(), fmt.Sprint(action.Group, action.Replica, action.Node), action.String(), err)
+}
+
+// count counts a step of a kind. The subject tells apart steps of one kind.
+func (c *controller) count(kind, subject, action string, err error) bool {
 	if err == nil {
 		c.node.metrics.actions.WithLabelValues(kind, "ok").Inc()
-		c.log.Info("a step was taken", zap.Stringer("action", action))
+		c.log.Info("a step was taken", zap.String("action", action))
 		return true
 	}
 	c.node.metrics.actions.WithLabelValues(kind, "failed").Inc()
-	key := fmt.Sprint(kind, action.Group, action.Replica, action.Node)
+	key := kind + subject
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.told) > toldMax {
@@ -248,14 +258,14 @@ func (c *controller) taken(action placement.Action, err error) bool {
 	}
 	if time.Since(c.told[key]) > toldAgain {
 		c.told[key] = time.Now()
-		c.log.Info("a step failed, will plan anew", zap.Stringer("action", action), zap.Error(err))
+		c.log.Info("a step failed, will plan anew", zap.String("action", action), zap.Error(err))
 	}
 	return false
 }
 
 // settling tells whether a group's leader was asked to hand over, and it is not
 // known yet whether it did.
-func (c *controller) settling(action placement.Action) bool {
+func (c *controller) settling(picture placement.Picture, action placement.Action) bool {
 	if action.Kind != placement.TransferLeader {
 		return false
 	}
@@ -265,7 +275,7 @@ func (c *controller) settling(action placement.Action) bool {
 	if !ok {
 		return false
 	}
-	if time.Since(t.at) > transferPatience {
+	if leader := leaderOf(picture, action.Group); leader != "" && leader != t.leader || time.Since(t.at) > transferPatience {
 		delete(c.transfers, action.Group)
 		return false
 	}

@@ -3,6 +3,11 @@ package shardgroup
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skerrydb/skerry/planner/placement"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
 // A node that hangs holds up its own steps only.
@@ -43,4 +48,31 @@ func TestStepsAreIndependent(t *testing.T) {
 	if len(c.running) != 0 {
 		t.Errorf("steps under way: %v", c.running)
 	}
+}
+
+// A group that was asked to change its leader is left alone until another one is
+// reported, or patience ends.
+func TestHandoversSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leadBy := func(nodeID string, term uint64) placement.NodeView {
+			return placement.NodeView{Report: &nodev1.NodeReport{Replicas: []*nodev1.GroupReplica{
+				{GroupId: 2, ReplicaId: replicaOf(nodeID), LeaderReplicaId: replicaOf(nodeID), Term: term}}}}
+		}
+		picture := placement.Picture{Nodes: map[string]placement.NodeView{"x": leadBy("x", 7)}}
+		action := placement.Action{Kind: placement.TransferLeader, Group: 2}
+		c := &controller{transfers: map[uint64]transfer{2: {time.Now(), "x"}}}
+		if !c.settling(picture, action) || !c.settling(placement.Picture{}, action) {
+			t.Error("it is not known yet")
+		}
+		picture.Nodes["y"] = leadBy("y", 8)
+		if c.settling(picture, action) {
+			t.Error("another one leads")
+		}
+		delete(picture.Nodes, "y")
+		c.transfers[2] = transfer{time.Now(), "x"}
+		time.Sleep(transferPatience + 1)
+		if c.settling(picture, action) {
+			t.Error("it was asked long ago")
+		}
+	})
 }

@@ -60,6 +60,8 @@ type Group struct {
 	settling sync.WaitGroup
 	// The replica has held, since its start, all that was acknowledged before.
 	caughtUp atomic.Bool
+	// Why it does not yet; nil once it does.
+	unsettled atomic.Pointer[error]
 	// The group has its identity.
 	initialised atomic.Bool
 	members     membershipCache
@@ -156,31 +158,44 @@ func (n *Node) startReplica(g *Group, record *clusterv1.Group, db *kv.DB) error 
 	if _, membership := reader.NodeState(); membership.Addresses[g.replicaID] == "" {
 		return nil
 	}
-	n.awaitLoaded(g)
+	if err := n.awaitLoaded(n.life, g); err != nil {
+		return err
+	}
 	if err := n.host.StopReplica(g.id, g.replicaID); err != nil {
 		return err
 	}
 	config.IsNonVoting = false
-	return untilUnloaded(start)
+	return untilUnloaded(n.life, start)
 }
+
+// loadTimeout bounds what dragonboat's workers take to take a replica in, and to let
+// go of it.
+const loadTimeout = 10 * time.Second
 
 // awaitLoaded waits until a replica has begun to work. Dragonboat panics over one
 // that is stopped and started again while its workers are taking it in: only
 // after that it knows that they have not let go of it yet.
-func (n *Node) awaitLoaded(g *Group) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+func (n *Node) awaitLoaded(ctx context.Context, g *Group) error {
+	for deadline := time.Now().Add(loadTimeout); ; pause(ctx, time.Millisecond) {
 		if _, err := n.host.StaleRead(g.id, statemachine.ReadStatus{}); !errors.Is(err, dragonboat.ErrShardNotInitialized) {
-			return
+			return nil
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return fmt.Errorf("%w: Raft has not loaded the replica within %s", ErrNotReady, loadTimeout)
 		}
 	}
 }
 
 // untilUnloaded starts a replica that was stopped a moment ago: dragonboat needs
 // a while to let go of it.
-func untilUnloaded(start func() error) error {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if err := start(); !errors.Is(err, dragonboat.ErrShardAlreadyExist) || time.Now().After(deadline) {
+func untilUnloaded(ctx context.Context, start func() error) error {
+	for deadline := time.Now().Add(loadTimeout); ; pause(ctx, 5*time.Millisecond) {
+		err := start()
+		if !errors.Is(err, dragonboat.ErrShardAlreadyExist) {
 			return err
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return fmt.Errorf("%w: Raft has not let go of the replica within %s: %w", ErrNotReady, loadTimeout, err)
 		}
 	}
 }

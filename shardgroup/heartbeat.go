@@ -2,6 +2,7 @@ package shardgroup
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -12,8 +13,13 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
-// heartbeatTimeout bounds one report. It is short: the next one tells more.
-const heartbeatTimeout = time.Second
+const (
+	// heartbeatTimeout bounds one report. It is short: the next one tells more.
+	heartbeatTimeout = time.Second
+	// heartbeatRound bounds the attempts at all nodes that may lead the directory. It
+	// reaches another one if some of them hang; the order changes each time.
+	heartbeatRound = 4 * heartbeatTimeout
+)
 
 // heartbeat is where the node's reports go.
 type heartbeat struct {
@@ -36,13 +42,14 @@ func (n *Node) sendHeartbeats(ctx context.Context) {
 	}
 }
 
-// sendHeartbeat tries the last leader, then where it pointed, then the others.
+// sendHeartbeat tries the last leader, then where it pointed, then the others in
+// random order.
 func (n *Node) sendHeartbeat(ctx context.Context) {
 	m := n.maps.known()
 	if m == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*heartbeatTimeout)
+	ctx, cancel := context.WithTimeout(ctx, heartbeatRound)
 	defer cancel()
 	request := &nodev1.HeartbeatRequest{Report: n.report(ctx)}
 	var candidates []string
@@ -54,8 +61,9 @@ func (n *Node) sendHeartbeat(ctx context.Context) {
 			candidates = append(candidates, id)
 		}
 	}
-	for _, replica := range m.Group(clusterv1.DirectoryGroup).GetReplicas() {
-		candidates = append(candidates, replica.GetNodeId())
+	replicas := m.Group(clusterv1.DirectoryGroup).GetReplicas()
+	for _, i := range rand.Perm(len(replicas)) {
+		candidates = append(candidates, replicas[i].GetNodeId())
 	}
 	var tried []string
 	for len(candidates) > 0 && ctx.Err() == nil {

@@ -41,7 +41,7 @@ func (n *Node) meet(ctx context.Context) {
 	for ctx.Err() == nil {
 		switch {
 		case n.ClusterID() == "":
-			n.greet(ctx, n.allAddresses())
+			n.greetBeside(ctx)
 			err := n.lookForCluster(ctx)
 			n.readiness.note(err)
 			if err != nil && time.Since(said) > waitingLog {
@@ -50,7 +50,7 @@ func (n *Node) meet(ctx context.Context) {
 			}
 			pause(ctx, meetInterval)
 		case !n.registered.Load():
-			n.greet(ctx, n.allAddresses())
+			n.greetBeside(ctx)
 			err := n.register(ctx)
 			n.readiness.note(err)
 			if err == nil {
@@ -75,6 +75,18 @@ func (n *Node) meet(ctx context.Context) {
 // that the cluster has moved on from ends.
 func (n *Node) greet(ctx context.Context, addresses []string) {
 	n.refused(n.hello(ctx, n.record, addresses))
+}
+
+// greetBeside greets all known nodes in the background, once at a time: nodes that hang
+// must not hold up a registration.
+func (n *Node) greetBeside(ctx context.Context) {
+	if !n.greeting.CompareAndSwap(false, true) {
+		return
+	}
+	n.background.Go(func() {
+		defer n.greeting.Store(false)
+		n.greet(ctx, n.allAddresses())
+	})
 }
 
 // hello returns a refusal, if any of the nodes knows that the cluster has moved on

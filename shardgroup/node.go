@@ -59,6 +59,8 @@ type Node struct {
 	controller atomic.Pointer[controller]
 	// The cluster knows this start of the node.
 	registered atomic.Bool
+	// The node says hello to all others.
+	greeting atomic.Bool
 	// The node gives its leaders away and takes no new ones.
 	stopping atomic.Bool
 	// Replicas are stopped until the disk has space.
@@ -81,6 +83,9 @@ type Node struct {
 	faults   map[uint64]error  // why a replica cannot be started
 	gone     map[uint64]uint64 // group → replica that dragonboat has stopped by itself
 	closed   bool
+
+	// Why removals do not end, as it was told last. Of the reconciler.
+	unremoved map[uint64]string
 }
 
 // Open starts a node on its data directory. It returns once the replicas that
@@ -104,7 +109,7 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 	n := &Node{
 		options: options, identity: id, log: log, processID: uuid.NewString(),
 		metrics: newMetrics(registerer), registry: newRegistry(),
-		groups: map[uint64]*Group{}, faults: map[uint64]error{}, gone: map[uint64]uint64{},
+		groups: map[uint64]*Group{}, faults: map[uint64]error{}, gone: map[uint64]uint64{}, unremoved: map[uint64]string{},
 		cache:            statemachine.NewCache(options.IndexCacheBytes),
 		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), failed: make(chan error, 1),
 	}

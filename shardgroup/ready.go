@@ -75,7 +75,11 @@ func (r *readiness) judge(n *Node) error {
 		}
 		for _, g := range groups {
 			if !g.caughtUp.Load() {
-				return fmt.Errorf("%w: the replica of group %d has not caught up", ErrNotReady, g.id)
+				var fault error
+				if found := g.unsettled.Load(); found != nil {
+					fault = *found
+				}
+				return fmt.Errorf("%w: the replica of group %d has not caught up%s", ErrNotReady, g.id, because(fault))
 			}
 		}
 		r.once = true

@@ -51,9 +51,15 @@ func (n *Node) reconcileOnce(ctx context.Context, m *clusterv1.Map) bool {
 			settled = n.ensure(record, own, recorded[record.GetGroupId()]) && settled
 		}
 	}
+	marked, err := n.finishRemovals()
+	if err != nil {
+		n.log.Error("cannot read which replicas are being removed", zap.Error(err))
+		return false
+	}
+	settled = settled && len(marked) == 0
 	surplus := map[uint64]uint64{}
 	for groupID, replicaID := range recorded {
-		if m.Group(groupID).ReplicaOn(n.ID()).GetReplicaId() != replicaID {
+		if marked[groupID] == 0 && m.Group(groupID).ReplicaOn(n.ID()).GetReplicaId() != replicaID {
 			surplus[groupID] = replicaID
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -66,9 +64,6 @@ func (n *Node) removeReplica(groupID, replicaID uint64) error {
 	if err := n.at("marked"); err != nil {
 		return err
 	}
-	if g := n.group(groupID); g != nil {
-		n.halt(g)
-	}
 	return n.finishRemoval(groupID, replicaID)
 }
 
@@ -120,6 +115,11 @@ func (n *Node) confirmRemoval(ctx context.Context, record *clusterv1.Group, repl
 			faults = append(faults, err)
 			continue
 		}
+		if membership.GetVoters()[other.GetReplicaId()] != other.GetNodeId() {
+			// What it knows may be as old as its own leave.
+			faults = append(faults, fmt.Errorf("node %s does not count itself among the voters", other.GetNodeId()))
+			continue
+		}
 		if _, voter := membership.GetVoters()[replicaID]; voter || membership.GetLearners()[replicaID] != "" {
 			return errors.New("the group still counts it among its members")
 		}
@@ -137,7 +137,7 @@ func (n *Node) directoryMap(ctx context.Context, version uint64) (*clusterv1.Map
 		defer cancel()
 		answer, err := service{node: n}.RangeMap(attempt, &nodev1.RangeMapRequest{MinVersion: version, Forwarded: true})
 		if err == nil {
-			return clusterv1.NewMap(answer.GetMap())
+			return n.checkedMap(answer)
 		}
 	}
 	answer, err := forward(ctx, n, func(ctx context.Context, client nodev1.NodeServiceClient) (*nodev1.RangeMapResponse, error) {
@@ -145,6 +145,15 @@ func (n *Node) directoryMap(ctx context.Context, version uint64) (*clusterv1.Map
 	})
 	if err != nil {
 		return nil, err
+	}
+	return n.checkedMap(answer)
+}
+
+// checkedMap demands that a map is of the node's cluster: an address may be somebody
+// else's by now.
+func (n *Node) checkedMap(answer *nodev1.RangeMapResponse) (*clusterv1.Map, error) {
+	if id := answer.GetMap().GetCluster().GetClusterId(); id != n.ClusterID() {
+		return nil, fmt.Errorf("%w: the map is of cluster %q", ErrOtherCluster, id)
 	}
 	return clusterv1.NewMap(answer.GetMap())
 }
@@ -169,22 +178,36 @@ func (n *Node) peer(nodeID string) (nodev1.NodeServiceClient, error) {
 	return n.options.Peers(address)
 }
 
-// finishRemovals goes on with removals that a crash interrupted.
-func (n *Node) finishRemovals() error {
+// finishRemovals goes on with removals that a crash or a fault interrupted, and
+// returns those that still wait. One that cannot go on holds up nobody else; its
+// replica is not started. It is called by one goroutine at a time.
+func (n *Node) finishRemovals() (map[uint64]uint64, error) {
 	marked, err := n.readIDs(removingBucket)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for groupID, replicaID := range marked {
-		if err := n.finishRemoval(groupID, replicaID); err != nil {
-			return err
+		err := n.finishRemoval(groupID, replicaID)
+		if err == nil {
+			delete(marked, groupID)
+			delete(n.unremoved, groupID)
+			continue
+		}
+		if n.life.Err() == nil && n.unremoved[groupID] != err.Error() {
+			n.unremoved[groupID] = err.Error()
+			n.log.Warn("a replica that left its group cannot be removed, will try again",
+				zap.Uint64("group", groupID), zap.Uint64("replica", replicaID), zap.Error(err))
 		}
 	}
-	return nil
+	return marked, nil
 }
 
+// finishRemoval goes on with the removal of a replica that is marked.
 func (n *Node) finishRemoval(groupID, replicaID uint64) error {
-	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
+	if g := n.group(groupID); g != nil && g.replicaID == replicaID {
+		n.halt(g)
+	}
+	ctx, cancel := context.WithTimeout(n.life, removeTimeout)
 	defer cancel()
 	if err := n.host.SyncRemoveData(ctx, groupID, replicaID); err != nil {
 		return fmt.Errorf("remove the Raft log of group %d: %w", groupID, err)
@@ -195,7 +218,8 @@ func (n *Node) finishRemoval(groupID, replicaID uint64) error {
 	if err := n.engine.Drop(groupID); err != nil {
 		return fmt.Errorf("remove the data of group %d: %w", groupID, err)
 	}
-	if err := os.Remove(filepath.Join(n.raftDir(), syncedFile(groupID))); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// If it came back after a crash, the next replica of the group would be refused.
+	if err := removeDurably(n.raftDir(), syncedFile(groupID)); err != nil {
 		return err
 	}
 	if err := n.at("store emptied"); err != nil {

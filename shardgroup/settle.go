@@ -14,20 +14,30 @@ import (
 	"github.com/skerrydb/skerry/statemachine"
 )
 
-// settleRetry spaces attempts while a group elects a leader.
-const settleRetry = 20 * time.Millisecond
+const (
+	// Spaces attempts while a group elects a leader; doubled each time.
+	settleRetry    = 20 * time.Millisecond
+	settleRetryMax = time.Second
+	// Elections take less: a replica that has not settled by then is worth a line.
+	settlePatience = 10 * time.Second
+)
 
 // settle does what a replica needs once after each start: the group gets its
 // identity if it has none yet, and the replica catches up. It goes on until that
 // is done or the replica stops; a repeat, also by other replicas, is harmless.
 func (n *Node) settle(ctx context.Context, g *Group, record *clusterv1.Group) {
-	for ctx.Err() == nil {
+	began, told := time.Now(), false
+	for wait := settleRetry; ctx.Err() == nil; wait = min(2*wait, settleRetryMax) {
 		attempt, cancel := context.WithTimeout(ctx, proposalTimeout)
 		err := n.identify(attempt, g, record)
 		cancel()
 		if err == nil {
 			g.initialised.Store(true)
 			g.caughtUp.Store(true)
+			g.unsettled.Store(nil)
+			if told {
+				n.log.Info("a replica has caught up", zap.Uint64("group", g.id), zap.Duration("after", time.Since(began)))
+			}
 			wake(n.directoryApplied)
 			return
 		}
@@ -35,10 +45,13 @@ func (n *Node) settle(ctx context.Context, g *Group, record *clusterv1.Group) {
 			n.fail(err)
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(settleRetry):
+		g.unsettled.Store(&err)
+		if !told && ctx.Err() == nil && time.Since(began) > settlePatience {
+			told = true
+			n.log.Warn("a replica has not caught up since its start, will go on trying",
+				zap.Uint64("group", g.id), zap.Duration("for", time.Since(began)), zap.Error(err))
 		}
+		pause(ctx, wait)
 	}
 }
 
