@@ -149,7 +149,7 @@ func (b *batcher) sendBatch(batch []*proposal) {
 		entry.Commands[i] = p.command
 		b.tracing.event(p.ctx, "entry sent", len(batch))
 	}
-	b.metrics.batch(len(batch))
+	b.metrics.batch(batch)
 	results, err := b.send(entry)
 	if err == nil && len(results.GetResults()) != len(batch) {
 		err = fmt.Errorf("%w: %d results for %d commands", ErrAmbiguous, len(results.GetResults()), len(batch))

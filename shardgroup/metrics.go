@@ -43,6 +43,7 @@ type metrics struct {
 
 	compaction *compactionMetrics
 	transfers  *transferMetrics
+	proposals  *proposalMetrics
 
 	leaderMu  sync.Mutex
 	ledGroups int
@@ -121,6 +122,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	m.transfers = newTransferMetrics()
 	m.collectors = append(m.collectors, m.compaction.collectors()...)
 	m.collectors = append(m.collectors, m.transfers.collectors()...)
+	m.proposals = newProposalMetrics()
+	m.collectors = append(m.collectors, m.proposals.collectors()...)
 	for _, item := range nodev1.CostItems() {
 		counter := prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "skerry_group_query_" + item.Name + "_total", Help: "Cost of queries. " + item.Help,
@@ -187,7 +190,6 @@ type groupMetrics struct {
 	led       bool // under leaderMu
 }
 
-func (g *groupMetrics) batch(commands int)            { g.commands.Observe(float64(commands)) }
 func (g *groupMetrics) applied(elapsed time.Duration) { g.applyCommand.Observe(elapsed.Seconds()) }
 func (g *groupMetrics) lookup(elapsed time.Duration)  { g.lookups.Observe(elapsed.Seconds()) }
 
