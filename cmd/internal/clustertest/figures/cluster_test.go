@@ -159,16 +159,25 @@ func (c *cluster) stop(t *testing.T) {
 
 func (c *cluster) scrape(t *testing.T) scrape {
 	t.Helper()
+	all, err := c.tryScrape(t.Context())
+	must(t, err)
+	return all
+}
+
+// tryScrape is for goroutines that must not end the test.
+func (c *cluster) tryScrape(ctx context.Context) (scrape, error) {
 	var all scrape
 	for _, n := range c.nodes {
 		if !n.Running() {
 			continue
 		}
-		one, err := scrapeOne(t.Context(), "http://"+n.http+"/metrics")
-		must(t, err)
+		one, err := scrapeOne(ctx, "http://"+n.http+"/metrics")
+		if err != nil {
+			return nil, err
+		}
 		all = append(all, one)
 	}
-	return all
+	return all, nil
 }
 
 // cpu is what the running processes have used together.
@@ -244,14 +253,24 @@ func replicas(ctx context.Context, client nodev1.NodeServiceClient) (map[uint64]
 	return byGroup, answer.GetNodeId(), nil
 }
 
+// connections to the public APIs of some nodes, several to each.
+func connections(t *testing.T, each int, nodes ...*node) []*grpc.ClientConn {
+	t.Helper()
+	var conns []*grpc.ClientConn
+	for range each {
+		for _, n := range nodes {
+			conns = append(conns, dial(t, n.public))
+		}
+	}
+	return conns
+}
+
 // index returns the public APIs of some nodes, each by several connections.
-func index(t *testing.T, connections int, nodes ...*node) []metastorev1.IndexServiceClient {
+func index(t *testing.T, each int, nodes ...*node) []metastorev1.IndexServiceClient {
 	t.Helper()
 	var clients []metastorev1.IndexServiceClient
-	for range connections {
-		for _, n := range nodes {
-			clients = append(clients, metastorev1.NewIndexServiceClient(dial(t, n.public)))
-		}
+	for _, conn := range connections(t, each, nodes...) {
+		clients = append(clients, metastorev1.NewIndexServiceClient(conn))
 	}
 	return clients
 }

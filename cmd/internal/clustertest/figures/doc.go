@@ -1,5 +1,5 @@
 // Package figures measures clusters of real processes on one machine: what an add
-// costs, what idle groups cost, how long restarts, catching up and failovers take.
+// costs, what idle groups and transfers cost, how long restarts, catching up and failovers take.
 //
 //	client (this process) ──► router + node 127.0.2.11 ─┐
 //	                      ──► router + node 127.0.2.12 ─┼─ Raft over loopback
@@ -16,6 +16,7 @@
 //	    -run TestFigureIdle       many groups that do nothing, with profiles
 //	    -run TestFigureRestart    one process and many blocks, stopped and killed
 //	    -run TestFigureCatchUp    a node that was away, and one that is new
+//	    -run TestFigureTransfers  what compaction hands over to tenants' groups: rate, lag, queries meanwhile, Raft
 //
 // How long writes wait when a leader is killed, package clustertest measures:
 //

@@ -19,8 +19,10 @@ import (
 // load adds blocks, one after the other by each of its callers.
 type load struct {
 	clients []metastorev1.IndexServiceClient
-	blocks  blocks
-	next    atomic.Uint64
+	blocks  interface {
+		block(n uint64) *metastorev1.BlockMeta
+	}
+	next atomic.Uint64
 	// Failed adds are tried again, and their time counts from the first try.
 	failures failures
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +51,49 @@ func (s scrape) sum(name string, labels ...string) float64 {
 		}
 	}
 	return total
+}
+
+// quantile estimates a quantile of what a histogram observed from one scrape to a
+// later one, in its unit: within its bucket, values are believed to be spread
+// evenly. Above the last bucket it is that one's bound; without observations 0.
+func quantile(before, after scrape, name string, share float64) float64 {
+	counts := map[float64]float64{}
+	for sign, s := range map[float64]scrape{-1: before, 1: after} {
+		for _, process := range s {
+			for _, metric := range process[name].GetMetric() {
+				for _, bucket := range metric.GetHistogram().GetBucket() {
+					counts[bucket.GetUpperBound()] += sign * float64(bucket.GetCumulativeCount())
+				}
+			}
+		}
+	}
+	bounds := slices.Sorted(maps.Keys(counts))
+	if len(bounds) == 0 {
+		return 0
+	}
+	wanted := share * counts[bounds[len(bounds)-1]]
+	low, below := 0.0, 0.0
+	for _, bound := range bounds {
+		if count := counts[bound]; count > below && count >= wanted {
+			if math.IsInf(bound, 1) {
+				return low
+			}
+			return low + (bound-low)*(wanted-below)/(count-below)
+		}
+		low, below = bound, counts[bound]
+	}
+	return 0
+}
+
+// most is the largest value of gauges of a name; 0 without any.
+func (s scrape) most(name string) float64 {
+	largest := 0.0
+	for _, process := range s {
+		for _, metric := range process[name].GetMetric() {
+			largest = max(largest, metric.GetGauge().GetValue())
+		}
+	}
+	return largest
 }
 
 // known tells whether there is a metric of that name at all.
@@ -117,6 +163,15 @@ h_count 3
 		if c.got != c.want {
 			t.Errorf("%s: %v, want %v", name, c.got, c.want)
 		}
+	}
+	if got := quantile(nil, s, "h", 0.25); got != 0.75 {
+		t.Errorf("a quarter is below %v", got)
+	}
+	if quantile(nil, s, "h", 0.99) != 1 || quantile(s, s, "h", 0.5) != 0 || quantile(nil, s, "x", 0.5) != 0 {
+		t.Error("quantiles without bounds, or of nothing")
+	}
+	if s.most("g") != 8 || s.most("x") != 0 {
+		t.Error("the most is not the most")
 	}
 	if !s.known("h") || s.known("x") {
 		t.Error("what there is, is not known")

@@ -27,7 +27,8 @@ func TestFigureRestart(t *testing.T) {
 	n := newNode(t, binary, dir, "serve", 1, "-groups", strconv.Itoa(*restartGroups), "-streams.groups", strconv.Itoa(*restartGroups))
 	n.start(t)
 	n.awaitReady(t)
-	l := &load{clients: index(t, 4, n), blocks: newBlocks(week / time.Duration(max(1, *restartBlocks+8**restartRounds**restartBetween)))}
+	made := newBlocks(week / time.Duration(max(1, *restartBlocks+8**restartRounds**restartBetween)))
+	l := &load{clients: index(t, 4, n), blocks: made}
 	filled := l.runCount(t, *loadCallers, *restartBlocks)
 	size, err := folderBytes(n.dir)
 	must(t, err)
@@ -51,7 +52,7 @@ func TestFigureRestart(t *testing.T) {
 			ended := time.Since(began)
 			began = time.Now()
 			n.start(t)
-			ready, answered := awaitService(t, n, l.blocks.query(l.next.Load()), began)
+			ready, answered := awaitService(t, n, made.query(l.next.Load()), began)
 			cpu, err := cpuTime(n.pid)
 			must(t, err)
 			now, _, err := memory(n.pid)

@@ -66,7 +66,7 @@ func (c *client) compact(ctx context.Context, held *heldJob) error {
 	}
 	held.result = &metastorev1.CompactedBlocks{SourceBlocks: sources}
 	if len(sources.Blocks) > 0 {
-		held.result.NewBlocks = merge(held.job, held.token, answer.GetBlocks())
+		held.result.NewBlocks = Merge(held.job, held.token, answer.GetBlocks(), false)
 	}
 	c.results.made(held)
 	return nil

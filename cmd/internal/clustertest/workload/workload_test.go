@@ -102,8 +102,8 @@ func TestBlocksAreValid(t *testing.T) {
 	}
 	defer w.Close()
 	first, second, own := w.segment(5), w.segment(6), w.tenantBlock(4, 5)
-	merged := merge(&metastorev1.CompactionJob{Name: "j"}, 3, []*metastorev1.BlockMeta{first.block, second.block})
-	other := merge(&metastorev1.CompactionJob{Name: "j"}, 4, []*metastorev1.BlockMeta{first.block, second.block})
+	merged := Merge(&metastorev1.CompactionJob{Name: "j"}, 3, []*metastorev1.BlockMeta{first.block, second.block}, false)
+	other := Merge(&metastorev1.CompactionJob{Name: "j"}, 4, []*metastorev1.BlockMeta{first.block, second.block}, false)
 	if len(merged) != 3 || merged[0].GetId() == other[0].GetId() {
 		t.Fatalf("merged into %v and %v", merged, other)
 	}
