@@ -111,7 +111,7 @@ func (n *Node) begin() error {
 	n.mu.Lock()
 	n.host = host
 	n.mu.Unlock()
-	if _, err := n.finishRemovals(); err != nil {
+	if _, _, err := n.finishRemovals(); err != nil {
 		return err
 	}
 	if m := n.maps.known(); m != nil {

@@ -51,12 +51,15 @@ func (n *Node) reconcileOnce(ctx context.Context, m *clusterv1.Map) bool {
 			settled = n.ensure(record, own, recorded[record.GetGroupId()]) && settled
 		}
 	}
-	marked, err := n.finishRemovals()
+	marked, waiting, err := n.finishRemovals()
 	if err != nil {
 		n.log.Error("cannot read which replicas are being removed", zap.Error(err))
 		return false
 	}
-	settled = settled && len(marked) == 0
+	settled = settled && waiting == 0
+	if len(marked) > waiting {
+		wake(n.kick) // replicas may wait for that
+	}
 	surplus := map[uint64]uint64{}
 	for groupID, replicaID := range recorded {
 		if marked[groupID] == 0 && m.Group(groupID).ReplicaOn(n.ID()).GetReplicaId() != replicaID {

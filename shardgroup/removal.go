@@ -179,27 +179,26 @@ func (n *Node) peer(nodeID string) (nodev1.NodeServiceClient, error) {
 }
 
 // finishRemovals goes on with removals that a crash or a fault interrupted, and
-// returns those that still wait. One that cannot go on holds up nobody else; its
+// returns all of them, and how many still wait. One that cannot go on holds up nobody else; its
 // replica is not started. It is called by one goroutine at a time.
-func (n *Node) finishRemovals() (map[uint64]uint64, error) {
-	marked, err := n.readIDs(removingBucket)
-	if err != nil {
-		return nil, err
+func (n *Node) finishRemovals() (marked map[uint64]uint64, waiting int, err error) {
+	if marked, err = n.readIDs(removingBucket); err != nil {
+		return nil, 0, err
 	}
 	for groupID, replicaID := range marked {
 		err := n.finishRemoval(groupID, replicaID)
 		if err == nil {
-			delete(marked, groupID)
 			delete(n.unremoved, groupID)
 			continue
 		}
+		waiting++
 		if n.life.Err() == nil && n.unremoved[groupID] != err.Error() {
 			n.unremoved[groupID] = err.Error()
 			n.log.Warn("a replica that left its group cannot be removed, will try again",
 				zap.Uint64("group", groupID), zap.Uint64("replica", replicaID), zap.Error(err))
 		}
 	}
-	return marked, nil
+	return marked, waiting, nil
 }
 
 // finishRemoval goes on with the removal of a replica that is marked.
