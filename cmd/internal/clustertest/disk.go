@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"unsafe"
 )
 
 // Disk is a file system of its own, in a file, so that it can be full, stall,
@@ -79,7 +80,7 @@ func (d *Disk) Mount() error {
 	return err
 }
 
-// Unmount takes the disk away; nobody may use it. After Fail, what was not synced
+// Unmount takes the disk away; nobody may use it. After Lose, what was not synced
 // is lost.
 func (d *Disk) Unmount() error {
 	d.mu.Lock()
@@ -92,10 +93,33 @@ func (d *Disk) Unmount() error {
 	return err
 }
 
-// Fail makes the disk refuse all writes from now on, those to open files, too, and
-// never write what was not synced. Unmount and Mount repair it: together with
-// killing who uses it, that is a loss of power.
-func (d *Disk) Fail() error { return run("mount", "-o", "remount,abort", d.Path) }
+// Fail makes the disk refuse all reads and writes from now on, those to open
+// files, too. What was written before is written out first. Unmount and Mount
+// repair it.
+//
+// It must not lie: a sync that ends well while a journal is aborted (by "mount -o
+// remount,abort", or a shutdown that does not freeze) may have written nothing, one
+// in ten does.
+func (d *Disk) Fail() error {
+	dir, err := os.Open(d.Path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var flags uint32 // freeze, shut down, thaw
+	if _, _, fault := syscall.Syscall(syscall.SYS_IOCTL, dir.Fd(), shutdownRequest, uintptr(unsafe.Pointer(&flags))); fault != 0 {
+		return fmt.Errorf("shut down %s: %w", d.Path, fault)
+	}
+	return nil
+}
+
+// shutdownRequest is FS_IOC_SHUTDOWN of Linux' linux/fs.h.
+const shutdownRequest = 0x8004587d
+
+// Lose is a loss of power: what was not synced is never written. All who used the
+// disk must be dead, since syncs lie from now on, see Fail. Unmount and Mount
+// bring it back.
+func (d *Disk) Lose() error { return run("mount", "-o", "remount,abort", d.Path) }
 
 // Freeze makes all writes hang, until Thaw.
 func (d *Disk) Freeze() error {

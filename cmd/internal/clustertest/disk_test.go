@@ -51,29 +51,61 @@ func TestDiskFull(t *testing.T) {
 }
 
 // Loss of power: what was synced is there, what was not is not.
-func TestDiskFails(t *testing.T) {
+func TestDiskLosesPower(t *testing.T) {
 	d := newDisk(t)
 	file, err := os.Create(filepath.Join(d.Path, "synced"))
 	must(t, err)
 	_, err = file.WriteString("kept")
-	must(t, err, file.Sync())
+	must(t, err, file.Sync(), file.Close())
 	must(t, os.WriteFile(filepath.Join(d.Path, "unsynced"), []byte("lost"), 0o600))
-	must(t, d.Fail())
-	if _, err := file.WriteString("more"); !errors.Is(err, syscall.EROFS) {
-		t.Errorf("a write to an open file: %v", err)
-	}
-	if err := os.WriteFile(filepath.Join(d.Path, "new"), nil, 0o600); !errors.Is(err, syscall.EROFS) {
-		t.Errorf("a new file: %v", err)
-	}
-	must(t, file.Close(), d.Unmount(), d.Mount())
+	must(t, d.Lose(), d.Unmount(), d.Mount())
 	if content, err := os.ReadFile(filepath.Join(d.Path, "synced")); err != nil || string(content) != "kept" {
 		t.Errorf("synced is %q, %v", content, err)
 	}
 	if content, err := os.ReadFile(filepath.Join(d.Path, "unsynced")); err == nil && len(content) > 0 {
 		t.Errorf("unsynced is %q", content)
 	}
+	must(t, os.WriteFile(filepath.Join(d.Path, "back"), []byte("x"), 0o600))
+}
+
+// A disk that fails refuses everything, and has what it said it had synced.
+func TestDiskFails(t *testing.T) {
+	d := newDisk(t)
+	for round := range 20 {
+		file, err := os.Create(filepath.Join(d.Path, "synced"))
+		must(t, err)
+		must(t, syscall.Fallocate(int(file.Fd()), fallocKeepSize, 0, 1<<20), file.Sync()) // as write-ahead logs do
+		synced, enough := make(chan int64), make(chan struct{})
+		go func() {
+			var size int64
+			for {
+				n, err := file.WriteString("an entry")
+				if err != nil || syscall.Fdatasync(int(file.Fd())) != nil {
+					break
+				}
+				if size += int64(n); size == 80 {
+					close(enough)
+				}
+			}
+			synced <- size
+		}()
+		<-enough
+		must(t, d.Fail())
+		size := <-synced
+		if err := os.WriteFile(filepath.Join(d.Path, "new"), nil, 0o600); !errors.Is(err, syscall.EIO) {
+			t.Errorf("a new file: %v", err)
+		}
+		must(t, file.Close(), d.Unmount(), d.Mount())
+		info, err := os.Stat(filepath.Join(d.Path, "synced"))
+		must(t, err)
+		if info.Size() < size {
+			t.Errorf("round %d: %d bytes were synced, %d are there", round, size, info.Size())
+		}
+	}
 	must(t, os.WriteFile(filepath.Join(d.Path, "repaired"), []byte("x"), 0o600))
 }
+
+const fallocKeepSize = 1 // FALLOC_FL_KEEP_SIZE
 
 func TestDiskFreezes(t *testing.T) {
 	d := newDisk(t)

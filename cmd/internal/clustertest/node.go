@@ -149,10 +149,7 @@ func (n *Node) Wipe() error {
 // Blackout makes the node lose its power, with all that it did not sync. It stays
 // down. Only with a Disk.
 func (n *Node) Blackout() error {
-	if err := n.Disk.Fail(); err != nil {
-		return err
-	}
-	return n.Replug()
+	return errors.Join(n.Process.Kill(), n.Disk.Lose(), n.Replug())
 }
 
 // Replug ends the process and repairs a disk that failed. The node stays down.

@@ -84,7 +84,8 @@ func TestServeSurvivesLossOfPower(t *testing.T) {
 	random := rand.New(rand.NewPCG(*seed, 0))
 	for range *losses {
 		time.Sleep(*lossesFor/2 + time.Duration(random.Int64N(int64(*lossesFor))))
-		must(t, disk.Fail(), p.Kill(), disk.Unmount(), disk.Mount())
+		must(t, p.Kill())
+		must(t, disk.Lose(), disk.Unmount(), disk.Mount())
 		start()
 	}
 	if err := w.Settle(t.Context(), 30*time.Second); err != nil {
