@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/skerrydb/skerry/cmd/internal/config"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
@@ -156,7 +157,7 @@ func checkNodes(nodes []greeted) error {
 			return fmt.Errorf("%s and %s both tell others that their address is %s: start each with a -node.address of its own that the others can dial", before, node.address, record.GetApiAddress())
 		}
 		ids[record.GetNodeId()], rafts[record.GetRaftAddress()], apis[record.GetApiAddress()] = node.address, node.address, node.address
-		if len(nodes) > 1 && !onLoopback(node.address) && (onLoopback(record.GetApiAddress()) || onLoopback(record.GetRaftAddress())) {
+		if len(nodes) > 1 && !config.OnLoopback(node.address) && (config.OnLoopback(record.GetApiAddress()) || config.OnLoopback(record.GetRaftAddress())) {
 			return fmt.Errorf("%s tells others to dial %s and %s, which lead to themselves: start it with -node.address and -raft.address that the others can dial", node.address, record.GetApiAddress(), record.GetRaftAddress())
 		}
 	}
@@ -179,11 +180,4 @@ func checkAddresses(addresses []string) error {
 		}
 	}
 	return nil
-}
-
-// onLoopback tells whether an address leads to the machine that dials it.
-func onLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }

@@ -191,6 +191,13 @@ func splitAddress(address string) (host string, port uint64, err error) {
 	return host, port, nil
 }
 
+// OnLoopback tells whether an address leads to the machine that dials it.
+func OnLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
 // distinctAddresses refuses an address that two settings share; any free port
 // never clashes.
 func distinctAddresses(addresses map[string]string) []error {

@@ -12,6 +12,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 )
 
@@ -63,6 +64,30 @@ func (s *Server) settings() settings {
 	return slices.Concat(s.storage(), s.publicAddress(), s.cluster(), s.founding(), s.process(), s.node(), s.router(), s.Compaction.settings(), s.Retention.settings())
 }
 
+// plaintextTokens refuses ports at which others would show tokens in the clear. Raft's
+// is none of them.
+func (s Server) plaintextTokens() []error {
+	if s.TLS.Enabled() || s.AccessFile == "" && s.TokenFile == "" {
+		return nil
+	}
+	setting := "auth.file"
+	if s.AccessFile == "" {
+		setting = "auth.token-file"
+	}
+	all := s.settings()
+	var faults []error
+	for _, port := range []struct{ name, address string }{
+		{"grpc.address", s.GRPCAddress}, {"node.address", s.NodeAddress}, {"admin.address", s.AdminAddress}, {"http.address", s.HTTPAddress},
+	} {
+		_, _, malformed := splitAddress(port.address)
+		if all.find(port.name) != nil && malformed == nil && !OnLoopback(port.address) {
+			faults = append(faults, fmt.Errorf("%s with %s %q would send tokens over the network in the clear: set tls.cert-file and tls.key-file, or listen on 127.0.0.1",
+				setting, port.name, port.address))
+		}
+	}
+	return faults
+}
+
 // Validate reports every fault, not only the first.
 func (s Server) Validate() error {
 	all := s.settings()
@@ -71,6 +96,7 @@ func (s Server) Validate() error {
 	if s.HasNode() && s.TLS.Enabled() && s.TLS.CAFile == "" {
 		faults = append(faults, errors.New("nodes need tls.ca-file with TLS: they check each other's certificates"))
 	}
+	faults = append(faults, s.plaintextTokens()...)
 	listeners := map[string]string{}
 	for name, address := range map[string]string{
 		"grpc.address": s.GRPCAddress, "http.address": s.HTTPAddress, "admin.address": s.AdminAddress,

@@ -73,6 +73,41 @@ func TestValidateReportsEveryFault(t *testing.T) {
 	}
 }
 
+// Tokens are not taken in the clear from other machines.
+func TestTokensNeedTLS(t *testing.T) {
+	const text = "would send tokens over the network in the clear"
+	for name, test := range map[string]struct {
+		command Command
+		change  func(*Server)
+		want    []string
+	}{
+		"on loopback":        {CommandServe, func(s *Server) { s.AccessFile = "f" }, nil},
+		"without tokens":     {CommandServe, func(s *Server) { s.GRPCAddress = ":9095" }, nil},
+		"with TLS":           {CommandServe, func(s *Server) { s.AccessFile, s.GRPCAddress, s.TLS = "f", ":9095", TLS{"c", "k", "a", false} }, nil},
+		"public":             {CommandServe, func(s *Server) { s.AccessFile, s.GRPCAddress = "f", ":9095" }, []string{`auth.file with grpc.address ":9095"`}},
+		"a name":             {CommandServe, func(s *Server) { s.AccessFile, s.HTTPAddress = "f", "box:9096" }, []string{`auth.file with http.address "box:9096"`}},
+		"inner":              {CommandNode, func(s *Server) { s.TokenFile, s.NodeAddress, s.AdminAddress = "f", "10.0.0.1:1", "10.0.0.1:2" }, []string{"auth.token-file with node.address", "auth.token-file with admin.address"}},
+		"Raft has no tokens": {CommandNode, func(s *Server) { s.AccessFile, s.RaftAddress = "f", "10.0.0.1:1" }, nil},
+		"a router's own":     {CommandRouter, func(s *Server) { s.AccessFile, s.Join, s.NodeAddress = "f", []string{"a:1"}, "10.0.0.1:1" }, nil},
+	} {
+		s := Default(test.command)
+		test.change(&s)
+		err := s.Validate()
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if strings.Count(got, text) != len(test.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(got, want) || !strings.Contains(got, "set tls.cert-file") {
+				t.Errorf("%s: %q lacks %q", name, got, want)
+			}
+		}
+	}
+}
+
 func TestAddressesDiffer(t *testing.T) {
 	same := with(func(s *Server) { s.HTTPAddress, s.RaftAddress = s.GRPCAddress, s.GRPCAddress })
 	if err := same.Validate(); err == nil || !strings.Contains(err.Error(), "grpc.address and http.address and raft.address are all") {

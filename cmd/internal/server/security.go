@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/skerrydb/skerry/cmd/internal/audit"
 	"github.com/skerrydb/skerry/cmd/internal/certs"
 	"github.com/skerrydb/skerry/cmd/internal/config"
+	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
 	"github.com/skerrydb/skerry/shardgroup/transport"
 )
 
@@ -57,10 +59,11 @@ func (s security) dialOptions(settings config.Server) ([]grpc.DialOption, error)
 // may not call should not wait in their queues.
 func (s security) serverOptions() ([]grpc.ServerOption, error) {
 	var options []grpc.ServerOption
-	if s.gate != nil {
-		options = s.gate.ServerOptions()
+	if s.gate != nil || s.certs != nil {
+		options = s.gate.ServerOptions() // without a gate, certificates still say who calls
 	}
 	options = append(options, s.audit.ServerOptions()...)
+	options = append(options, grpc.ChainUnaryInterceptor(signed))
 	if s.certs == nil {
 		return options, nil
 	}
@@ -69,6 +72,17 @@ func (s security) serverOptions() ([]grpc.ServerOption, error) {
 		return nil, err
 	}
 	return append(options, grpc.Creds(transport)), nil
+}
+
+// signed puts who is known to call into what changes the cluster, whoever it says it is:
+// it is kept with operations. The audit log, which comes before, has both. Nodes are
+// asked by routers, which have seen the caller.
+func signed(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	identity, _ := access.FromContext(ctx)
+	if operate, ok := request.(*adminv1.OperateRequest); ok && operate.GetOperation() != nil && identity.Name != "" {
+		operate.Operation.Actor = identity.Name
+	}
+	return handler(ctx, request)
 }
 
 // httpListener secures the HTTP port: probes and scrapers need no certificate.
@@ -134,6 +148,11 @@ func (s security) strangersKnown(settings config.Server) bool {
 
 // warnOfOpenPorts says which ports strangers may use.
 func (s *server) warnOfOpenPorts() {
+	// Raft asks for certificates of nodes wherever there is TLS, and never for tokens.
+	if s.settings.HasNode() && s.security.certs == nil && !config.OnLoopback(s.settings.RaftAddress) {
+		s.log.Warn("whoever reaches this port may take part in Raft, and so change everything: secure it with TLS, or by the network",
+			zap.String("setting", "raft.address"), zap.String("address", s.settings.RaftAddress))
+	}
 	if s.security.strangersKnown(s.settings) {
 		return
 	}
