@@ -172,7 +172,13 @@ func (c *directoryChange) removeReplica(p *raftlogv1.RemoveReplica) (step, error
 	if group == nil {
 		return refuse("there is no group %d", p.GetGroupId())
 	}
+	elsewhere, err := c.groupOf(p.GetReplicaId())
+	if err != nil {
+		return step{}, err
+	}
 	switch replica := group.Replica(p.GetReplicaId()); {
+	case replica == nil && elsewhere != 0:
+		return refuse("replica %d is one of group %d, not of group %d", p.GetReplicaId(), elsewhere, p.GetGroupId())
 	case replica == nil && p.GetReplicaId() > 0 && p.GetReplicaId() < c.cluster.GetNextReplicaId():
 		return step{}, nil
 	case replica == nil:
@@ -184,4 +190,18 @@ func (c *directoryChange) removeReplica(p *raftlogv1.RemoveReplica) (step, error
 		group.Replicas = slices.DeleteFunc(group.Replicas, func(r *clusterv1.Replica) bool { return r.GetReplicaId() == p.GetReplicaId() })
 		return c.w.PutGroup(group)
 	}}, nil
+}
+
+// groupOf finds the group that has a replica, 0 for none.
+func (c *directoryChange) groupOf(replica uint64) (uint64, error) {
+	groups, err := c.w.Groups()
+	if err != nil {
+		return 0, err
+	}
+	for _, group := range groups {
+		if group.Replica(replica) != nil {
+			return group.GetGroupId(), nil
+		}
+	}
+	return 0, nil
 }

@@ -297,6 +297,7 @@ func TestGroupsAndReplicas(t *testing.T) {
 		{0, remove(9, 10), "CONFLICT v10", "there is no group 9"},
 		{0, remove(4, 10), "OK v11", ""},
 		{0, remove(4, 10), "ALREADY v11", ""},
+		{0, remove(4, 12), "CONFLICT v11", "replica 12 is one of group 5, not of group 4"},
 		{0, remove(4, 14), "CONFLICT v11", "never was a replica 14"},
 		{0, remove(4, 0), "CONFLICT v11", "never was a replica 0"},
 		{0, add(4, "c"), "OK v12 g4 r14", ""}, // not 10 again

@@ -532,7 +532,10 @@ func (e *exchange) settle() {
 	}
 }
 
-var transferSeeds = flag.Uint64("transfers", 4, "seeds of TestTransfersAgainstModel")
+// usualSeeds are run always: in each of them everything happens.
+const usualSeeds = 4
+
+var transferSeeds = flag.Uint64("transfers", usualSeeds, "seeds of TestTransfersAgainstModel")
 
 // Groups exchange transfers over a bad network, crash, split and merge their
 // ranges and delete tenants: at any time each block is seen once, as the
@@ -552,7 +555,7 @@ func TestTransfersAgainstModel(t *testing.T) {
 					}
 				}
 				e.settle()
-				if e.early == 0 || e.again == 0 || e.routed == 0 || len(e.alive) == 0 {
+				if seed < usualSeeds && (e.early == 0 || e.again == 0 || e.routed == 0 || len(e.alive) == 0) {
 					t.Errorf("too little happened: %d early, %d again, %d refused for their range, %d blocks", e.early, e.again, e.routed, len(e.alive))
 				}
 			})

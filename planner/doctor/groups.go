@@ -48,11 +48,26 @@ func (d *diagnosis) noQuorum(g placement.GroupHealth) {
 		subject += " (the directory)"
 		consequence = "nodes, replicas and ranges stay as they are: nothing is repaired, moved or split"
 	}
+	remedy := "start the missing nodes again, with their data"
 	if g.Creating {
 		consequence = "it cannot begin"
+		if remedy += "; if they never come back: skerry replace, for each"; g.Voters-d.lost(g) < g.Quorum {
+			d.find(warning, "never-begins", subject, fmt.Sprintf("%d of %d founders are lost, at least %d needed", d.lost(g), g.Voters, g.Quorum),
+				"it is empty and stays so: nothing waits for it", "nothing; for another one: skerry groups create")
+			return
+		}
 	}
 	d.find(critical, "no-quorum", subject, fmt.Sprintf("%d of %d voters alive, at least %d needed; missing: %s", g.Alive, g.Voters, g.Quorum, strings.Join(missing, ", ")),
-		consequence, "start the missing nodes again, with their data")
+		consequence, remedy)
+}
+
+// lost counts the voters on nodes that never come back.
+func (d *diagnosis) lost(g placement.GroupHealth) int {
+	n := 0
+	for _, r := range g.Replicas {
+		n += one(r.Voter && d.row(r.Node).Gone())
+	}
+	return n
 }
 
 // redundancy says which failures a group survives.

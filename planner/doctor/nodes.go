@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -29,13 +30,13 @@ func (d *diagnosis) silence(n placement.NodeHealth) {
 	if n.Report == nil {
 		cause = fmt.Sprintf("it has not reported since the directory's leader took over %s ago", span(n.Silent))
 	}
-	after := placement.RepairAfter(d.picture.Map.GetCluster().GetSettings())
+	after := d.picture.Map.GetCluster().GetSettings().RepairAfterOrDefault()
 	consequence := "its replicas are made anew on other nodes, as far as there are any"
 	switch {
 	case n.Replicas == 0:
 		consequence = "it has no replicas: nothing is missing"
 	case n.State == clusterv1.NodeState_NODE_STATE_DECOMMISSIONING:
-	case after < 0:
+	case after == math.MaxInt64:
 		consequence = fmt.Sprintf("%s missing until it is back: replicas are not made anew by themselves, since repair_after is negative", count(n.Replicas, "replica"))
 	case !n.Dead:
 		consequence = fmt.Sprintf("%s missing; made anew on other nodes in %s", count(n.Replicas, "replica"), span(after-n.Silent))

@@ -21,7 +21,7 @@ func (w *world) balanceReplicas() {
 		most = max(most, n.load)
 	}
 	for _, g := range w.groups {
-		if !w.movable(g) {
+		if g.state == clusterv1.GroupState_GROUP_STATE_CREATING || !w.movable(g) {
 			continue
 		}
 		in, fullest := zones(g.rows), 0
@@ -57,17 +57,23 @@ func (w *world) balanceReplicas() {
 	}
 }
 
-// calm: everybody is there and has what is wanted.
+// calm: everybody is there and has what is wanted. A group that has not begun is empty,
+// and perhaps never begins, if its founders are lost: nobody waits for it. LOST nodes
+// matter as far as other groups have replicas there.
 func (w *world) calm() bool {
 	if w.adding > 0 || len(w.actions) > 0 {
 		return false
 	}
 	for _, n := range w.nodes {
-		if n.state != clusterv1.NodeState_NODE_STATE_REMOVED && (n.state != clusterv1.NodeState_NODE_STATE_UP || !n.alive || n.report.GetStopping()) {
+		lost := n.state == clusterv1.NodeState_NODE_STATE_REMOVED || n.state == clusterv1.NodeState_NODE_STATE_LOST
+		if !lost && (n.state != clusterv1.NodeState_NODE_STATE_UP || !n.alive || n.report.GetStopping()) {
 			return false
 		}
 	}
 	for _, g := range w.groups {
+		if g.state == clusterv1.GroupState_GROUP_STATE_CREATING {
+			continue
+		}
 		if w.busy[g.id] || g.leading() == nil || len(g.replicas) < len(g.rows) {
 			return false
 		}

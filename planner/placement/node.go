@@ -35,7 +35,7 @@ func newNode(row *clusterv1.Node, p Picture, c Config, repairAfter time.Duration
 	heard = heard && view.Report != nil
 	n.silent = max(0, p.Now.Sub(max(view.LastHeard, p.Since)))
 	n.alive = heard && p.Now.Sub(view.LastHeard) <= c.AliveWithin
-	n.dead = !n.alive && repairAfter >= 0 && n.silent >= repairAfter
+	n.dead = !n.alive && n.silent >= repairAfter
 	n.seasoned = n.alive && (view.HeardSince == 0 || p.Now.Sub(view.HeardSince) >= c.Seasoned)
 	return n
 }

@@ -82,32 +82,13 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Defaults of clusterv1.Settings.
-const (
-	DefaultReplicationFactor = 3
-	DefaultDirectoryReplicas = 5
-	DefaultRepairAfter       = 5 * time.Minute
-	// DirectoryGroup is the group that keeps the map.
-	DirectoryGroup = 1
-)
-
-// RepairAfter is how long a node is silent until it counts as dead; negative: for
-// ever.
-func RepairAfter(s *clusterv1.Settings) time.Duration {
-	if s.GetRepairAfter() == 0 {
-		return DefaultRepairAfter
-	}
-	return time.Duration(s.GetRepairAfter())
-}
+// DirectoryGroup is the group that keeps the map.
+const DirectoryGroup = clusterv1.DirectoryGroup
 
 // Factor is the number of voters wanted of a group, nodes permitting.
 func Factor(s *clusterv1.Settings, group uint64) int {
-	wanted, otherwise := s.GetReplicationFactor(), DefaultReplicationFactor
 	if group == DirectoryGroup {
-		wanted, otherwise = s.GetDirectoryReplicas(), DefaultDirectoryReplicas
+		return s.DirectoryReplicasOrDefault()
 	}
-	if wanted == 0 {
-		return otherwise
-	}
-	return int(wanted)
+	return s.ReplicationFactorOrDefault()
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/skerrydb/skerry/planner/placement"
 	"github.com/skerrydb/skerry/planner/placement/drawing"
@@ -13,12 +12,6 @@ import (
 )
 
 func TestSettings(t *testing.T) {
-	if got := placement.RepairAfter(nil); got != 5*time.Minute {
-		t.Error("repair after", got)
-	}
-	if got := placement.RepairAfter(&clusterv1.Settings{RepairAfter: -1}); got >= 0 {
-		t.Error("never repaired became", got)
-	}
 	if data, directory := placement.Factor(nil, 2), placement.Factor(nil, placement.DirectoryGroup); data != 3 || directory != 5 {
 		t.Error("factors", data, directory)
 	}

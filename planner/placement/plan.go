@@ -56,7 +56,7 @@ func newWorld(p Picture, c Config) *world {
 	}
 	reports := map[uint64]map[uint64]*nodev1.GroupReplica{}
 	for _, row := range p.Map.GetNodes() {
-		n := newNode(row, p, c, RepairAfter(w.settings))
+		n := newNode(row, p, c, w.settings.RepairAfterOrDefault())
 		w.nodes = append(w.nodes, n)
 		w.byID[n.id] = n
 		for _, r := range n.report.GetReplicas() {
