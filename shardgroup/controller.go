@@ -56,7 +56,8 @@ type controller struct {
 	// Groups whose leader was asked to hand over, and when.
 	transfers map[uint64]transfer
 	// Steps under way, by the node that takes them.
-	running map[work]string
+	running   map[work]string
+	directory cached[statemachine.Directory]
 	// When a failure was told last.
 	told map[string]time.Time
 
@@ -134,11 +135,10 @@ func (c *controller) placement() placement.Config {
 
 // picture is the cluster as seen now, with the operations that run.
 func (c *controller) picture() (placement.Picture, []*clusterv1.Operation, error) {
-	answer, err := c.group.ReadStale(statemachine.ReadDirectory{})
+	directory, err := c.directory.get(c.group, statemachine.ReadDirectory{})
 	if err != nil {
 		return placement.Picture{}, nil, err
 	}
-	directory := answer.(statemachine.Directory)
 	if directory.Map == nil {
 		return placement.Picture{}, nil, fmt.Errorf("%w: the directory is empty", ErrNotReady)
 	}

@@ -65,7 +65,9 @@ type Group struct {
 	// The group has its identity.
 	initialised atomic.Bool
 	members     membershipCache
-	status      statusCache
+	status      cached[statemachine.Status]
+	// Raised after each change of the replica's state.
+	changes atomic.Uint64
 	// Bounds a read index round.
 	roundTimeout time.Duration
 	// What an entry may take once there is another leader than it was sent to.
@@ -109,7 +111,7 @@ func (n *Node) newGroup(id, replicaID uint64) *Group {
 		id: id, replicaID: replicaID, host: n.host, session: n.host.GetNoOPSession(id),
 		metrics: n.metrics.group(id), roundTimeout: readIndexTimeout(n.options.RTT),
 		tracing:   newTracing(n.options.Tracing, id),
-		lostAfter: max(100*time.Millisecond, electionRTT*n.options.RTT),
+		lostAfter: max(100*time.Millisecond, 2*n.options.RTT),
 	}
 	g.life, g.cancel = context.WithCancel(context.Background())
 	g.reads = &barrier{ask: g.readIndex}
@@ -209,7 +211,7 @@ func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachine
 		}
 		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(bytes int) {
 			g.metrics.bytes.Add(float64(bytes))
-			g.status.changes.Add(1)
+			g.changes.Add(1)
 			compactor.applied(bytes)
 			if shardID == clusterv1.DirectoryGroup {
 				wake(n.directoryApplied)

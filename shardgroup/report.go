@@ -3,7 +3,6 @@ package shardgroup
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"github.com/lni/dragonboat/v4"
 
@@ -80,7 +79,7 @@ func (g *Group) describe() *nodev1.GroupReplica {
 	replica := &nodev1.GroupReplica{
 		GroupId: g.id, ReplicaId: g.replicaID, State: nodev1.ReplicaState_REPLICA_STATE_RUNNING,
 	}
-	status, err := g.status.get(g)
+	status, err := g.status.get(g, statemachine.ReadStatus{})
 	if err != nil {
 		replica.Error = err.Error()
 		return replica
@@ -94,31 +93,31 @@ func (g *Group) describe() *nodev1.GroupReplica {
 	return replica
 }
 
-// statusCache keeps the status of a replica until its state changes: every report
-// tells of all replicas, and most do nothing.
-type statusCache struct {
-	// Raised after each change.
-	changes atomic.Uint64
-
-	mu     sync.Mutex
-	known  bool
-	at     uint64 // changes before the status was read
-	status statemachine.Status
+// cached keeps what a replica answered until its state changes: reports and plans
+// look again and again, and most replicas do nothing.
+type cached[T any] struct {
+	mu    sync.Mutex
+	known bool
+	at    uint64 // changes before the answer was read
+	value T
 }
 
-func (c *statusCache) get(g *Group) (statemachine.Status, error) {
+// get returns the answer to a query, always the same one, from the replica's own
+// state. It must not be changed.
+func (c *cached[T]) get(g *Group, query statemachine.Query) (T, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := c.changes.Load()
+	at := g.changes.Load()
 	if c.known && c.at == at {
-		return c.status, nil
+		return c.value, nil
 	}
-	answer, err := g.ReadStale(statemachine.ReadStatus{})
+	answer, err := g.ReadStale(query)
 	if err != nil {
-		return statemachine.Status{}, err
+		var none T
+		return none, err
 	}
-	c.known, c.at, c.status = true, at, answer.(statemachine.Status)
-	return c.status, nil
+	c.known, c.at, c.value = true, at, answer.(T)
+	return c.value, nil
 }
 
 // leaderNode returns the node that leads a group, as far as this one knows.
