@@ -100,7 +100,7 @@ func TestHeartbeatsArriveTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	link := conn.(*link)
+	link := conn.(*peerConnection).link
 	link.sending.Lock() // the time to gather begins, but cannot end
 	for shard := range uint64(3) {
 		if !link.gathered.hold(gather(heartbeatFor(shard, 0))) {

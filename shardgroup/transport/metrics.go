@@ -11,6 +11,7 @@ type metrics struct {
 	refused                    *prometheus.CounterVec
 	badFrames                  prometheus.Counter
 	repeats                    prometheus.Counter
+	reconnects                 prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -35,6 +36,9 @@ func newMetrics() *metrics {
 		}),
 		repeats: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "skerry_raft_transport_repeats_dropped_total", Help: "Large messages not sent because the same replica was sent the same a moment ago.",
+		}),
+		reconnects: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "skerry_raft_transport_reconnects_total", Help: "Connections that had ended and were made again to send a message.",
 		}),
 	}
 	// All series are there from the start: a rate needs a first value.
@@ -65,7 +69,7 @@ const (
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.sentBytes, m.receivedBytes, m.sentFrames, m.receivedFrames, m.connections, m.failedDials, m.refused, m.badFrames, m.repeats,
+		m.sentBytes, m.receivedBytes, m.sentFrames, m.receivedFrames, m.connections, m.failedDials, m.refused, m.badFrames, m.repeats, m.reconnects,
 	}
 }
 

@@ -17,7 +17,11 @@ import (
 // GetConnection implements raftio.ITransport. The connection ends with the
 // context.
 func (t *Transport) GetConnection(ctx context.Context, target string) (raftio.IConnection, error) {
-	return t.connect(ctx, target, messageKind)
+	link, err := t.connect(ctx, target, messageKind)
+	if err != nil {
+		return nil, err
+	}
+	return &peerConnection{link: link, parent: ctx}, nil
 }
 
 // GetSnapshotConnection implements raftio.ITransport. The connection ends with
