@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +16,8 @@ import (
 func TestHandOverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []uint64
-		leads := true
-		always := func() bool { return leads }
+		var gone atomic.Bool
+		always := func() bool { return !gone.Load() }
 		refuse := func(voter uint64) error {
 			asked = append(asked, voter)
 			return fmt.Errorf("refusal %d", voter)
@@ -41,7 +42,7 @@ func TestHandOverEnds(t *testing.T) {
 		err = handOver(t.Context(), []uint64{2, 3}, always, func(voter uint64) error {
 			asked = append(asked, voter)
 			if voter == 3 {
-				time.AfterFunc(10*time.Millisecond, func() { leads = false })
+				time.AfterFunc(10*time.Millisecond, func() { gone.Store(true) })
 			}
 			return nil
 		})
