@@ -109,6 +109,7 @@ func (b *table) row(cells ...any) {
 		texts = append(texts, fmt.Sprint(cell))
 	}
 	b.rows = append(b.rows, texts)
+	fmt.Println("measured:", strings.Join(texts, ", ")) // the table comes at the end of what may be a long run
 }
 
 func (b *table) note(format string, args ...any) {
