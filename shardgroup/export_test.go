@@ -15,6 +15,7 @@ import (
 	"github.com/skerrydb/skerry/planner/schedule"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/shardgroup/delivery"
 	"github.com/skerrydb/skerry/statemachine"
@@ -176,3 +177,9 @@ func (o *Options) OnTransfer(fn func(step string)) { o.transfer = fn }
 
 // Hint returns the ranges that a refusal tells of.
 func Hint(err error) []*clusterv1.Range { return routeDetail(err).GetCurrent() }
+
+// Describe returns what reports tell of the node's replica of a group.
+func (n *Node) Describe(groupID uint64) *nodev1.GroupReplica { return n.group(groupID).describe() }
+
+// StopByRaft stops a replica as dragonboat does by itself, when it has left its group.
+func (n *Node) StopByRaft(groupID uint64) error { return n.host.StopShard(groupID) }

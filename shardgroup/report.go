@@ -87,7 +87,11 @@ func (g *Group) describe() *nodev1.GroupReplica {
 	replica.AppliedIndex, replica.LeaderEpoch, replica.LogTime = status.Applied, status.LeaderEpoch, status.LogTime
 	replica.Blocks, replica.ObjectBytes, replica.Ranges = status.Blocks, status.ObjectBytes, status.Ranges
 	replica.Initialised = status.GroupID != 0
-	if leader, term, known, err := g.host.GetLeaderID(g.id); err == nil && known {
+	leader, term, known, err := g.host.GetLeaderID(g.id)
+	switch {
+	case err != nil: // dragonboat has stopped it
+		replica.Error = err.Error()
+	case known:
 		replica.LeaderReplicaId, replica.Term = leader, term
 	}
 	return replica

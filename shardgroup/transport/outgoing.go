@@ -195,7 +195,8 @@ func (l *link) SendMessageBatch(batch raftpb.MessageBatch) error {
 	return l.sendBatch(l.gathered.with(batch))
 }
 
-// flush sends what was gathered. If that fails, so does the next batch.
+// flush sends what was gathered. If that fails the link has ended, as the next batch
+// finds out.
 func (l *link) flush() {
 	l.sending.Lock()
 	defer l.sending.Unlock()
