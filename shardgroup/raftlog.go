@@ -39,9 +39,11 @@ func (l raftLogger) Infof(format string, args ...any) { l.sugar().Debugf(format,
 
 // Warningf demotes what is no warning to an operator: each step of an ordinary
 // election ("raft"), the reminder at each start that traffic is not encrypted
-// ("config"), and that a stale read is stale: only the status is read so.
+// ("config"), that a stale read is stale: only the status is read so, and that two
+// ticks came together, half an election's time by dragonboat's count: what holds up a
+// group for so long, the disk's watchdog tells better.
 func (l raftLogger) Warningf(format string, args ...any) {
-	if l == "config" || l == "raft" || strings.HasPrefix(format, "StaleRead called") {
+	if l == "config" || l == "raft" || strings.HasPrefix(format, "StaleRead called") || strings.Contains(format, "LocalTick msgs in one batch") {
 		l.sugar().Debugf(format, args...)
 		return
 	}
