@@ -1,41 +1,26 @@
-// Package objects is the object store. Here it is a local folder: the embedded
-// default, for one node and for development.
-//
-// Names of objects are slash-separated paths, as in a bucket. An object appears
-// whole or not at all, and is durable when Put returns.
 package objects
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
+	"syscall"
 )
 
-var (
-	// ErrNotFound is returned for objects that do not exist.
-	ErrNotFound = errors.New("object not found")
-	// ErrName is returned for names that are no clean relative paths, or that
-	// the store keeps for itself.
-	ErrName = errors.New("bad object name")
-)
-
-// Files that are not complete yet; no object's last name begins so.
-const temporaryPrefix = ".skerry-"
-
-// Folder is a folder used as object store. Its methods may be called
-// concurrently; of concurrent Puts of one name the last to end stands.
+// Folder is a folder used as object store. Of a power failure in the middle of a
+// Put remains the old object or the new one, and perhaps a file of another name
+// that no list shows.
 type Folder struct {
 	root string
 	// Makes what a directory lists durable; tests watch it and make it fail.
 	sync func(directory string) error
 }
+
+var _ Bucket = (*Folder)(nil)
 
 // OpenFolder uses a folder, creating it if it is missing, after checking that
 // objects can be written there.
@@ -59,86 +44,103 @@ func openFolder(root string, sync func(string) error) (*Folder, error) {
 // Path returns the folder's absolute path.
 func (f *Folder) Path() string { return f.root }
 
-// Check writes, reads and deletes a small object. Its name is a new one each
-// time: it must not hit anybody's object, nor that of another process's check.
-func (f *Folder) Check(ctx context.Context) (err error) {
-	name := "skerry-check-" + rand.Text()
-	defer func() {
-		// A Put that failed may have left the object, and whoever asked may be
-		// gone by now. The first fault says more than a second one here.
-		if removed := f.Delete(context.WithoutCancel(ctx), name); err == nil {
-			err = removed
-		}
-	}()
-	want := []byte("skerry")
-	if err := f.Put(ctx, name, want); err != nil {
-		return fmt.Errorf("object folder %s cannot be written: %w", f.root, err)
-	}
-	got, err := f.Get(ctx, name)
-	if err == nil && !bytes.Equal(got, want) {
-		err = errors.New("it does not hold what was written")
-	}
-	if err != nil {
-		return fmt.Errorf("object folder %s cannot be read: %w", f.root, err)
+// String returns the folder's absolute path.
+func (f *Folder) String() string { return f.root }
+
+// Check is Bucket's.
+func (f *Folder) Check(ctx context.Context) error {
+	if err := check(ctx, f); err != nil {
+		return fmt.Errorf("object folder %s %w", f.root, err)
 	}
 	return nil
 }
 
-// Put stores an object, replacing one of that name.
-func (f *Folder) Put(ctx context.Context, name string, content []byte) error {
-	target, err := f.path(ctx, name)
-	if err != nil {
-		return err
-	}
-	if err := f.makeDirectories(f.root, filepath.Dir(target)); err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(filepath.Dir(target), temporaryPrefix+"*")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
-		err = os.Rename(file.Name(), target)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return f.sync(filepath.Dir(target))
-}
-
-// Get returns an object's content, or ErrNotFound.
-func (f *Folder) Get(ctx context.Context, name string) ([]byte, error) {
-	target, err := f.path(ctx, name)
-	if err != nil {
+// Get is Bucket's.
+func (f *Folder) Get(ctx context.Context, name string, limit int64) ([]byte, error) {
+	if err := checkLength(limit); err != nil {
 		return nil, err
 	}
-	content, err := os.ReadFile(target)
-	return content, notFound(err, name)
+	content, size, err := f.GetRange(ctx, name, 0, limit)
+	if err == nil && size > limit {
+		return nil, fmt.Errorf("%w: %s has %d bytes, more than %d", ErrTooLarge, name, size, limit)
+	}
+	return content, err
 }
 
-// Delete removes an object, or returns ErrNotFound.
-func (f *Folder) Delete(ctx context.Context, name string) error {
+// GetRange is Bucket's.
+func (f *Folder) GetRange(ctx context.Context, name string, offset, length int64) ([]byte, int64, error) {
+	target, err := f.path(ctx, name)
+	if err == nil {
+		err = checkLength(length)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	// Looked at first: to open what is no file may wait for ever.
+	if _, err := stat(target, name); err != nil {
+		return nil, 0, err
+	}
+	file, err := os.Open(target)
+	if err != nil {
+		return nil, 0, notFound(err, name)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	from, to := bounds(info.Size(), offset, length)
+	content := make([]byte, to-from)
+	if _, err := file.ReadAt(content, from); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // it was not replaced, but cut
+		}
+		return nil, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return content, info.Size(), nil
+}
+
+// Attributes is Bucket's.
+func (f *Folder) Attributes(ctx context.Context, name string) (Attributes, error) {
 	target, err := f.path(ctx, name)
 	if err != nil {
-		return err
+		return Attributes{}, err
 	}
-	return notFound(os.Remove(target), name)
+	info, err := stat(target, name)
+	if err != nil {
+		return Attributes{}, err
+	}
+	return Attributes{Size: info.Size(), Modified: info.ModTime()}, nil
 }
 
-// path refuses everything that could lead out of the folder.
+// stat returns what is known of an object's file. What is no file is no object.
+func stat(target, name string) (fs.FileInfo, error) {
+	info, err := os.Stat(target)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	return info, notFound(err, name)
+}
+
+// path returns where an object is kept.
 func (f *Folder) path(ctx context.Context, name string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	if !fs.ValidPath(name) || name == "." || strings.HasPrefix(path.Base(name), temporaryPrefix) || !filepath.IsLocal(filepath.FromSlash(name)) {
+	local := filepath.FromSlash(name)
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	if !filepath.IsLocal(local) {
 		return "", fmt.Errorf("%w: %q", ErrName, name)
 	}
-	return filepath.Join(f.root, filepath.FromSlash(name)), nil
+	return filepath.Join(f.root, local), nil
 }
 
+// notFound tells an object that is not there from other faults. It is not there
+// either if what would be its directory is an object.
 func notFound(err error, name string) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
 	return err

@@ -20,7 +20,7 @@ func TestFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	const name = "segments/1/anonymous/01J8E68YM0Z2RRKCY9SYGX3054/block.bin"
-	if _, err := folder.Get(ctx, name); !errors.Is(err, objects.ErrNotFound) {
+	if _, err := folder.Get(ctx, name, 1<<20); !errors.Is(err, objects.ErrNotFound) {
 		t.Errorf("before Put: %v", err)
 	}
 	for _, content := range [][]byte{[]byte("one"), {}, bytes.Repeat([]byte("two"), 1000)} {
@@ -31,7 +31,7 @@ func TestFolder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := reopened.Get(ctx, name); err != nil || !bytes.Equal(got, content) {
+		if got, err := reopened.Get(ctx, name, 1<<20); err != nil || !bytes.Equal(got, content) {
 			t.Errorf("got %q, %v, want %q", got, err, content)
 		}
 	}
@@ -99,7 +99,7 @@ func TestCheckDisturbsNobody(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got, err := folder.Get(t.Context(), "skerry-check"); err != nil || string(got) != "mine" {
+	if got, err := folder.Get(t.Context(), "skerry-check", 1<<20); err != nil || string(got) != "mine" {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if entries, err := os.ReadDir(root); err != nil || len(entries) != 1 {
