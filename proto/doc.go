@@ -11,6 +11,8 @@
 //	                                  and the routing error detail. Stored, too.
 //	node/v1                           router to node.
 //	admin/v1                          operator to router.
+//	blockobject                       what the objects of blocks are called, and
+//	                                  their footers.
 //	wirecodec                         the gRPC codec that uses the generated
 //	                                  fast paths.
 //
