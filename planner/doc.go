@@ -1,8 +1,9 @@
 // Package planner decides what a group shall do next: which blocks to compact
 // together (package compaction), what to answer a worker that polls (schedule),
 // which data is past its retention (retention), where its replicas and leaders
-// go (placement), and what is wrong with a cluster (doctor). This package holds the
-// two words they share: a time, and the reason of a decision.
+// go (placement), over how many shards datasets are spread (adaptive), and what is
+// wrong with a cluster (doctor). This package holds the two words they share: a time,
+// and the reason of a decision.
 //
 // Values and readers go in, a decision and its reasons come out:
 //

@@ -12,7 +12,7 @@ import (
 	"github.com/skerrydb/skerry/proto/adaptiveplacement"
 )
 
-var seeds = flag.Int("seeds", 4, "simulations to run")
+var seeds = flag.Int("seeds", 2, "simulations to run")
 
 // world is some datasets of tenants that write steadily, whose data distributors
 // spread as the rules say, and nodes that count. Managers change, nodes restart, and
