@@ -40,6 +40,8 @@ var dataHandlers = map[raftlogv1.Kind]since{
 
 	raftlogv1.Kind_KIND_ACCEPT_TRANSFERS: {first, acceptTransfers},
 	raftlogv1.Kind_KIND_ACK_TRANSFERS:    {first, ackTransfers},
+
+	raftlogv1.Kind_KIND_IMPORT_TOMBSTONES: {first, importTombstones},
 }
 
 var directoryHandlers = map[raftlogv1.Kind]since{

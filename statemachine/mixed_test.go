@@ -16,6 +16,7 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/queue"
 	"github.com/skerrydb/skerry/storage/kv"
 )
@@ -77,7 +78,7 @@ func (m *mixed) block(id, tenant string, shard, level uint32) *metastorev1.Block
 }
 
 func (m *mixed) command() *raftlogv1.Command {
-	switch k := m.random.IntN(30); {
+	switch k := m.random.IntN(31); {
 	case k < 12:
 		if len(m.added) > 0 && m.random.IntN(6) == 0 {
 			return addCommand(m.added[m.random.IntN(len(m.added))])
@@ -106,6 +107,18 @@ func (m *mixed) command() *raftlogv1.Command {
 		cmd := command(raftlogv1.Kind_KIND_DELETE_TENANT, &raftlogv1.DeleteTenant{Tenant: mixedTenants[1+m.random.IntN(3)], Until: uint64(m.now/1e6) - m.random.Uint64N(2)*m.random.Uint64N(12*3600*1000)})
 		cmd.Range = wholeSpans()[m.random.IntN(2)]
 		return cmd
+	case k == 30:
+		tenant := mixedTenants[m.random.IntN(len(mixedTenants))]
+		tombstone := &raftlogv1.Tombstone{Name: fmt.Sprint("imported: ", m.random.IntN(9)), Tenant: tenant, Shard: uint32(1 + m.random.IntN(2))}
+		if m.random.IntN(2) == 0 {
+			tombstone.Partition = uint64(m.now/1e9)/index.PartitionSeconds*index.PartitionSeconds - uint64(m.random.IntN(5))*index.PartitionSeconds
+		} else {
+			tombstone.Blocks = []string{m.id(uint64(m.now / 1e6))}
+			if len(m.added) > 0 {
+				tombstone.Blocks[0] = m.added[m.random.IntN(len(m.added))].Id
+			}
+		}
+		return importCommand(tombstone)
 	case k < 29:
 		control := &raftlogv1.ControlCompaction{Action: raftlogv1.ControlCompaction_Action(1 + m.random.IntN(4))}
 		if names := slices.Sorted(maps.Keys(m.jobs())); len(names) > 0 {

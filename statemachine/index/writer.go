@@ -84,6 +84,14 @@ func (w *Writer) Revision(key ShardKey) (uint64, bool, error) {
 	return shard.record.Revision, true, nil
 }
 
+// OldestLive is Reader.OldestLive of what was written so far.
+func (w *Writer) OldestLive(tenant string, shardNumber uint32) (partition uint64, found bool, err error) {
+	if err := w.Flush(); err != nil {
+		return 0, false, err
+	}
+	return NewReader(w.tx, w.cache).OldestLive(tenant, shardNumber)
+}
+
 // Drop takes a shard away with all it holds, and returns the number of its
 // blocks and the bytes of their objects; a shard that is not there counts as
 // empty.

@@ -10,7 +10,9 @@ package adminv1
 
 import (
 	v1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	v12 "github.com/skerrydb/skerry/proto/metastore/v1"
 	v11 "github.com/skerrydb/skerry/proto/node/v1"
+	v13 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -351,6 +353,256 @@ func (x *OperateResponse) GetOutcome() *v11.OperateResponse {
 	return nil
 }
 
+type ImportBlocksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Encoded metastore.v1.BlockMeta, at most 1,000.
+	Blocks        [][]byte `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBlocksRequest) Reset() {
+	*x = ImportBlocksRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBlocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBlocksRequest) ProtoMessage() {}
+
+func (x *ImportBlocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBlocksRequest.ProtoReflect.Descriptor instead.
+func (*ImportBlocksRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ImportBlocksRequest) GetBlocks() [][]byte {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+type ImportBlocksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Added uint64                 `protobuf:"varint,1,opt,name=added,proto3" json:"added,omitempty"`
+	// Blocks that are indexed already, or that a tombstone or a deletion keeps out.
+	Known         uint64          `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	Refused       []*RefusedBlock `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBlocksResponse) Reset() {
+	*x = ImportBlocksResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBlocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBlocksResponse) ProtoMessage() {}
+
+func (x *ImportBlocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBlocksResponse.ProtoReflect.Descriptor instead.
+func (*ImportBlocksResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ImportBlocksResponse) GetAdded() uint64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *ImportBlocksResponse) GetKnown() uint64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+func (x *ImportBlocksResponse) GetRefused() []*RefusedBlock {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+// RefusedBlock is a block whose metadata is not valid.
+type RefusedBlock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position in the request.
+	Index         uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedBlock) Reset() {
+	*x = RefusedBlock{}
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedBlock) ProtoMessage() {}
+
+func (x *RefusedBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedBlock.ProtoReflect.Descriptor instead.
+func (*RefusedBlock) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RefusedBlock) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RefusedBlock) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type ImportTombstonesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1,000. Exactly one of blocks and shard is set in each.
+	Tombstones    []*v12.Tombstones `protobuf:"bytes,1,rep,name=tombstones,proto3" json:"tombstones,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportTombstonesRequest) Reset() {
+	*x = ImportTombstonesRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportTombstonesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportTombstonesRequest) ProtoMessage() {}
+
+func (x *ImportTombstonesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportTombstonesRequest.ProtoReflect.Descriptor instead.
+func (*ImportTombstonesRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ImportTombstonesRequest) GetTombstones() []*v12.Tombstones {
+	if x != nil {
+		return x.Tombstones
+	}
+	return nil
+}
+
+type ImportTombstonesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the tombstones.
+	Outcomes      []v13.ImportOutcome `protobuf:"varint,1,rep,packed,name=outcomes,proto3,enum=skerry.raftlog.v1.ImportOutcome" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportTombstonesResponse) Reset() {
+	*x = ImportTombstonesResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportTombstonesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportTombstonesResponse) ProtoMessage() {}
+
+func (x *ImportTombstonesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportTombstonesResponse.ProtoReflect.Descriptor instead.
+func (*ImportTombstonesResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ImportTombstonesResponse) GetOutcomes() []v13.ImportOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
 type CompactionStatusRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	GroupIds []uint64               `protobuf:"varint,1,rep,packed,name=group_ids,json=groupIds,proto3" json:"group_ids,omitempty"`
@@ -362,7 +614,7 @@ type CompactionStatusRequest struct {
 
 func (x *CompactionStatusRequest) Reset() {
 	*x = CompactionStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +626,7 @@ func (x *CompactionStatusRequest) String() string {
 func (*CompactionStatusRequest) ProtoMessage() {}
 
 func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +639,7 @@ func (x *CompactionStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusRequest.ProtoReflect.Descriptor instead.
 func (*CompactionStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CompactionStatusRequest) GetGroupIds() []uint64 {
@@ -416,7 +668,7 @@ type CompactionStatusResponse struct {
 
 func (x *CompactionStatusResponse) Reset() {
 	*x = CompactionStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +680,7 @@ func (x *CompactionStatusResponse) String() string {
 func (*CompactionStatusResponse) ProtoMessage() {}
 
 func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +693,7 @@ func (x *CompactionStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompactionStatusResponse.ProtoReflect.Descriptor instead.
 func (*CompactionStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CompactionStatusResponse) GetLevels() []*v11.LevelBacklog {
@@ -470,7 +722,7 @@ type GroupCompaction struct {
 
 func (x *GroupCompaction) Reset() {
 	*x = GroupCompaction{}
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +734,7 @@ func (x *GroupCompaction) String() string {
 func (*GroupCompaction) ProtoMessage() {}
 
 func (x *GroupCompaction) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +747,7 @@ func (x *GroupCompaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupCompaction.ProtoReflect.Descriptor instead.
 func (*GroupCompaction) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GroupCompaction) GetGroupId() uint64 {
@@ -530,7 +782,7 @@ type ListTombstonesRequest struct {
 
 func (x *ListTombstonesRequest) Reset() {
 	*x = ListTombstonesRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +794,7 @@ func (x *ListTombstonesRequest) String() string {
 func (*ListTombstonesRequest) ProtoMessage() {}
 
 func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +807,7 @@ func (x *ListTombstonesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesRequest.ProtoReflect.Descriptor instead.
 func (*ListTombstonesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListTombstonesRequest) GetGroupIds() []uint64 {
@@ -582,7 +834,7 @@ type ListTombstonesResponse struct {
 
 func (x *ListTombstonesResponse) Reset() {
 	*x = ListTombstonesResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +846,7 @@ func (x *ListTombstonesResponse) String() string {
 func (*ListTombstonesResponse) ProtoMessage() {}
 
 func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +859,7 @@ func (x *ListTombstonesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTombstonesResponse.ProtoReflect.Descriptor instead.
 func (*ListTombstonesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListTombstonesResponse) GetGroups() []*GroupTombstones {
@@ -629,7 +881,7 @@ type GroupTombstones struct {
 
 func (x *GroupTombstones) Reset() {
 	*x = GroupTombstones{}
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +893,7 @@ func (x *GroupTombstones) String() string {
 func (*GroupTombstones) ProtoMessage() {}
 
 func (x *GroupTombstones) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +906,7 @@ func (x *GroupTombstones) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupTombstones.ProtoReflect.Descriptor instead.
 func (*GroupTombstones) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GroupTombstones) GetGroupId() uint64 {
@@ -689,7 +941,7 @@ type TransferStatusRequest struct {
 
 func (x *TransferStatusRequest) Reset() {
 	*x = TransferStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +953,7 @@ func (x *TransferStatusRequest) String() string {
 func (*TransferStatusRequest) ProtoMessage() {}
 
 func (x *TransferStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +966,7 @@ func (x *TransferStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferStatusRequest.ProtoReflect.Descriptor instead.
 func (*TransferStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TransferStatusRequest) GetGroupIds() []uint64 {
@@ -743,7 +995,7 @@ type TransferStatusResponse struct {
 
 func (x *TransferStatusResponse) Reset() {
 	*x = TransferStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +1007,7 @@ func (x *TransferStatusResponse) String() string {
 func (*TransferStatusResponse) ProtoMessage() {}
 
 func (x *TransferStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +1020,7 @@ func (x *TransferStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferStatusResponse.ProtoReflect.Descriptor instead.
 func (*TransferStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TransferStatusResponse) GetGroups() []*GroupTransfers {
@@ -800,7 +1052,7 @@ type GroupTransfers struct {
 
 func (x *GroupTransfers) Reset() {
 	*x = GroupTransfers{}
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1064,7 @@ func (x *GroupTransfers) String() string {
 func (*GroupTransfers) ProtoMessage() {}
 
 func (x *GroupTransfers) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1077,7 @@ func (x *GroupTransfers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupTransfers.ProtoReflect.Descriptor instead.
 func (*GroupTransfers) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GroupTransfers) GetGroupId() uint64 {
@@ -867,7 +1119,7 @@ type PlanRetentionRequest struct {
 
 func (x *PlanRetentionRequest) Reset() {
 	*x = PlanRetentionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +1131,7 @@ func (x *PlanRetentionRequest) String() string {
 func (*PlanRetentionRequest) ProtoMessage() {}
 
 func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +1144,7 @@ func (x *PlanRetentionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionRequest.ProtoReflect.Descriptor instead.
 func (*PlanRetentionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PlanRetentionRequest) GetGroupIds() []uint64 {
@@ -919,7 +1171,7 @@ type PlanRetentionResponse struct {
 
 func (x *PlanRetentionResponse) Reset() {
 	*x = PlanRetentionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1183,7 @@ func (x *PlanRetentionResponse) String() string {
 func (*PlanRetentionResponse) ProtoMessage() {}
 
 func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1196,7 @@ func (x *PlanRetentionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRetentionResponse.ProtoReflect.Descriptor instead.
 func (*PlanRetentionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PlanRetentionResponse) GetGroups() []*GroupRetention {
@@ -966,7 +1218,7 @@ type GroupRetention struct {
 
 func (x *GroupRetention) Reset() {
 	*x = GroupRetention{}
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1230,7 @@ func (x *GroupRetention) String() string {
 func (*GroupRetention) ProtoMessage() {}
 
 func (x *GroupRetention) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1243,7 @@ func (x *GroupRetention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupRetention.ProtoReflect.Descriptor instead.
 func (*GroupRetention) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GroupRetention) GetGroupId() uint64 {
@@ -1028,7 +1280,7 @@ type ControlCompactionRequest struct {
 
 func (x *ControlCompactionRequest) Reset() {
 	*x = ControlCompactionRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1292,7 @@ func (x *ControlCompactionRequest) String() string {
 func (*ControlCompactionRequest) ProtoMessage() {}
 
 func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1305,7 @@ func (x *ControlCompactionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionRequest.ProtoReflect.Descriptor instead.
 func (*ControlCompactionRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ControlCompactionRequest) GetAction() v11.ControlCompactionRequest_Action {
@@ -1087,7 +1339,7 @@ type ControlCompactionResponse struct {
 
 func (x *ControlCompactionResponse) Reset() {
 	*x = ControlCompactionResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1351,7 @@ func (x *ControlCompactionResponse) String() string {
 func (*ControlCompactionResponse) ProtoMessage() {}
 
 func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1364,7 @@ func (x *ControlCompactionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompactionResponse.ProtoReflect.Descriptor instead.
 func (*ControlCompactionResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ControlCompactionResponse) GetGroups() []*GroupControl {
@@ -1135,7 +1387,7 @@ type GroupControl struct {
 
 func (x *GroupControl) Reset() {
 	*x = GroupControl{}
-	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1399,7 @@ func (x *GroupControl) String() string {
 func (*GroupControl) ProtoMessage() {}
 
 func (x *GroupControl) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1412,7 @@ func (x *GroupControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupControl.ProtoReflect.Descriptor instead.
 func (*GroupControl) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GroupControl) GetGroupId() uint64 {
@@ -1212,7 +1464,7 @@ type QueryExplanation struct {
 
 func (x *QueryExplanation) Reset() {
 	*x = QueryExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1476,7 @@ func (x *QueryExplanation) String() string {
 func (*QueryExplanation) ProtoMessage() {}
 
 func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1489,7 @@ func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryExplanation.ProtoReflect.Descriptor instead.
 func (*QueryExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *QueryExplanation) GetCost() *v11.QueryCost {
@@ -1312,7 +1564,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1576,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1589,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GroupExplanation) GetGroupId() uint64 {
@@ -1379,7 +1631,7 @@ var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0fskerry.admin.v1\x1a\x18cluster/v1/cluster.proto\x1a\x12node/v1/node.proto\"\x0f\n" +
+	"\x14admin/v1/admin.proto\x12\x0fskerry.admin.v1\x1a\x18cluster/v1/cluster.proto\x1a\x1cmetastore/v1/compactor.proto\x1a\x12node/v1/node.proto\x1a\x18raftlog/v1/command.proto\"\x0f\n" +
 	"\rStatusRequest\"\x8c\x01\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12-\n" +
@@ -1396,7 +1648,22 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eOperateRequest\x12<\n" +
 	"\toperation\x18\x01 \x01(\v2\x1e.skerry.node.v1.OperateRequestR\toperation\"L\n" +
 	"\x0fOperateResponse\x129\n" +
-	"\aoutcome\x18\x01 \x01(\v2\x1f.skerry.node.v1.OperateResponseR\aoutcome\"L\n" +
+	"\aoutcome\x18\x01 \x01(\v2\x1f.skerry.node.v1.OperateResponseR\aoutcome\"-\n" +
+	"\x13ImportBlocksRequest\x12\x16\n" +
+	"\x06blocks\x18\x01 \x03(\fR\x06blocks\"{\n" +
+	"\x14ImportBlocksResponse\x12\x14\n" +
+	"\x05added\x18\x01 \x01(\x04R\x05added\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\x04R\x05known\x127\n" +
+	"\arefused\x18\x03 \x03(\v2\x1d.skerry.admin.v1.RefusedBlockR\arefused\":\n" +
+	"\fRefusedBlock\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"S\n" +
+	"\x17ImportTombstonesRequest\x128\n" +
+	"\n" +
+	"tombstones\x18\x01 \x03(\v2\x18.metastore.v1.TombstonesR\n" +
+	"tombstones\"X\n" +
+	"\x18ImportTombstonesResponse\x12<\n" +
+	"\boutcomes\x18\x01 \x03(\x0e2 .skerry.raftlog.v1.ImportOutcomeR\boutcomes\"L\n" +
 	"\x17CompactionStatusRequest\x12\x1b\n" +
 	"\tgroup_ids\x18\x01 \x03(\x04R\bgroupIds\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x8a\x01\n" +
@@ -1462,7 +1729,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12\x1d\n" +
 	"\n" +
 	"node_calls\x18\x04 \x01(\rR\tnodeCalls\x12\x18\n" +
-	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\x8f\x06\n" +
+	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\xd9\a\n" +
 	"\fAdminService\x12K\n" +
 	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00\x12i\n" +
 	"\x10CompactionStatus\x12(.skerry.admin.v1.CompactionStatusRequest\x1a).skerry.admin.v1.CompactionStatusResponse\"\x00\x12c\n" +
@@ -1471,7 +1738,9 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\rPlanRetention\x12%.skerry.admin.v1.PlanRetentionRequest\x1a&.skerry.admin.v1.PlanRetentionResponse\"\x00\x12l\n" +
 	"\x11ControlCompaction\x12).skerry.admin.v1.ControlCompactionRequest\x1a*.skerry.admin.v1.ControlCompactionResponse\"\x00\x12]\n" +
 	"\fClusterState\x12$.skerry.admin.v1.ClusterStateRequest\x1a%.skerry.admin.v1.ClusterStateResponse\"\x00\x12N\n" +
-	"\aOperate\x12\x1f.skerry.admin.v1.OperateRequest\x1a .skerry.admin.v1.OperateResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
+	"\aOperate\x12\x1f.skerry.admin.v1.OperateRequest\x1a .skerry.admin.v1.OperateResponse\"\x00\x12]\n" +
+	"\fImportBlocks\x12$.skerry.admin.v1.ImportBlocksRequest\x1a%.skerry.admin.v1.ImportBlocksResponse\"\x00\x12i\n" +
+	"\x10ImportTombstones\x12(.skerry.admin.v1.ImportTombstonesRequest\x1a).skerry.admin.v1.ImportTombstonesResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -1485,7 +1754,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),                    // 0: skerry.admin.v1.StatusRequest
 	(*StatusResponse)(nil),                   // 1: skerry.admin.v1.StatusResponse
@@ -1494,78 +1763,92 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*ClusterStateResponse)(nil),             // 4: skerry.admin.v1.ClusterStateResponse
 	(*OperateRequest)(nil),                   // 5: skerry.admin.v1.OperateRequest
 	(*OperateResponse)(nil),                  // 6: skerry.admin.v1.OperateResponse
-	(*CompactionStatusRequest)(nil),          // 7: skerry.admin.v1.CompactionStatusRequest
-	(*CompactionStatusResponse)(nil),         // 8: skerry.admin.v1.CompactionStatusResponse
-	(*GroupCompaction)(nil),                  // 9: skerry.admin.v1.GroupCompaction
-	(*ListTombstonesRequest)(nil),            // 10: skerry.admin.v1.ListTombstonesRequest
-	(*ListTombstonesResponse)(nil),           // 11: skerry.admin.v1.ListTombstonesResponse
-	(*GroupTombstones)(nil),                  // 12: skerry.admin.v1.GroupTombstones
-	(*TransferStatusRequest)(nil),            // 13: skerry.admin.v1.TransferStatusRequest
-	(*TransferStatusResponse)(nil),           // 14: skerry.admin.v1.TransferStatusResponse
-	(*GroupTransfers)(nil),                   // 15: skerry.admin.v1.GroupTransfers
-	(*PlanRetentionRequest)(nil),             // 16: skerry.admin.v1.PlanRetentionRequest
-	(*PlanRetentionResponse)(nil),            // 17: skerry.admin.v1.PlanRetentionResponse
-	(*GroupRetention)(nil),                   // 18: skerry.admin.v1.GroupRetention
-	(*ControlCompactionRequest)(nil),         // 19: skerry.admin.v1.ControlCompactionRequest
-	(*ControlCompactionResponse)(nil),        // 20: skerry.admin.v1.ControlCompactionResponse
-	(*GroupControl)(nil),                     // 21: skerry.admin.v1.GroupControl
-	(*QueryExplanation)(nil),                 // 22: skerry.admin.v1.QueryExplanation
-	(*GroupExplanation)(nil),                 // 23: skerry.admin.v1.GroupExplanation
-	(*v1.RangeMap)(nil),                      // 24: skerry.cluster.v1.RangeMap
-	(*v11.GroupReplica)(nil),                 // 25: skerry.node.v1.GroupReplica
-	(*v11.ClusterStateResponse)(nil),         // 26: skerry.node.v1.ClusterStateResponse
-	(*v11.OperateRequest)(nil),               // 27: skerry.node.v1.OperateRequest
-	(*v11.OperateResponse)(nil),              // 28: skerry.node.v1.OperateResponse
-	(*v11.LevelBacklog)(nil),                 // 29: skerry.node.v1.LevelBacklog
-	(*v11.CompactionStatusResponse)(nil),     // 30: skerry.node.v1.CompactionStatusResponse
-	(*v11.ListTombstonesResponse)(nil),       // 31: skerry.node.v1.ListTombstonesResponse
-	(*v11.TransferStatusResponse)(nil),       // 32: skerry.node.v1.TransferStatusResponse
-	(*v11.PlanRetentionResponse)(nil),        // 33: skerry.node.v1.PlanRetentionResponse
-	(v11.ControlCompactionRequest_Action)(0), // 34: skerry.node.v1.ControlCompactionRequest.Action
-	(*v11.QueryCost)(nil),                    // 35: skerry.node.v1.QueryCost
+	(*ImportBlocksRequest)(nil),              // 7: skerry.admin.v1.ImportBlocksRequest
+	(*ImportBlocksResponse)(nil),             // 8: skerry.admin.v1.ImportBlocksResponse
+	(*RefusedBlock)(nil),                     // 9: skerry.admin.v1.RefusedBlock
+	(*ImportTombstonesRequest)(nil),          // 10: skerry.admin.v1.ImportTombstonesRequest
+	(*ImportTombstonesResponse)(nil),         // 11: skerry.admin.v1.ImportTombstonesResponse
+	(*CompactionStatusRequest)(nil),          // 12: skerry.admin.v1.CompactionStatusRequest
+	(*CompactionStatusResponse)(nil),         // 13: skerry.admin.v1.CompactionStatusResponse
+	(*GroupCompaction)(nil),                  // 14: skerry.admin.v1.GroupCompaction
+	(*ListTombstonesRequest)(nil),            // 15: skerry.admin.v1.ListTombstonesRequest
+	(*ListTombstonesResponse)(nil),           // 16: skerry.admin.v1.ListTombstonesResponse
+	(*GroupTombstones)(nil),                  // 17: skerry.admin.v1.GroupTombstones
+	(*TransferStatusRequest)(nil),            // 18: skerry.admin.v1.TransferStatusRequest
+	(*TransferStatusResponse)(nil),           // 19: skerry.admin.v1.TransferStatusResponse
+	(*GroupTransfers)(nil),                   // 20: skerry.admin.v1.GroupTransfers
+	(*PlanRetentionRequest)(nil),             // 21: skerry.admin.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),            // 22: skerry.admin.v1.PlanRetentionResponse
+	(*GroupRetention)(nil),                   // 23: skerry.admin.v1.GroupRetention
+	(*ControlCompactionRequest)(nil),         // 24: skerry.admin.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),        // 25: skerry.admin.v1.ControlCompactionResponse
+	(*GroupControl)(nil),                     // 26: skerry.admin.v1.GroupControl
+	(*QueryExplanation)(nil),                 // 27: skerry.admin.v1.QueryExplanation
+	(*GroupExplanation)(nil),                 // 28: skerry.admin.v1.GroupExplanation
+	(*v1.RangeMap)(nil),                      // 29: skerry.cluster.v1.RangeMap
+	(*v11.GroupReplica)(nil),                 // 30: skerry.node.v1.GroupReplica
+	(*v11.ClusterStateResponse)(nil),         // 31: skerry.node.v1.ClusterStateResponse
+	(*v11.OperateRequest)(nil),               // 32: skerry.node.v1.OperateRequest
+	(*v11.OperateResponse)(nil),              // 33: skerry.node.v1.OperateResponse
+	(*v12.Tombstones)(nil),                   // 34: metastore.v1.Tombstones
+	(v13.ImportOutcome)(0),                   // 35: skerry.raftlog.v1.ImportOutcome
+	(*v11.LevelBacklog)(nil),                 // 36: skerry.node.v1.LevelBacklog
+	(*v11.CompactionStatusResponse)(nil),     // 37: skerry.node.v1.CompactionStatusResponse
+	(*v11.ListTombstonesResponse)(nil),       // 38: skerry.node.v1.ListTombstonesResponse
+	(*v11.TransferStatusResponse)(nil),       // 39: skerry.node.v1.TransferStatusResponse
+	(*v11.PlanRetentionResponse)(nil),        // 40: skerry.node.v1.PlanRetentionResponse
+	(v11.ControlCompactionRequest_Action)(0), // 41: skerry.node.v1.ControlCompactionRequest.Action
+	(*v11.QueryCost)(nil),                    // 42: skerry.node.v1.QueryCost
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	24, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	29, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	2,  // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
-	25, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
-	26, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
-	27, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
-	28, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
-	29, // 6: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
-	9,  // 7: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
-	30, // 8: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
-	12, // 9: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
-	31, // 10: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
-	15, // 11: skerry.admin.v1.TransferStatusResponse.groups:type_name -> skerry.admin.v1.GroupTransfers
-	32, // 12: skerry.admin.v1.GroupTransfers.status:type_name -> skerry.node.v1.TransferStatusResponse
-	18, // 13: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
-	33, // 14: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
-	34, // 15: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	21, // 16: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
-	35, // 17: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	23, // 18: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
-	35, // 19: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	0,  // 20: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
-	7,  // 21: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
-	10, // 22: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
-	13, // 23: skerry.admin.v1.AdminService.TransferStatus:input_type -> skerry.admin.v1.TransferStatusRequest
-	16, // 24: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
-	19, // 25: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
-	3,  // 26: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
-	5,  // 27: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
-	1,  // 28: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
-	8,  // 29: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
-	11, // 30: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
-	14, // 31: skerry.admin.v1.AdminService.TransferStatus:output_type -> skerry.admin.v1.TransferStatusResponse
-	17, // 32: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
-	20, // 33: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
-	4,  // 34: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
-	6,  // 35: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
-	28, // [28:36] is the sub-list for method output_type
-	20, // [20:28] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	30, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
+	31, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
+	32, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
+	33, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
+	9,  // 6: skerry.admin.v1.ImportBlocksResponse.refused:type_name -> skerry.admin.v1.RefusedBlock
+	34, // 7: skerry.admin.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
+	35, // 8: skerry.admin.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
+	36, // 9: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	14, // 10: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
+	37, // 11: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
+	17, // 12: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
+	38, // 13: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
+	20, // 14: skerry.admin.v1.TransferStatusResponse.groups:type_name -> skerry.admin.v1.GroupTransfers
+	39, // 15: skerry.admin.v1.GroupTransfers.status:type_name -> skerry.node.v1.TransferStatusResponse
+	23, // 16: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
+	40, // 17: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
+	41, // 18: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	26, // 19: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
+	42, // 20: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	28, // 21: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
+	42, // 22: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	0,  // 23: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
+	12, // 24: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
+	15, // 25: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
+	18, // 26: skerry.admin.v1.AdminService.TransferStatus:input_type -> skerry.admin.v1.TransferStatusRequest
+	21, // 27: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
+	24, // 28: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
+	3,  // 29: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
+	5,  // 30: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
+	7,  // 31: skerry.admin.v1.AdminService.ImportBlocks:input_type -> skerry.admin.v1.ImportBlocksRequest
+	10, // 32: skerry.admin.v1.AdminService.ImportTombstones:input_type -> skerry.admin.v1.ImportTombstonesRequest
+	1,  // 33: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
+	13, // 34: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
+	16, // 35: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
+	19, // 36: skerry.admin.v1.AdminService.TransferStatus:output_type -> skerry.admin.v1.TransferStatusResponse
+	22, // 37: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
+	25, // 38: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
+	4,  // 39: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
+	6,  // 40: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
+	8,  // 41: skerry.admin.v1.AdminService.ImportBlocks:output_type -> skerry.admin.v1.ImportBlocksResponse
+	11, // 42: skerry.admin.v1.AdminService.ImportTombstones:output_type -> skerry.admin.v1.ImportTombstonesResponse
+	33, // [33:43] is the sub-list for method output_type
+	23, // [23:33] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1579,7 +1862,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

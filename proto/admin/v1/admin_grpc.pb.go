@@ -29,6 +29,8 @@ const (
 	AdminService_ControlCompaction_FullMethodName = "/skerry.admin.v1.AdminService/ControlCompaction"
 	AdminService_ClusterState_FullMethodName      = "/skerry.admin.v1.AdminService/ClusterState"
 	AdminService_Operate_FullMethodName           = "/skerry.admin.v1.AdminService/Operate"
+	AdminService_ImportBlocks_FullMethodName      = "/skerry.admin.v1.AdminService/ImportBlocks"
+	AdminService_ImportTombstones_FullMethodName  = "/skerry.admin.v1.AdminService/ImportTombstones"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -55,6 +57,13 @@ type AdminServiceClient interface {
 	ClusterState(ctx context.Context, in *ClusterStateRequest, opts ...grpc.CallOption) (*ClusterStateResponse, error)
 	// Operate changes the cluster: nodes, groups, ranges, leaders, settings.
 	Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error)
+	// ImportBlocks adds many blocks at once, each as AddBlock does. An error leaves
+	// open which were added; a repeat is safe.
+	ImportBlocks(ctx context.Context, in *ImportBlocksRequest, opts ...grpc.CallOption) (*ImportBlocksResponse, error)
+	// ImportTombstones takes over what another metastore left to be deleted. Blocks
+	// come first: a tombstone for objects of blocks in the index is left out. A repeat
+	// is safe.
+	ImportTombstones(ctx context.Context, in *ImportTombstonesRequest, opts ...grpc.CallOption) (*ImportTombstonesResponse, error)
 }
 
 type adminServiceClient struct {
@@ -145,6 +154,26 @@ func (c *adminServiceClient) Operate(ctx context.Context, in *OperateRequest, op
 	return out, nil
 }
 
+func (c *adminServiceClient) ImportBlocks(ctx context.Context, in *ImportBlocksRequest, opts ...grpc.CallOption) (*ImportBlocksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportBlocksResponse)
+	err := c.cc.Invoke(ctx, AdminService_ImportBlocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ImportTombstones(ctx context.Context, in *ImportTombstonesRequest, opts ...grpc.CallOption) (*ImportTombstonesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportTombstonesResponse)
+	err := c.cc.Invoke(ctx, AdminService_ImportTombstones_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations should embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -169,6 +198,13 @@ type AdminServiceServer interface {
 	ClusterState(context.Context, *ClusterStateRequest) (*ClusterStateResponse, error)
 	// Operate changes the cluster: nodes, groups, ranges, leaders, settings.
 	Operate(context.Context, *OperateRequest) (*OperateResponse, error)
+	// ImportBlocks adds many blocks at once, each as AddBlock does. An error leaves
+	// open which were added; a repeat is safe.
+	ImportBlocks(context.Context, *ImportBlocksRequest) (*ImportBlocksResponse, error)
+	// ImportTombstones takes over what another metastore left to be deleted. Blocks
+	// come first: a tombstone for objects of blocks in the index is left out. A repeat
+	// is safe.
+	ImportTombstones(context.Context, *ImportTombstonesRequest) (*ImportTombstonesResponse, error)
 }
 
 // UnimplementedAdminServiceServer should be embedded to have
@@ -201,6 +237,12 @@ func (UnimplementedAdminServiceServer) ClusterState(context.Context, *ClusterSta
 }
 func (UnimplementedAdminServiceServer) Operate(context.Context, *OperateRequest) (*OperateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Operate not implemented")
+}
+func (UnimplementedAdminServiceServer) ImportBlocks(context.Context, *ImportBlocksRequest) (*ImportBlocksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportBlocks not implemented")
+}
+func (UnimplementedAdminServiceServer) ImportTombstones(context.Context, *ImportTombstonesRequest) (*ImportTombstonesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportTombstones not implemented")
 }
 func (UnimplementedAdminServiceServer) testEmbeddedByValue() {}
 
@@ -366,6 +408,42 @@ func _AdminService_Operate_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_ImportBlocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportBlocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ImportBlocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ImportBlocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ImportBlocks(ctx, req.(*ImportBlocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ImportTombstones_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportTombstonesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ImportTombstones(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ImportTombstones_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ImportTombstones(ctx, req.(*ImportTombstonesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -404,6 +482,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Operate",
 			Handler:    _AdminService_Operate_Handler,
+		},
+		{
+			MethodName: "ImportBlocks",
+			Handler:    _AdminService_ImportBlocks_Handler,
+		},
+		{
+			MethodName: "ImportTombstones",
+			Handler:    _AdminService_ImportTombstones_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -5066,6 +5066,112 @@ func (x *OutboxInfo) GetError() string {
 	return ""
 }
 
+type ImportTombstonesRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Range   *v1.RangeRef           `protobuf:"bytes,2,opt,name=range,proto3" json:"range,omitempty"`
+	// Of tenants and shards in the range. Exactly one of blocks and shard is set.
+	Tombstones    []*v12.Tombstones `protobuf:"bytes,3,rep,name=tombstones,proto3" json:"tombstones,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportTombstonesRequest) Reset() {
+	*x = ImportTombstonesRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportTombstonesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportTombstonesRequest) ProtoMessage() {}
+
+func (x *ImportTombstonesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportTombstonesRequest.ProtoReflect.Descriptor instead.
+func (*ImportTombstonesRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *ImportTombstonesRequest) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *ImportTombstonesRequest) GetRange() *v1.RangeRef {
+	if x != nil {
+		return x.Range
+	}
+	return nil
+}
+
+func (x *ImportTombstonesRequest) GetTombstones() []*v12.Tombstones {
+	if x != nil {
+		return x.Tombstones
+	}
+	return nil
+}
+
+type ImportTombstonesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the tombstones.
+	Outcomes      []v13.ImportOutcome `protobuf:"varint,1,rep,packed,name=outcomes,proto3,enum=skerry.raftlog.v1.ImportOutcome" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportTombstonesResponse) Reset() {
+	*x = ImportTombstonesResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportTombstonesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportTombstonesResponse) ProtoMessage() {}
+
+func (x *ImportTombstonesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportTombstonesResponse.ProtoReflect.Descriptor instead.
+func (*ImportTombstonesResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *ImportTombstonesResponse) GetOutcomes() []v13.ImportOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
 type DeleteTenantRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
@@ -5079,7 +5185,7 @@ type DeleteTenantRequest struct {
 
 func (x *DeleteTenantRequest) Reset() {
 	*x = DeleteTenantRequest{}
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5091,7 +5197,7 @@ func (x *DeleteTenantRequest) String() string {
 func (*DeleteTenantRequest) ProtoMessage() {}
 
 func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5104,7 +5210,7 @@ func (x *DeleteTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenantRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTenantRequest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DeleteTenantRequest) GetGroupId() uint64 {
@@ -5146,7 +5252,7 @@ type DeleteTenantResponse struct {
 
 func (x *DeleteTenantResponse) Reset() {
 	*x = DeleteTenantResponse{}
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5158,7 +5264,7 @@ func (x *DeleteTenantResponse) String() string {
 func (*DeleteTenantResponse) ProtoMessage() {}
 
 func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5171,7 +5277,7 @@ func (x *DeleteTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenantResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTenantResponse) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *DeleteTenantResponse) GetBlocks() uint64 {
@@ -5589,7 +5695,15 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\ttransfers\x18\x03 \x01(\x04R\ttransfers\x12\x16\n" +
 	"\x06blocks\x18\x04 \x01(\x04R\x06blocks\x12\x16\n" +
 	"\x06oldest\x18\x05 \x01(\x03R\x06oldest\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\x93\x01\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\xa1\x01\n" +
+	"\x17ImportTombstonesRequest\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x121\n" +
+	"\x05range\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.RangeRefR\x05range\x128\n" +
+	"\n" +
+	"tombstones\x18\x03 \x03(\v2\x18.metastore.v1.TombstonesR\n" +
+	"tombstones\"X\n" +
+	"\x18ImportTombstonesResponse\x12<\n" +
+	"\boutcomes\x18\x01 \x03(\x0e2 .skerry.raftlog.v1.ImportOutcomeR\boutcomes\"\x93\x01\n" +
 	"\x13DeleteTenantRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x123\n" +
 	"\x06ranges\x18\x02 \x03(\v2\x1b.skerry.cluster.v1.RangeRefR\x06ranges\x12\x16\n" +
@@ -5602,7 +5716,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REPLICA_STATE_RUNNING\x10\x01\x12\x1b\n" +
 	"\x17REPLICA_STATE_SUSPENDED\x10\x02\x12\x18\n" +
-	"\x14REPLICA_STATE_FAILED\x10\x032\x8f\x13\n" +
+	"\x14REPLICA_STATE_FAILED\x10\x032\xf8\x13\n" +
 	"\vNodeService\x12O\n" +
 	"\bAddBlock\x12\x1f.skerry.node.v1.AddBlockRequest\x1a .skerry.node.v1.AddBlockResponse\"\x00\x12R\n" +
 	"\tGetBlocks\x12 .skerry.node.v1.GetBlocksRequest\x1a!.skerry.node.v1.GetBlocksResponse\"\x00\x12R\n" +
@@ -5618,7 +5732,8 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\rPlanRetention\x12$.skerry.node.v1.PlanRetentionRequest\x1a%.skerry.node.v1.PlanRetentionResponse\"\x00\x12[\n" +
 	"\fDeleteTenant\x12#.skerry.node.v1.DeleteTenantRequest\x1a$.skerry.node.v1.DeleteTenantResponse\"\x00\x12j\n" +
 	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00\x12d\n" +
-	"\x0fAcceptTransfers\x12&.skerry.node.v1.AcceptTransfersRequest\x1a'.skerry.node.v1.AcceptTransfersResponse\"\x00\x12a\n" +
+	"\x0fAcceptTransfers\x12&.skerry.node.v1.AcceptTransfersRequest\x1a'.skerry.node.v1.AcceptTransfersResponse\"\x00\x12g\n" +
+	"\x10ImportTombstones\x12'.skerry.node.v1.ImportTombstonesRequest\x1a(.skerry.node.v1.ImportTombstonesResponse\"\x00\x12a\n" +
 	"\x0eTransferStatus\x12%.skerry.node.v1.TransferStatusRequest\x1a&.skerry.node.v1.TransferStatusResponse\"\x00\x12F\n" +
 	"\x05Hello\x12\x1c.skerry.node.v1.HelloRequest\x1a\x1d.skerry.node.v1.HelloResponse\"\x00\x12F\n" +
 	"\x05Found\x12\x1c.skerry.node.v1.FoundRequest\x1a\x1d.skerry.node.v1.FoundResponse\"\x00\x12C\n" +
@@ -5645,7 +5760,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_node_v1_node_proto_goTypes = []any{
 	(ReplicaState)(0),                      // 0: skerry.node.v1.ReplicaState
 	(DiskReport_Level)(0),                  // 1: skerry.node.v1.DiskReport.Level
@@ -5724,156 +5839,164 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*TransferStatusRequest)(nil),          // 74: skerry.node.v1.TransferStatusRequest
 	(*TransferStatusResponse)(nil),         // 75: skerry.node.v1.TransferStatusResponse
 	(*OutboxInfo)(nil),                     // 76: skerry.node.v1.OutboxInfo
-	(*DeleteTenantRequest)(nil),            // 77: skerry.node.v1.DeleteTenantRequest
-	(*DeleteTenantResponse)(nil),           // 78: skerry.node.v1.DeleteTenantResponse
-	nil,                                    // 79: skerry.node.v1.Membership.VotersEntry
-	nil,                                    // 80: skerry.node.v1.Membership.LearnersEntry
-	(*v1.RangeRef)(nil),                    // 81: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),                     // 82: types.v1.Labels
-	(*v12.TenantStats)(nil),                // 83: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),                    // 84: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),                       // 85: skerry.cluster.v1.Range
-	(*v1.Node)(nil),                        // 86: skerry.cluster.v1.Node
-	(*v1.Operation)(nil),                   // 87: skerry.cluster.v1.Operation
-	(*v13.SetNodeState)(nil),               // 88: skerry.raftlog.v1.SetNodeState
-	(*v13.ChangeSettings)(nil),             // 89: skerry.raftlog.v1.ChangeSettings
-	(*v13.ActivateFormat)(nil),             // 90: skerry.raftlog.v1.ActivateFormat
-	(*v13.ReplaceRanges)(nil),              // 91: skerry.raftlog.v1.ReplaceRanges
-	(*v12.PollCompactionJobsRequest)(nil),  // 92: metastore.v1.PollCompactionJobsRequest
-	(*v12.PollCompactionJobsResponse)(nil), // 93: metastore.v1.PollCompactionJobsResponse
-	(*v12.Tombstones)(nil),                 // 94: metastore.v1.Tombstones
-	(*v13.AcceptTransfers)(nil),            // 95: skerry.raftlog.v1.AcceptTransfers
-	(*v13.AcceptOutcomes)(nil),             // 96: skerry.raftlog.v1.AcceptOutcomes
-	(*v1.MapUpdate)(nil),                   // 97: skerry.cluster.v1.MapUpdate
+	(*ImportTombstonesRequest)(nil),        // 77: skerry.node.v1.ImportTombstonesRequest
+	(*ImportTombstonesResponse)(nil),       // 78: skerry.node.v1.ImportTombstonesResponse
+	(*DeleteTenantRequest)(nil),            // 79: skerry.node.v1.DeleteTenantRequest
+	(*DeleteTenantResponse)(nil),           // 80: skerry.node.v1.DeleteTenantResponse
+	nil,                                    // 81: skerry.node.v1.Membership.VotersEntry
+	nil,                                    // 82: skerry.node.v1.Membership.LearnersEntry
+	(*v1.RangeRef)(nil),                    // 83: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),                     // 84: types.v1.Labels
+	(*v12.TenantStats)(nil),                // 85: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),                    // 86: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),                       // 87: skerry.cluster.v1.Range
+	(*v1.Node)(nil),                        // 88: skerry.cluster.v1.Node
+	(*v1.Operation)(nil),                   // 89: skerry.cluster.v1.Operation
+	(*v13.SetNodeState)(nil),               // 90: skerry.raftlog.v1.SetNodeState
+	(*v13.ChangeSettings)(nil),             // 91: skerry.raftlog.v1.ChangeSettings
+	(*v13.ActivateFormat)(nil),             // 92: skerry.raftlog.v1.ActivateFormat
+	(*v13.ReplaceRanges)(nil),              // 93: skerry.raftlog.v1.ReplaceRanges
+	(*v12.PollCompactionJobsRequest)(nil),  // 94: metastore.v1.PollCompactionJobsRequest
+	(*v12.PollCompactionJobsResponse)(nil), // 95: metastore.v1.PollCompactionJobsResponse
+	(*v12.Tombstones)(nil),                 // 96: metastore.v1.Tombstones
+	(*v13.AcceptTransfers)(nil),            // 97: skerry.raftlog.v1.AcceptTransfers
+	(*v13.AcceptOutcomes)(nil),             // 98: skerry.raftlog.v1.AcceptOutcomes
+	(v13.ImportOutcome)(0),                 // 99: skerry.raftlog.v1.ImportOutcome
+	(*v1.MapUpdate)(nil),                   // 100: skerry.cluster.v1.MapUpdate
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	81, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	81, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	81, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	11, // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
-	17, // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
-	14, // 5: skerry.node.v1.QueryBlocksResponse.watermarks:type_name -> skerry.node.v1.Watermarks
-	82, // 6: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
-	17, // 7: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
-	14, // 8: skerry.node.v1.QueryLabelsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
-	15, // 9: skerry.node.v1.Watermarks.issued:type_name -> skerry.node.v1.IssuedWatermark
-	16, // 10: skerry.node.v1.Watermarks.accepted:type_name -> skerry.node.v1.AcceptedWatermark
-	81, // 11: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	81, // 12: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	83, // 13: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
-	14, // 14: skerry.node.v1.TenantStatsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
-	84, // 15: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	26, // 16: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	85, // 17: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
-	27, // 18: skerry.node.v1.GroupReplica.membership:type_name -> skerry.node.v1.Membership
-	0,  // 19: skerry.node.v1.GroupReplica.state:type_name -> skerry.node.v1.ReplicaState
-	79, // 20: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
-	80, // 21: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
-	86, // 22: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
-	86, // 23: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
-	86, // 24: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
-	84, // 25: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
-	84, // 26: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
-	86, // 27: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
-	84, // 28: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	37, // 29: skerry.node.v1.HeartbeatRequest.report:type_name -> skerry.node.v1.NodeReport
-	86, // 30: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
-	26, // 31: skerry.node.v1.NodeReport.replicas:type_name -> skerry.node.v1.GroupReplica
-	38, // 32: skerry.node.v1.NodeReport.disk:type_name -> skerry.node.v1.DiskReport
-	1,  // 33: skerry.node.v1.DiskReport.level:type_name -> skerry.node.v1.DiskReport.Level
-	2,  // 34: skerry.node.v1.DiskReport.health:type_name -> skerry.node.v1.DiskReport.Health
-	84, // 35: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	87, // 36: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
-	41, // 37: skerry.node.v1.ClusterStateResponse.nodes:type_name -> skerry.node.v1.NodeLiveness
-	42, // 38: skerry.node.v1.ClusterStateResponse.findings:type_name -> skerry.node.v1.Finding
-	37, // 39: skerry.node.v1.NodeLiveness.report:type_name -> skerry.node.v1.NodeReport
-	3,  // 40: skerry.node.v1.Finding.severity:type_name -> skerry.node.v1.Finding.Severity
-	88, // 41: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
-	44, // 42: skerry.node.v1.OperateRequest.create_groups:type_name -> skerry.node.v1.CreateGroupsAction
-	45, // 43: skerry.node.v1.OperateRequest.split:type_name -> skerry.node.v1.SplitAction
-	46, // 44: skerry.node.v1.OperateRequest.merge:type_name -> skerry.node.v1.MergeAction
-	47, // 45: skerry.node.v1.OperateRequest.transfer_leader:type_name -> skerry.node.v1.TransferLeaderAction
-	89, // 46: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
-	90, // 47: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
-	4,  // 48: skerry.node.v1.ChangeMembershipRequest.change:type_name -> skerry.node.v1.ChangeMembershipRequest.Change
-	27, // 49: skerry.node.v1.GroupMembershipResponse.membership:type_name -> skerry.node.v1.Membership
-	91, // 50: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
-	85, // 51: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
-	92, // 52: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
-	93, // 53: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
-	59, // 54: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
-	59, // 55: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
-	62, // 56: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
-	63, // 57: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
-	66, // 58: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
-	94, // 59: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
-	69, // 60: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
-	69, // 61: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
-	5,  // 62: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	81, // 63: skerry.node.v1.AcceptTransfersRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	95, // 64: skerry.node.v1.AcceptTransfersRequest.transfers:type_name -> skerry.raftlog.v1.AcceptTransfers
-	96, // 65: skerry.node.v1.AcceptTransfersResponse.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcomes
-	76, // 66: skerry.node.v1.TransferStatusResponse.outboxes:type_name -> skerry.node.v1.OutboxInfo
-	81, // 67: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	6,  // 68: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	8,  // 69: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	10, // 70: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	10, // 71: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	18, // 72: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	20, // 73: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	22, // 74: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	24, // 75: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	57, // 76: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
-	60, // 77: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
-	64, // 78: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
-	67, // 79: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
-	77, // 80: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
-	70, // 81: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
-	72, // 82: skerry.node.v1.NodeService.AcceptTransfers:input_type -> skerry.node.v1.AcceptTransfersRequest
-	74, // 83: skerry.node.v1.NodeService.TransferStatus:input_type -> skerry.node.v1.TransferStatusRequest
-	28, // 84: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
-	30, // 85: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
-	32, // 86: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
-	34, // 87: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
-	35, // 88: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
-	39, // 89: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
-	43, // 90: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
-	49, // 91: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
-	51, // 92: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
-	53, // 93: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
-	55, // 94: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
-	7,  // 95: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	9,  // 96: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	12, // 97: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	13, // 98: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	19, // 99: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	21, // 100: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	23, // 101: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	25, // 102: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	58, // 103: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
-	61, // 104: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
-	65, // 105: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
-	68, // 106: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
-	78, // 107: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
-	71, // 108: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
-	73, // 109: skerry.node.v1.NodeService.AcceptTransfers:output_type -> skerry.node.v1.AcceptTransfersResponse
-	75, // 110: skerry.node.v1.NodeService.TransferStatus:output_type -> skerry.node.v1.TransferStatusResponse
-	29, // 111: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
-	31, // 112: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
-	33, // 113: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
-	97, // 114: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
-	36, // 115: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
-	40, // 116: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
-	48, // 117: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
-	50, // 118: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
-	52, // 119: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
-	54, // 120: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
-	56, // 121: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
-	95, // [95:122] is the sub-list for method output_type
-	68, // [68:95] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	83,  // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	83,  // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	83,  // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	11,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
+	17,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
+	14,  // 5: skerry.node.v1.QueryBlocksResponse.watermarks:type_name -> skerry.node.v1.Watermarks
+	84,  // 6: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	17,  // 7: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
+	14,  // 8: skerry.node.v1.QueryLabelsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
+	15,  // 9: skerry.node.v1.Watermarks.issued:type_name -> skerry.node.v1.IssuedWatermark
+	16,  // 10: skerry.node.v1.Watermarks.accepted:type_name -> skerry.node.v1.AcceptedWatermark
+	83,  // 11: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	83,  // 12: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	85,  // 13: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	14,  // 14: skerry.node.v1.TenantStatsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
+	86,  // 15: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	26,  // 16: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
+	87,  // 17: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	27,  // 18: skerry.node.v1.GroupReplica.membership:type_name -> skerry.node.v1.Membership
+	0,   // 19: skerry.node.v1.GroupReplica.state:type_name -> skerry.node.v1.ReplicaState
+	81,  // 20: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
+	82,  // 21: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
+	88,  // 22: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
+	88,  // 23: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
+	88,  // 24: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
+	86,  // 25: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
+	86,  // 26: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
+	88,  // 27: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
+	86,  // 28: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	37,  // 29: skerry.node.v1.HeartbeatRequest.report:type_name -> skerry.node.v1.NodeReport
+	88,  // 30: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
+	26,  // 31: skerry.node.v1.NodeReport.replicas:type_name -> skerry.node.v1.GroupReplica
+	38,  // 32: skerry.node.v1.NodeReport.disk:type_name -> skerry.node.v1.DiskReport
+	1,   // 33: skerry.node.v1.DiskReport.level:type_name -> skerry.node.v1.DiskReport.Level
+	2,   // 34: skerry.node.v1.DiskReport.health:type_name -> skerry.node.v1.DiskReport.Health
+	86,  // 35: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	89,  // 36: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
+	41,  // 37: skerry.node.v1.ClusterStateResponse.nodes:type_name -> skerry.node.v1.NodeLiveness
+	42,  // 38: skerry.node.v1.ClusterStateResponse.findings:type_name -> skerry.node.v1.Finding
+	37,  // 39: skerry.node.v1.NodeLiveness.report:type_name -> skerry.node.v1.NodeReport
+	3,   // 40: skerry.node.v1.Finding.severity:type_name -> skerry.node.v1.Finding.Severity
+	90,  // 41: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
+	44,  // 42: skerry.node.v1.OperateRequest.create_groups:type_name -> skerry.node.v1.CreateGroupsAction
+	45,  // 43: skerry.node.v1.OperateRequest.split:type_name -> skerry.node.v1.SplitAction
+	46,  // 44: skerry.node.v1.OperateRequest.merge:type_name -> skerry.node.v1.MergeAction
+	47,  // 45: skerry.node.v1.OperateRequest.transfer_leader:type_name -> skerry.node.v1.TransferLeaderAction
+	91,  // 46: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
+	92,  // 47: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
+	4,   // 48: skerry.node.v1.ChangeMembershipRequest.change:type_name -> skerry.node.v1.ChangeMembershipRequest.Change
+	27,  // 49: skerry.node.v1.GroupMembershipResponse.membership:type_name -> skerry.node.v1.Membership
+	93,  // 50: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
+	87,  // 51: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
+	94,  // 52: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
+	95,  // 53: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
+	59,  // 54: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
+	59,  // 55: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	62,  // 56: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
+	63,  // 57: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
+	66,  // 58: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
+	96,  // 59: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
+	69,  // 60: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
+	69,  // 61: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
+	5,   // 62: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	83,  // 63: skerry.node.v1.AcceptTransfersRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	97,  // 64: skerry.node.v1.AcceptTransfersRequest.transfers:type_name -> skerry.raftlog.v1.AcceptTransfers
+	98,  // 65: skerry.node.v1.AcceptTransfersResponse.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcomes
+	76,  // 66: skerry.node.v1.TransferStatusResponse.outboxes:type_name -> skerry.node.v1.OutboxInfo
+	83,  // 67: skerry.node.v1.ImportTombstonesRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	96,  // 68: skerry.node.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
+	99,  // 69: skerry.node.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
+	83,  // 70: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	6,   // 71: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	8,   // 72: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	10,  // 73: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	10,  // 74: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	18,  // 75: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	20,  // 76: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	22,  // 77: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	24,  // 78: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	57,  // 79: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
+	60,  // 80: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
+	64,  // 81: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
+	67,  // 82: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
+	79,  // 83: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
+	70,  // 84: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
+	72,  // 85: skerry.node.v1.NodeService.AcceptTransfers:input_type -> skerry.node.v1.AcceptTransfersRequest
+	77,  // 86: skerry.node.v1.NodeService.ImportTombstones:input_type -> skerry.node.v1.ImportTombstonesRequest
+	74,  // 87: skerry.node.v1.NodeService.TransferStatus:input_type -> skerry.node.v1.TransferStatusRequest
+	28,  // 88: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
+	30,  // 89: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
+	32,  // 90: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
+	34,  // 91: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
+	35,  // 92: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
+	39,  // 93: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
+	43,  // 94: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
+	49,  // 95: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
+	51,  // 96: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
+	53,  // 97: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
+	55,  // 98: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
+	7,   // 99: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	9,   // 100: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	12,  // 101: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	13,  // 102: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	19,  // 103: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	21,  // 104: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	23,  // 105: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	25,  // 106: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	58,  // 107: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
+	61,  // 108: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
+	65,  // 109: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
+	68,  // 110: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
+	80,  // 111: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
+	71,  // 112: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
+	73,  // 113: skerry.node.v1.NodeService.AcceptTransfers:output_type -> skerry.node.v1.AcceptTransfersResponse
+	78,  // 114: skerry.node.v1.NodeService.ImportTombstones:output_type -> skerry.node.v1.ImportTombstonesResponse
+	75,  // 115: skerry.node.v1.NodeService.TransferStatus:output_type -> skerry.node.v1.TransferStatusResponse
+	29,  // 116: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
+	31,  // 117: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
+	33,  // 118: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
+	100, // 119: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
+	36,  // 120: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
+	40,  // 121: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
+	48,  // 122: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
+	50,  // 123: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
+	52,  // 124: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
+	54,  // 125: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
+	56,  // 126: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
+	99,  // [99:127] is the sub-list for method output_type
+	71,  // [71:99] is the sub-list for method input_type
+	71,  // [71:71] is the sub-list for extension type_name
+	71,  // [71:71] is the sub-list for extension extendee
+	0,   // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -5896,7 +6019,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   75,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

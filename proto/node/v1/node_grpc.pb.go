@@ -38,6 +38,7 @@ const (
 	NodeService_DeleteTenant_FullMethodName      = "/skerry.node.v1.NodeService/DeleteTenant"
 	NodeService_ControlCompaction_FullMethodName = "/skerry.node.v1.NodeService/ControlCompaction"
 	NodeService_AcceptTransfers_FullMethodName   = "/skerry.node.v1.NodeService/AcceptTransfers"
+	NodeService_ImportTombstones_FullMethodName  = "/skerry.node.v1.NodeService/ImportTombstones"
 	NodeService_TransferStatus_FullMethodName    = "/skerry.node.v1.NodeService/TransferStatus"
 	NodeService_Hello_FullMethodName             = "/skerry.node.v1.NodeService/Hello"
 	NodeService_Found_FullMethodName             = "/skerry.node.v1.NodeService/Found"
@@ -89,6 +90,9 @@ type NodeServiceClient interface {
 	// AcceptTransfers hands transfers over to the group of their tenants. A stale
 	// range is refused as in AddBlock.
 	AcceptTransfers(ctx context.Context, in *AcceptTransfersRequest, opts ...grpc.CallOption) (*AcceptTransfersResponse, error)
+	// ImportTombstones holds tombstones that another metastore had. A stale range
+	// is refused as in AddBlock.
+	ImportTombstones(ctx context.Context, in *ImportTombstonesRequest, opts ...grpc.CallOption) (*ImportTombstonesResponse, error)
 	// TransferStatus tells what waits in the outboxes of a group's streams.
 	TransferStatus(ctx context.Context, in *TransferStatusRequest, opts ...grpc.CallOption) (*TransferStatusResponse, error)
 	// Hello introduces nodes to each other and tells a caller who answers. A node
@@ -280,6 +284,16 @@ func (c *nodeServiceClient) AcceptTransfers(ctx context.Context, in *AcceptTrans
 	return out, nil
 }
 
+func (c *nodeServiceClient) ImportTombstones(ctx context.Context, in *ImportTombstonesRequest, opts ...grpc.CallOption) (*ImportTombstonesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportTombstonesResponse)
+	err := c.cc.Invoke(ctx, NodeService_ImportTombstones_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeServiceClient) TransferStatus(ctx context.Context, in *TransferStatusRequest, opts ...grpc.CallOption) (*TransferStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TransferStatusResponse)
@@ -446,6 +460,9 @@ type NodeServiceServer interface {
 	// AcceptTransfers hands transfers over to the group of their tenants. A stale
 	// range is refused as in AddBlock.
 	AcceptTransfers(context.Context, *AcceptTransfersRequest) (*AcceptTransfersResponse, error)
+	// ImportTombstones holds tombstones that another metastore had. A stale range
+	// is refused as in AddBlock.
+	ImportTombstones(context.Context, *ImportTombstonesRequest) (*ImportTombstonesResponse, error)
 	// TransferStatus tells what waits in the outboxes of a group's streams.
 	TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error)
 	// Hello introduces nodes to each other and tells a caller who answers. A node
@@ -530,6 +547,9 @@ func (UnimplementedNodeServiceServer) ControlCompaction(context.Context, *Contro
 }
 func (UnimplementedNodeServiceServer) AcceptTransfers(context.Context, *AcceptTransfersRequest) (*AcceptTransfersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptTransfers not implemented")
+}
+func (UnimplementedNodeServiceServer) ImportTombstones(context.Context, *ImportTombstonesRequest) (*ImportTombstonesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportTombstones not implemented")
 }
 func (UnimplementedNodeServiceServer) TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TransferStatus not implemented")
@@ -857,6 +877,24 @@ func _NodeService_AcceptTransfers_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_ImportTombstones_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportTombstonesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ImportTombstones(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ImportTombstones_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ImportTombstones(ctx, req.(*ImportTombstonesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_TransferStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(TransferStatusRequest)
 	if err := dec(in); err != nil {
@@ -1132,6 +1170,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AcceptTransfers",
 			Handler:    _NodeService_AcceptTransfers_Handler,
+		},
+		{
+			MethodName: "ImportTombstones",
+			Handler:    _NodeService_ImportTombstones_Handler,
 		},
 		{
 			MethodName: "TransferStatus",

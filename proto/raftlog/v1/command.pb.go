@@ -51,6 +51,8 @@ const (
 	Kind_KIND_ACCEPT_TRANSFERS Kind = 9
 	// AckTransfers: forgets transfers that their tenants' groups have accepted.
 	Kind_KIND_ACK_TRANSFERS Kind = 10
+	// ImportTombstones: holds tombstones that another metastore had.
+	Kind_KIND_IMPORT_TOMBSTONES Kind = 11
 	// BootstrapDirectory: gives a new cluster its first map.
 	Kind_KIND_BOOTSTRAP_DIRECTORY Kind = 16
 	// DirectoryChange: changes the cluster's records.
@@ -71,6 +73,7 @@ var (
 		8:  "KIND_REPLACE_RANGES",
 		9:  "KIND_ACCEPT_TRANSFERS",
 		10: "KIND_ACK_TRANSFERS",
+		11: "KIND_IMPORT_TOMBSTONES",
 		16: "KIND_BOOTSTRAP_DIRECTORY",
 		17: "KIND_CHANGE_DIRECTORY",
 	}
@@ -86,6 +89,7 @@ var (
 		"KIND_REPLACE_RANGES":      8,
 		"KIND_ACCEPT_TRANSFERS":    9,
 		"KIND_ACK_TRANSFERS":       10,
+		"KIND_IMPORT_TOMBSTONES":   11,
 		"KIND_BOOTSTRAP_DIRECTORY": 16,
 		"KIND_CHANGE_DIRECTORY":    17,
 	}
@@ -116,6 +120,61 @@ func (x Kind) Number() protoreflect.EnumNumber {
 // Deprecated: Use Kind.Descriptor instead.
 func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{0}
+}
+
+type ImportOutcome int32
+
+const (
+	ImportOutcome_IMPORT_OUTCOME_UNSPECIFIED ImportOutcome = 0
+	// It is held from now on.
+	ImportOutcome_IMPORT_OUTCOME_ADDED ImportOutcome = 1
+	// One of the name was held before; nothing changed.
+	ImportOutcome_IMPORT_OUTCOME_HELD ImportOutcome = 2
+	// Objects that it stands for belong to blocks in the index: it is left out.
+	ImportOutcome_IMPORT_OUTCOME_LIVE ImportOutcome = 3
+)
+
+// Enum value maps for ImportOutcome.
+var (
+	ImportOutcome_name = map[int32]string{
+		0: "IMPORT_OUTCOME_UNSPECIFIED",
+		1: "IMPORT_OUTCOME_ADDED",
+		2: "IMPORT_OUTCOME_HELD",
+		3: "IMPORT_OUTCOME_LIVE",
+	}
+	ImportOutcome_value = map[string]int32{
+		"IMPORT_OUTCOME_UNSPECIFIED": 0,
+		"IMPORT_OUTCOME_ADDED":       1,
+		"IMPORT_OUTCOME_HELD":        2,
+		"IMPORT_OUTCOME_LIVE":        3,
+	}
+)
+
+func (x ImportOutcome) Enum() *ImportOutcome {
+	p := new(ImportOutcome)
+	*p = x
+	return p
+}
+
+func (x ImportOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ImportOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_raftlog_v1_command_proto_enumTypes[1].Descriptor()
+}
+
+func (ImportOutcome) Type() protoreflect.EnumType {
+	return &file_raftlog_v1_command_proto_enumTypes[1]
+}
+
+func (x ImportOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ImportOutcome.Descriptor instead.
+func (ImportOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{1}
 }
 
 type ControlCompaction_Action int32
@@ -159,11 +218,11 @@ func (x ControlCompaction_Action) String() string {
 }
 
 func (ControlCompaction_Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_raftlog_v1_command_proto_enumTypes[1].Descriptor()
+	return file_raftlog_v1_command_proto_enumTypes[2].Descriptor()
 }
 
 func (ControlCompaction_Action) Type() protoreflect.EnumType {
-	return &file_raftlog_v1_command_proto_enumTypes[1]
+	return &file_raftlog_v1_command_proto_enumTypes[2]
 }
 
 func (x ControlCompaction_Action) Number() protoreflect.EnumNumber {
@@ -172,7 +231,7 @@ func (x ControlCompaction_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ControlCompaction_Action.Descriptor instead.
 func (ControlCompaction_Action) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{38, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{40, 0}
 }
 
 type Result_Status int32
@@ -226,11 +285,11 @@ func (x Result_Status) String() string {
 }
 
 func (Result_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_raftlog_v1_command_proto_enumTypes[2].Descriptor()
+	return file_raftlog_v1_command_proto_enumTypes[3].Descriptor()
 }
 
 func (Result_Status) Type() protoreflect.EnumType {
-	return &file_raftlog_v1_command_proto_enumTypes[2]
+	return &file_raftlog_v1_command_proto_enumTypes[3]
 }
 
 func (x Result_Status) Number() protoreflect.EnumNumber {
@@ -239,7 +298,7 @@ func (x Result_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Result_Status.Descriptor instead.
 func (Result_Status) EnumDescriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{45, 0}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{47, 0}
 }
 
 // Entry is the payload of one Raft entry: one or more commands that were
@@ -2849,6 +2908,99 @@ func (x *TransferAck) GetNumber() uint64 {
 	return 0
 }
 
+// ImportTombstones holds tombstones of another metastore whose blocks were added
+// before. The command's range covers the points of all of them. Each stands for
+// itself: see ImportOutcome.
+type ImportTombstones struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without since, job and token. The names must be those of no job.
+	Tombstones    []*Tombstone `protobuf:"bytes,1,rep,name=tombstones,proto3" json:"tombstones,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportTombstones) Reset() {
+	*x = ImportTombstones{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportTombstones) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportTombstones) ProtoMessage() {}
+
+func (x *ImportTombstones) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportTombstones.ProtoReflect.Descriptor instead.
+func (*ImportTombstones) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ImportTombstones) GetTombstones() []*Tombstone {
+	if x != nil {
+		return x.Tombstones
+	}
+	return nil
+}
+
+// ImportOutcomes is the payload of the result of ImportTombstones, in its order.
+type ImportOutcomes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []ImportOutcome        `protobuf:"varint,1,rep,packed,name=outcomes,proto3,enum=skerry.raftlog.v1.ImportOutcome" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportOutcomes) Reset() {
+	*x = ImportOutcomes{}
+	mi := &file_raftlog_v1_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportOutcomes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportOutcomes) ProtoMessage() {}
+
+func (x *ImportOutcomes) ProtoReflect() protoreflect.Message {
+	mi := &file_raftlog_v1_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportOutcomes.ProtoReflect.Descriptor instead.
+func (*ImportOutcomes) Descriptor() ([]byte, []int) {
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ImportOutcomes) GetOutcomes() []ImportOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
 // RetentionDecision names index shards whose data is past its period. Each is
 // removed if it has not changed since, and left otherwise.
 type RetentionDecision struct {
@@ -2861,7 +3013,7 @@ type RetentionDecision struct {
 
 func (x *RetentionDecision) Reset() {
 	*x = RetentionDecision{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[37]
+	mi := &file_raftlog_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2873,7 +3025,7 @@ func (x *RetentionDecision) String() string {
 func (*RetentionDecision) ProtoMessage() {}
 
 func (x *RetentionDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[37]
+	mi := &file_raftlog_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2886,7 +3038,7 @@ func (x *RetentionDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionDecision.ProtoReflect.Descriptor instead.
 func (*RetentionDecision) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RetentionDecision) GetLeaderEpoch() uint64 {
@@ -2914,7 +3066,7 @@ type ControlCompaction struct {
 
 func (x *ControlCompaction) Reset() {
 	*x = ControlCompaction{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[38]
+	mi := &file_raftlog_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3078,7 @@ func (x *ControlCompaction) String() string {
 func (*ControlCompaction) ProtoMessage() {}
 
 func (x *ControlCompaction) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[38]
+	mi := &file_raftlog_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3091,7 @@ func (x *ControlCompaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCompaction.ProtoReflect.Descriptor instead.
 func (*ControlCompaction) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ControlCompaction) GetAction() ControlCompaction_Action {
@@ -2972,7 +3124,7 @@ type DeleteTenant struct {
 
 func (x *DeleteTenant) Reset() {
 	*x = DeleteTenant{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[39]
+	mi := &file_raftlog_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3136,7 @@ func (x *DeleteTenant) String() string {
 func (*DeleteTenant) ProtoMessage() {}
 
 func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[39]
+	mi := &file_raftlog_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3149,7 @@ func (x *DeleteTenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTenant.ProtoReflect.Descriptor instead.
 func (*DeleteTenant) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteTenant) GetTenant() string {
@@ -3027,7 +3179,7 @@ type DeletionOutcome struct {
 
 func (x *DeletionOutcome) Reset() {
 	*x = DeletionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[40]
+	mi := &file_raftlog_v1_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3039,7 +3191,7 @@ func (x *DeletionOutcome) String() string {
 func (*DeletionOutcome) ProtoMessage() {}
 
 func (x *DeletionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[40]
+	mi := &file_raftlog_v1_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3052,7 +3204,7 @@ func (x *DeletionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletionOutcome.ProtoReflect.Descriptor instead.
 func (*DeletionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeletionOutcome) GetBlocks() uint64 {
@@ -3091,7 +3243,7 @@ type Deletion struct {
 
 func (x *Deletion) Reset() {
 	*x = Deletion{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[41]
+	mi := &file_raftlog_v1_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3255,7 @@ func (x *Deletion) String() string {
 func (*Deletion) ProtoMessage() {}
 
 func (x *Deletion) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[41]
+	mi := &file_raftlog_v1_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3268,7 @@ func (x *Deletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deletion.ProtoReflect.Descriptor instead.
 func (*Deletion) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{41}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Deletion) GetUntil() uint64 {
@@ -3150,7 +3302,7 @@ type ExpiredShard struct {
 
 func (x *ExpiredShard) Reset() {
 	*x = ExpiredShard{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[42]
+	mi := &file_raftlog_v1_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3314,7 @@ func (x *ExpiredShard) String() string {
 func (*ExpiredShard) ProtoMessage() {}
 
 func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[42]
+	mi := &file_raftlog_v1_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3327,7 @@ func (x *ExpiredShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredShard.ProtoReflect.Descriptor instead.
 func (*ExpiredShard) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{42}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExpiredShard) GetPartition() uint64 {
@@ -3228,7 +3380,7 @@ type RetentionOutcome struct {
 
 func (x *RetentionOutcome) Reset() {
 	*x = RetentionOutcome{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[43]
+	mi := &file_raftlog_v1_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3392,7 @@ func (x *RetentionOutcome) String() string {
 func (*RetentionOutcome) ProtoMessage() {}
 
 func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[43]
+	mi := &file_raftlog_v1_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3405,7 @@ func (x *RetentionOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetentionOutcome.ProtoReflect.Descriptor instead.
 func (*RetentionOutcome) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{43}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RetentionOutcome) GetBlocks() uint64 {
@@ -3294,7 +3446,7 @@ type Results struct {
 
 func (x *Results) Reset() {
 	*x = Results{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[44]
+	mi := &file_raftlog_v1_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3306,7 +3458,7 @@ func (x *Results) String() string {
 func (*Results) ProtoMessage() {}
 
 func (x *Results) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[44]
+	mi := &file_raftlog_v1_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3319,7 +3471,7 @@ func (x *Results) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Results.ProtoReflect.Descriptor instead.
 func (*Results) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{44}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Results) GetResults() []*Result {
@@ -3346,7 +3498,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_raftlog_v1_command_proto_msgTypes[45]
+	mi := &file_raftlog_v1_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3510,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_raftlog_v1_command_proto_msgTypes[45]
+	mi := &file_raftlog_v1_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3523,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{45}
+	return file_raftlog_v1_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Result) GetStatus() Result_Status {
@@ -3606,7 +3758,13 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x06stream\x18\x01 \x01(\rR\x06stream\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
 	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x16\n" +
-	"\x06number\x18\x04 \x01(\x04R\x06number\"o\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\"P\n" +
+	"\x10ImportTombstones\x12<\n" +
+	"\n" +
+	"tombstones\x18\x01 \x03(\v2\x1c.skerry.raftlog.v1.TombstoneR\n" +
+	"tombstones\"N\n" +
+	"\x0eImportOutcomes\x12<\n" +
+	"\boutcomes\x18\x01 \x03(\x0e2 .skerry.raftlog.v1.ImportOutcomeR\boutcomes\"o\n" +
 	"\x11RetentionDecision\x12!\n" +
 	"\fleader_epoch\x18\x01 \x01(\x04R\vleaderEpoch\x127\n" +
 	"\x06shards\x18\x02 \x03(\v2\x1f.skerry.raftlog.v1.ExpiredShardR\x06shards\"\xde\x01\n" +
@@ -3655,7 +3813,7 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x0eSTATUS_INVALID\x10\x03\x12\x10\n" +
 	"\fSTATUS_ROUTE\x10\x04\x12\x17\n" +
 	"\x13STATUS_STALE_LEADER\x10\x05\x12\x13\n" +
-	"\x0fSTATUS_CONFLICT\x10\x06*\xd1\x02\n" +
+	"\x0fSTATUS_CONFLICT\x10\x06*\xed\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fKIND_INIT_GROUP\x10\x01\x12\x19\n" +
@@ -3668,9 +3826,15 @@ const file_raftlog_v1_command_proto_rawDesc = "" +
 	"\x13KIND_REPLACE_RANGES\x10\b\x12\x19\n" +
 	"\x15KIND_ACCEPT_TRANSFERS\x10\t\x12\x16\n" +
 	"\x12KIND_ACK_TRANSFERS\x10\n" +
-	"\x12\x1c\n" +
+	"\x12\x1a\n" +
+	"\x16KIND_IMPORT_TOMBSTONES\x10\v\x12\x1c\n" +
 	"\x18KIND_BOOTSTRAP_DIRECTORY\x10\x10\x12\x19\n" +
-	"\x15KIND_CHANGE_DIRECTORY\x10\x11B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
+	"\x15KIND_CHANGE_DIRECTORY\x10\x11*{\n" +
+	"\rImportOutcome\x12\x1e\n" +
+	"\x1aIMPORT_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14IMPORT_OUTCOME_ADDED\x10\x01\x12\x17\n" +
+	"\x13IMPORT_OUTCOME_HELD\x10\x02\x12\x17\n" +
+	"\x13IMPORT_OUTCOME_LIVE\x10\x03B7Z5github.com/skerrydb/skerry/proto/raftlog/v1;raftlogv1b\x06proto3"
 
 var (
 	file_raftlog_v1_command_proto_rawDescOnce sync.Once
@@ -3684,121 +3848,126 @@ func file_raftlog_v1_command_proto_rawDescGZIP() []byte {
 	return file_raftlog_v1_command_proto_rawDescData
 }
 
-var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_raftlog_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_raftlog_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_raftlog_v1_command_proto_goTypes = []any{
 	(Kind)(0),                     // 0: skerry.raftlog.v1.Kind
-	(ControlCompaction_Action)(0), // 1: skerry.raftlog.v1.ControlCompaction.Action
-	(Result_Status)(0),            // 2: skerry.raftlog.v1.Result.Status
-	(*Entry)(nil),                 // 3: skerry.raftlog.v1.Entry
-	(*Command)(nil),               // 4: skerry.raftlog.v1.Command
-	(*InitGroup)(nil),             // 5: skerry.raftlog.v1.InitGroup
-	(*ClaimLeadership)(nil),       // 6: skerry.raftlog.v1.ClaimLeadership
-	(*BootstrapDirectory)(nil),    // 7: skerry.raftlog.v1.BootstrapDirectory
-	(*ReplaceRanges)(nil),         // 8: skerry.raftlog.v1.ReplaceRanges
-	(*DirectoryChange)(nil),       // 9: skerry.raftlog.v1.DirectoryChange
-	(*RegisterNode)(nil),          // 10: skerry.raftlog.v1.RegisterNode
-	(*SetNodeState)(nil),          // 11: skerry.raftlog.v1.SetNodeState
-	(*CreateGroup)(nil),           // 12: skerry.raftlog.v1.CreateGroup
-	(*ActivateGroup)(nil),         // 13: skerry.raftlog.v1.ActivateGroup
-	(*AddReplica)(nil),            // 14: skerry.raftlog.v1.AddReplica
-	(*SetReplicaRole)(nil),        // 15: skerry.raftlog.v1.SetReplicaRole
-	(*RemoveReplica)(nil),         // 16: skerry.raftlog.v1.RemoveReplica
-	(*StartSplit)(nil),            // 17: skerry.raftlog.v1.StartSplit
-	(*StartMerge)(nil),            // 18: skerry.raftlog.v1.StartMerge
-	(*FinishOperation)(nil),       // 19: skerry.raftlog.v1.FinishOperation
-	(*ChangeSettings)(nil),        // 20: skerry.raftlog.v1.ChangeSettings
-	(*ActivateFormat)(nil),        // 21: skerry.raftlog.v1.ActivateFormat
-	(*DirectoryOutcome)(nil),      // 22: skerry.raftlog.v1.DirectoryOutcome
-	(*CompactionDecision)(nil),    // 23: skerry.raftlog.v1.CompactionDecision
-	(*JobRef)(nil),                // 24: skerry.raftlog.v1.JobRef
-	(*JobLease)(nil),              // 25: skerry.raftlog.v1.JobLease
-	(*JobCompletion)(nil),         // 26: skerry.raftlog.v1.JobCompletion
-	(*JobFailure)(nil),            // 27: skerry.raftlog.v1.JobFailure
-	(*JobRelease)(nil),            // 28: skerry.raftlog.v1.JobRelease
-	(*BlockBatch)(nil),            // 29: skerry.raftlog.v1.BlockBatch
-	(*CompactionJob)(nil),         // 30: skerry.raftlog.v1.CompactionJob
-	(*JobState)(nil),              // 31: skerry.raftlog.v1.JobState
-	(*Tombstone)(nil),             // 32: skerry.raftlog.v1.Tombstone
-	(*Transfer)(nil),              // 33: skerry.raftlog.v1.Transfer
-	(*AcceptTransfers)(nil),       // 34: skerry.raftlog.v1.AcceptTransfers
-	(*OutgoingTransfer)(nil),      // 35: skerry.raftlog.v1.OutgoingTransfer
-	(*AcceptOutcomes)(nil),        // 36: skerry.raftlog.v1.AcceptOutcomes
-	(*AcceptOutcome)(nil),         // 37: skerry.raftlog.v1.AcceptOutcome
-	(*AckTransfers)(nil),          // 38: skerry.raftlog.v1.AckTransfers
-	(*TransferAck)(nil),           // 39: skerry.raftlog.v1.TransferAck
-	(*RetentionDecision)(nil),     // 40: skerry.raftlog.v1.RetentionDecision
-	(*ControlCompaction)(nil),     // 41: skerry.raftlog.v1.ControlCompaction
-	(*DeleteTenant)(nil),          // 42: skerry.raftlog.v1.DeleteTenant
-	(*DeletionOutcome)(nil),       // 43: skerry.raftlog.v1.DeletionOutcome
-	(*Deletion)(nil),              // 44: skerry.raftlog.v1.Deletion
-	(*ExpiredShard)(nil),          // 45: skerry.raftlog.v1.ExpiredShard
-	(*RetentionOutcome)(nil),      // 46: skerry.raftlog.v1.RetentionOutcome
-	(*Results)(nil),               // 47: skerry.raftlog.v1.Results
-	(*Result)(nil),                // 48: skerry.raftlog.v1.Result
-	(*v1.RangeRef)(nil),           // 49: skerry.cluster.v1.RangeRef
-	(*v1.Range)(nil),              // 50: skerry.cluster.v1.Range
-	(*v1.RangeMap)(nil),           // 51: skerry.cluster.v1.RangeMap
-	(*v1.Node)(nil),               // 52: skerry.cluster.v1.Node
-	(v1.NodeState)(0),             // 53: skerry.cluster.v1.NodeState
-	(v1.ReplicaRole)(0),           // 54: skerry.cluster.v1.ReplicaRole
-	(*v1.Settings)(nil),           // 55: skerry.cluster.v1.Settings
-	(*v11.BlockMeta)(nil),         // 56: metastore.v1.BlockMeta
-	(*v1.RouteError)(nil),         // 57: skerry.cluster.v1.RouteError
+	(ImportOutcome)(0),            // 1: skerry.raftlog.v1.ImportOutcome
+	(ControlCompaction_Action)(0), // 2: skerry.raftlog.v1.ControlCompaction.Action
+	(Result_Status)(0),            // 3: skerry.raftlog.v1.Result.Status
+	(*Entry)(nil),                 // 4: skerry.raftlog.v1.Entry
+	(*Command)(nil),               // 5: skerry.raftlog.v1.Command
+	(*InitGroup)(nil),             // 6: skerry.raftlog.v1.InitGroup
+	(*ClaimLeadership)(nil),       // 7: skerry.raftlog.v1.ClaimLeadership
+	(*BootstrapDirectory)(nil),    // 8: skerry.raftlog.v1.BootstrapDirectory
+	(*ReplaceRanges)(nil),         // 9: skerry.raftlog.v1.ReplaceRanges
+	(*DirectoryChange)(nil),       // 10: skerry.raftlog.v1.DirectoryChange
+	(*RegisterNode)(nil),          // 11: skerry.raftlog.v1.RegisterNode
+	(*SetNodeState)(nil),          // 12: skerry.raftlog.v1.SetNodeState
+	(*CreateGroup)(nil),           // 13: skerry.raftlog.v1.CreateGroup
+	(*ActivateGroup)(nil),         // 14: skerry.raftlog.v1.ActivateGroup
+	(*AddReplica)(nil),            // 15: skerry.raftlog.v1.AddReplica
+	(*SetReplicaRole)(nil),        // 16: skerry.raftlog.v1.SetReplicaRole
+	(*RemoveReplica)(nil),         // 17: skerry.raftlog.v1.RemoveReplica
+	(*StartSplit)(nil),            // 18: skerry.raftlog.v1.StartSplit
+	(*StartMerge)(nil),            // 19: skerry.raftlog.v1.StartMerge
+	(*FinishOperation)(nil),       // 20: skerry.raftlog.v1.FinishOperation
+	(*ChangeSettings)(nil),        // 21: skerry.raftlog.v1.ChangeSettings
+	(*ActivateFormat)(nil),        // 22: skerry.raftlog.v1.ActivateFormat
+	(*DirectoryOutcome)(nil),      // 23: skerry.raftlog.v1.DirectoryOutcome
+	(*CompactionDecision)(nil),    // 24: skerry.raftlog.v1.CompactionDecision
+	(*JobRef)(nil),                // 25: skerry.raftlog.v1.JobRef
+	(*JobLease)(nil),              // 26: skerry.raftlog.v1.JobLease
+	(*JobCompletion)(nil),         // 27: skerry.raftlog.v1.JobCompletion
+	(*JobFailure)(nil),            // 28: skerry.raftlog.v1.JobFailure
+	(*JobRelease)(nil),            // 29: skerry.raftlog.v1.JobRelease
+	(*BlockBatch)(nil),            // 30: skerry.raftlog.v1.BlockBatch
+	(*CompactionJob)(nil),         // 31: skerry.raftlog.v1.CompactionJob
+	(*JobState)(nil),              // 32: skerry.raftlog.v1.JobState
+	(*Tombstone)(nil),             // 33: skerry.raftlog.v1.Tombstone
+	(*Transfer)(nil),              // 34: skerry.raftlog.v1.Transfer
+	(*AcceptTransfers)(nil),       // 35: skerry.raftlog.v1.AcceptTransfers
+	(*OutgoingTransfer)(nil),      // 36: skerry.raftlog.v1.OutgoingTransfer
+	(*AcceptOutcomes)(nil),        // 37: skerry.raftlog.v1.AcceptOutcomes
+	(*AcceptOutcome)(nil),         // 38: skerry.raftlog.v1.AcceptOutcome
+	(*AckTransfers)(nil),          // 39: skerry.raftlog.v1.AckTransfers
+	(*TransferAck)(nil),           // 40: skerry.raftlog.v1.TransferAck
+	(*ImportTombstones)(nil),      // 41: skerry.raftlog.v1.ImportTombstones
+	(*ImportOutcomes)(nil),        // 42: skerry.raftlog.v1.ImportOutcomes
+	(*RetentionDecision)(nil),     // 43: skerry.raftlog.v1.RetentionDecision
+	(*ControlCompaction)(nil),     // 44: skerry.raftlog.v1.ControlCompaction
+	(*DeleteTenant)(nil),          // 45: skerry.raftlog.v1.DeleteTenant
+	(*DeletionOutcome)(nil),       // 46: skerry.raftlog.v1.DeletionOutcome
+	(*Deletion)(nil),              // 47: skerry.raftlog.v1.Deletion
+	(*ExpiredShard)(nil),          // 48: skerry.raftlog.v1.ExpiredShard
+	(*RetentionOutcome)(nil),      // 49: skerry.raftlog.v1.RetentionOutcome
+	(*Results)(nil),               // 50: skerry.raftlog.v1.Results
+	(*Result)(nil),                // 51: skerry.raftlog.v1.Result
+	(*v1.RangeRef)(nil),           // 52: skerry.cluster.v1.RangeRef
+	(*v1.Range)(nil),              // 53: skerry.cluster.v1.Range
+	(*v1.RangeMap)(nil),           // 54: skerry.cluster.v1.RangeMap
+	(*v1.Node)(nil),               // 55: skerry.cluster.v1.Node
+	(v1.NodeState)(0),             // 56: skerry.cluster.v1.NodeState
+	(v1.ReplicaRole)(0),           // 57: skerry.cluster.v1.ReplicaRole
+	(*v1.Settings)(nil),           // 58: skerry.cluster.v1.Settings
+	(*v11.BlockMeta)(nil),         // 59: metastore.v1.BlockMeta
+	(*v1.RouteError)(nil),         // 60: skerry.cluster.v1.RouteError
 }
 var file_raftlog_v1_command_proto_depIdxs = []int32{
-	4,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
+	5,  // 0: skerry.raftlog.v1.Entry.commands:type_name -> skerry.raftlog.v1.Command
 	0,  // 1: skerry.raftlog.v1.Command.kind:type_name -> skerry.raftlog.v1.Kind
-	49, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
-	50, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
-	51, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
-	50, // 5: skerry.raftlog.v1.ReplaceRanges.before:type_name -> skerry.cluster.v1.Range
-	50, // 6: skerry.raftlog.v1.ReplaceRanges.after:type_name -> skerry.cluster.v1.Range
-	10, // 7: skerry.raftlog.v1.DirectoryChange.register_node:type_name -> skerry.raftlog.v1.RegisterNode
-	11, // 8: skerry.raftlog.v1.DirectoryChange.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
-	12, // 9: skerry.raftlog.v1.DirectoryChange.create_group:type_name -> skerry.raftlog.v1.CreateGroup
-	13, // 10: skerry.raftlog.v1.DirectoryChange.activate_group:type_name -> skerry.raftlog.v1.ActivateGroup
-	14, // 11: skerry.raftlog.v1.DirectoryChange.add_replica:type_name -> skerry.raftlog.v1.AddReplica
-	15, // 12: skerry.raftlog.v1.DirectoryChange.set_replica_role:type_name -> skerry.raftlog.v1.SetReplicaRole
-	16, // 13: skerry.raftlog.v1.DirectoryChange.remove_replica:type_name -> skerry.raftlog.v1.RemoveReplica
-	17, // 14: skerry.raftlog.v1.DirectoryChange.start_split:type_name -> skerry.raftlog.v1.StartSplit
-	18, // 15: skerry.raftlog.v1.DirectoryChange.start_merge:type_name -> skerry.raftlog.v1.StartMerge
-	19, // 16: skerry.raftlog.v1.DirectoryChange.finish_operation:type_name -> skerry.raftlog.v1.FinishOperation
-	20, // 17: skerry.raftlog.v1.DirectoryChange.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
-	21, // 18: skerry.raftlog.v1.DirectoryChange.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
-	52, // 19: skerry.raftlog.v1.RegisterNode.node:type_name -> skerry.cluster.v1.Node
-	53, // 20: skerry.raftlog.v1.SetNodeState.state:type_name -> skerry.cluster.v1.NodeState
-	54, // 21: skerry.raftlog.v1.SetReplicaRole.role:type_name -> skerry.cluster.v1.ReplicaRole
-	55, // 22: skerry.raftlog.v1.ChangeSettings.settings:type_name -> skerry.cluster.v1.Settings
-	55, // 23: skerry.raftlog.v1.ChangeSettings.before:type_name -> skerry.cluster.v1.Settings
-	25, // 24: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
-	26, // 25: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
-	27, // 26: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
-	28, // 27: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
-	25, // 28: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
-	30, // 29: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
-	24, // 30: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
-	24, // 31: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
-	56, // 32: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
-	29, // 33: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
-	24, // 34: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
-	24, // 35: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
-	29, // 36: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
-	30, // 37: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
-	35, // 38: skerry.raftlog.v1.AcceptTransfers.transfers:type_name -> skerry.raftlog.v1.OutgoingTransfer
-	56, // 39: skerry.raftlog.v1.OutgoingTransfer.blocks:type_name -> metastore.v1.BlockMeta
-	37, // 40: skerry.raftlog.v1.AcceptOutcomes.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcome
-	39, // 41: skerry.raftlog.v1.AckTransfers.acks:type_name -> skerry.raftlog.v1.TransferAck
-	45, // 42: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
-	1,  // 43: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
-	48, // 44: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
-	2,  // 45: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
-	57, // 46: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	52, // 2: skerry.raftlog.v1.Command.range:type_name -> skerry.cluster.v1.RangeRef
+	53, // 3: skerry.raftlog.v1.InitGroup.ranges:type_name -> skerry.cluster.v1.Range
+	54, // 4: skerry.raftlog.v1.BootstrapDirectory.map:type_name -> skerry.cluster.v1.RangeMap
+	53, // 5: skerry.raftlog.v1.ReplaceRanges.before:type_name -> skerry.cluster.v1.Range
+	53, // 6: skerry.raftlog.v1.ReplaceRanges.after:type_name -> skerry.cluster.v1.Range
+	11, // 7: skerry.raftlog.v1.DirectoryChange.register_node:type_name -> skerry.raftlog.v1.RegisterNode
+	12, // 8: skerry.raftlog.v1.DirectoryChange.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
+	13, // 9: skerry.raftlog.v1.DirectoryChange.create_group:type_name -> skerry.raftlog.v1.CreateGroup
+	14, // 10: skerry.raftlog.v1.DirectoryChange.activate_group:type_name -> skerry.raftlog.v1.ActivateGroup
+	15, // 11: skerry.raftlog.v1.DirectoryChange.add_replica:type_name -> skerry.raftlog.v1.AddReplica
+	16, // 12: skerry.raftlog.v1.DirectoryChange.set_replica_role:type_name -> skerry.raftlog.v1.SetReplicaRole
+	17, // 13: skerry.raftlog.v1.DirectoryChange.remove_replica:type_name -> skerry.raftlog.v1.RemoveReplica
+	18, // 14: skerry.raftlog.v1.DirectoryChange.start_split:type_name -> skerry.raftlog.v1.StartSplit
+	19, // 15: skerry.raftlog.v1.DirectoryChange.start_merge:type_name -> skerry.raftlog.v1.StartMerge
+	20, // 16: skerry.raftlog.v1.DirectoryChange.finish_operation:type_name -> skerry.raftlog.v1.FinishOperation
+	21, // 17: skerry.raftlog.v1.DirectoryChange.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
+	22, // 18: skerry.raftlog.v1.DirectoryChange.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
+	55, // 19: skerry.raftlog.v1.RegisterNode.node:type_name -> skerry.cluster.v1.Node
+	56, // 20: skerry.raftlog.v1.SetNodeState.state:type_name -> skerry.cluster.v1.NodeState
+	57, // 21: skerry.raftlog.v1.SetReplicaRole.role:type_name -> skerry.cluster.v1.ReplicaRole
+	58, // 22: skerry.raftlog.v1.ChangeSettings.settings:type_name -> skerry.cluster.v1.Settings
+	58, // 23: skerry.raftlog.v1.ChangeSettings.before:type_name -> skerry.cluster.v1.Settings
+	26, // 24: skerry.raftlog.v1.CompactionDecision.renew:type_name -> skerry.raftlog.v1.JobLease
+	27, // 25: skerry.raftlog.v1.CompactionDecision.complete:type_name -> skerry.raftlog.v1.JobCompletion
+	28, // 26: skerry.raftlog.v1.CompactionDecision.fail:type_name -> skerry.raftlog.v1.JobFailure
+	29, // 27: skerry.raftlog.v1.CompactionDecision.release:type_name -> skerry.raftlog.v1.JobRelease
+	26, // 28: skerry.raftlog.v1.CompactionDecision.assign:type_name -> skerry.raftlog.v1.JobLease
+	31, // 29: skerry.raftlog.v1.CompactionDecision.create:type_name -> skerry.raftlog.v1.CompactionJob
+	25, // 30: skerry.raftlog.v1.JobLease.job:type_name -> skerry.raftlog.v1.JobRef
+	25, // 31: skerry.raftlog.v1.JobCompletion.job:type_name -> skerry.raftlog.v1.JobRef
+	59, // 32: skerry.raftlog.v1.JobCompletion.blocks:type_name -> metastore.v1.BlockMeta
+	30, // 33: skerry.raftlog.v1.JobCompletion.return:type_name -> skerry.raftlog.v1.BlockBatch
+	25, // 34: skerry.raftlog.v1.JobFailure.job:type_name -> skerry.raftlog.v1.JobRef
+	25, // 35: skerry.raftlog.v1.JobRelease.job:type_name -> skerry.raftlog.v1.JobRef
+	30, // 36: skerry.raftlog.v1.JobRelease.return:type_name -> skerry.raftlog.v1.BlockBatch
+	31, // 37: skerry.raftlog.v1.JobState.job:type_name -> skerry.raftlog.v1.CompactionJob
+	36, // 38: skerry.raftlog.v1.AcceptTransfers.transfers:type_name -> skerry.raftlog.v1.OutgoingTransfer
+	59, // 39: skerry.raftlog.v1.OutgoingTransfer.blocks:type_name -> metastore.v1.BlockMeta
+	38, // 40: skerry.raftlog.v1.AcceptOutcomes.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcome
+	40, // 41: skerry.raftlog.v1.AckTransfers.acks:type_name -> skerry.raftlog.v1.TransferAck
+	33, // 42: skerry.raftlog.v1.ImportTombstones.tombstones:type_name -> skerry.raftlog.v1.Tombstone
+	1,  // 43: skerry.raftlog.v1.ImportOutcomes.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
+	48, // 44: skerry.raftlog.v1.RetentionDecision.shards:type_name -> skerry.raftlog.v1.ExpiredShard
+	2,  // 45: skerry.raftlog.v1.ControlCompaction.action:type_name -> skerry.raftlog.v1.ControlCompaction.Action
+	51, // 46: skerry.raftlog.v1.Results.results:type_name -> skerry.raftlog.v1.Result
+	3,  // 47: skerry.raftlog.v1.Result.status:type_name -> skerry.raftlog.v1.Result.Status
+	60, // 48: skerry.raftlog.v1.Result.route:type_name -> skerry.cluster.v1.RouteError
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_raftlog_v1_command_proto_init() }
@@ -3825,8 +3994,8 @@ func file_raftlog_v1_command_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_raftlog_v1_command_proto_rawDesc), len(file_raftlog_v1_command_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   46,
+			NumEnums:      4,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
