@@ -117,6 +117,10 @@ func (d direct) AcceptTransfers(ctx context.Context, in *nodev1.AcceptTransfersR
 	return call(ctx, in, d.server.AcceptTransfers)
 }
 
+func (d direct) ImportTombstones(ctx context.Context, in *nodev1.ImportTombstonesRequest, _ ...grpc.CallOption) (*nodev1.ImportTombstonesResponse, error) {
+	return call(ctx, in, d.server.ImportTombstones)
+}
+
 func (d direct) TransferStatus(ctx context.Context, in *nodev1.TransferStatusRequest, _ ...grpc.CallOption) (*nodev1.TransferStatusResponse, error) {
 	return call(ctx, in, d.server.TransferStatus)
 }

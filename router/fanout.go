@@ -30,6 +30,7 @@ const (
 	operateCall  = "Operate"
 	stateCall    = "ClusterState"
 	waitingCall  = "TransferStatus"
+	importCall   = "ImportTombstones"
 )
 
 // once tells whether a call is never given up for another one: what it did would
@@ -48,7 +49,7 @@ func leading(call string) bool {
 // led tells whether a call goes to the group's leader, if that is known. Nodes of
 // older releases answer a waitingCall although they do not lead.
 func led(call string) bool {
-	return leading(call) || call == addBlockCall || call == controlCall || call == waitingCall
+	return leading(call) || call == addBlockCall || call == controlCall || call == waitingCall || call == importCall
 }
 
 // span is a part of the hash space that a request touches.

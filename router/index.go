@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
@@ -34,24 +35,33 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "encode block %s: %v", block.GetId(), err)
 	}
+	if _, err := s.router.addBlock(ctx, block, encoded, s.router.options.AddBlockBudget); err != nil {
+		return nil, err
+	}
+	return &metastorev1.AddBlockResponse{}, nil
+}
+
+// addBlock adds a valid block within a budget, and tells whether it is new.
+func (r *Router) addBlock(ctx context.Context, block *metastorev1.BlockMeta, encoded []byte, budget time.Duration) (bool, error) {
 	// One id for all attempts: the group takes an earlier attempt whose answer
 	// was lost and its repeat for the same command.
 	requestID := make([]byte, 16)
 	if _, err := rand.Read(requestID); err != nil {
-		return nil, status.Errorf(codes.Internal, "make a request id: %v", err)
+		return false, status.Errorf(codes.Internal, "make a request id: %v", err)
 	}
+	var added bool
 	spans := []span{pointSpan(block.TenantName(), block.GetShard())}
-	err = s.router.run(ctx, addBlockCall, s.router.options.AddBlockBudget, spans,
+	err := r.run(ctx, addBlockCall, budget, spans,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
-			_, err := node.AddBlock(ctx, &nodev1.AddBlockRequest{
+			answer, err := node.AddBlock(ctx, &nodev1.AddBlockRequest{
 				GroupId: p.group, Range: p.refs[0], RequestId: requestID, Block: encoded,
 			})
-			return nil, err
+			return func() error {
+				added = answer.GetAdded()
+				return nil
+			}, err
 		})
-	if err != nil {
-		return nil, err
-	}
-	return &metastorev1.AddBlockResponse{}, nil
+	return added, err
 }
 
 // GetBlockMetadata answers in the order of the ids; unknown ones are left out.

@@ -28,7 +28,9 @@ type Router struct {
 	// What waits for compaction workers.
 	backlogs *backlogs
 	health   *healthService
-	closing  sync.Once
+	// A place for each import of blocks under way.
+	imports chan struct{}
+	closing sync.Once
 }
 
 // New starts a router: it begins to read the range map from the seeds. Requests
@@ -53,6 +55,7 @@ func New(options Options, nodes Nodes, seeds Seeds, log *zap.Logger, registerer 
 	}
 	r := &Router{
 		options: options, source: source, backlogs: newBacklogs(), health: newHealthService(),
+		imports: make(chan struct{}, importsMax),
 		fanout: &fanout{
 			source: source, nodes: nodes, hedges: newHedges(), tracing: newTracing(options.Tracing),
 			limit: options.FanOut, log: log, metrics: metrics,
