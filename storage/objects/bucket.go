@@ -2,7 +2,8 @@
 //
 // Names of objects are slash-separated paths. An object appears whole or not at
 // all, and is durable when Put returns. Folder keeps a bucket in a local folder:
-// the embedded default, for one node and for development.
+// the embedded default, for one node and for development. S3 is a bucket of S3,
+// or of what speaks like it. Open puts together what a process needs.
 package objects
 
 import (
@@ -24,6 +25,9 @@ var (
 	ErrName = errors.New("bad object name")
 	// ErrRange is returned for limits and lengths that are not positive.
 	ErrRange = errors.New("bad limit or length")
+	// ErrRefused is returned for what the store refuses and would refuse again:
+	// keys, permissions, the bucket's name.
+	ErrRefused = errors.New("refused by the object store")
 	// ErrUnsupported is returned for what a backend cannot do.
 	ErrUnsupported = errors.New("not supported by this object store")
 )

@@ -48,12 +48,7 @@ func (f *Folder) Path() string { return f.root }
 func (f *Folder) String() string { return f.root }
 
 // Check is Bucket's.
-func (f *Folder) Check(ctx context.Context) error {
-	if err := check(ctx, f); err != nil {
-		return fmt.Errorf("object folder %s %w", f.root, err)
-	}
-	return nil
-}
+func (f *Folder) Check(ctx context.Context) error { return check(ctx, f) }
 
 // Get is Bucket's.
 func (f *Folder) Get(ctx context.Context, name string, limit int64) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -116,5 +117,34 @@ func TestFolderHonoursContext(t *testing.T) {
 	cancel()
 	if err := folder.Put(ctx, "x", nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// Deletions take empty directories away, under the hands of those who write there.
+func TestFolderWritersAndDeleters(t *testing.T) {
+	folder, err := objects.OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for range 50 {
+				name := fmt.Sprintf("a/b/%d", i)
+				if err := folder.Put(t.Context(), name, []byte(name)); err != nil {
+					t.Errorf("put: %v", err)
+				}
+				if got, err := folder.Get(t.Context(), name, 100); err != nil || string(got) != name {
+					t.Errorf("got %q, %v", got, err)
+				}
+				if err := folder.Delete(t.Context(), name); err != nil {
+					t.Errorf("delete: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if left, err := os.ReadDir(filepath.Join(folder.Path(), "a")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

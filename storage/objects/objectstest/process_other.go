@@ -1,0 +1,7 @@
+//go:build !linux
+
+package objectstest
+
+import "syscall"
+
+func endWithParent() *syscall.SysProcAttr { return nil }
