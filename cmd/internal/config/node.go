@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"path/filepath"
 	"time"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
@@ -22,8 +21,8 @@ type Node struct {
 	RaftAdvertiseAddress string
 	// Failure domain; empty for none.
 	Zone string
-	// Folder used as object store; empty means inside DataDir. See ObjectsPath.
-	ObjectsDir string
+	// Where the object store is.
+	Objects
 	// Pebble's block cache, shared by all groups of the node.
 	CacheBytes int64
 	// Size of one Pebble memtable.
@@ -74,6 +73,7 @@ func defaultNode() Node {
 		ReadsMax:        64,
 		AnswersBytesMax: 512 << 20,
 		QueryTimeout:    15 * time.Second,
+		Objects:         defaultObjects(),
 		Disk:            Disk{StallTimeout: 10 * time.Second},
 		Compaction:      defaultCompaction(),
 		Retention:       defaultRetention(),
@@ -81,14 +81,6 @@ func defaultNode() Node {
 }
 
 func defaultFounding() Founding { return Founding{Groups: 4} }
-
-// ObjectsPath is the folder used as object store.
-func (n Node) ObjectsPath() string {
-	if n.ObjectsDir != "" {
-		return n.ObjectsDir
-	}
-	return filepath.Join(n.DataDir, "objects")
-}
 
 // RaftAdvertised is the address at which others reach the node's Raft transport.
 func (n Node) RaftAdvertised() string {
@@ -158,8 +150,6 @@ func lessThanLow(d *Disk) func() error {
 
 func (n *Node) node() settings {
 	return settings{
-		{"objects.dir", "DIR", "folder used as object store; empty is the folder objects inside -data-dir",
-			(*text)(&n.ObjectsDir), nil},
 		{"disk.low-bytes", "BYTES", "free bytes of the disk below which the node refuses new blocks and gives its leaders away; 0 is automatic: 2% of the disk, from 256MiB to 5GiB",
 			(*byteCount)(&n.Disk.LowBytes), between(&n.Disk.LowBytes, 0, 1<<50)},
 		{"disk.full-bytes", "BYTES", "free bytes of the disk below which the node suspends its replicas, less than disk.low-bytes; 0 is automatic: a quarter of that, at least 64MiB",

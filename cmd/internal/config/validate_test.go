@@ -54,6 +54,10 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		`limits.max-reads is "0": want 1 to`,
 		`limits.max-answers-bytes is "1MiB": want 100MiB to`,
 		`limits.query-timeout is "0s": want 1ms to`,
+		`storage.backend is "": want one of`,
+		`storage.s3.bucket-lookup-type is "": want one of`,
+		`objects.timeout is "0s": want 100ms to`,
+		`objects.max-attempts is "0": want 1 to`,
 		`log.slow-query is "-1s": want 0s to`,
 		`store.index-cache-bytes is "0": want 1MiB to`,
 		`metastore.compaction-job-lease-duration is "1ms": want 1s to`,
@@ -68,8 +72,8 @@ func TestValidateReportsEveryFault(t *testing.T) {
 			t.Errorf("%v\nlacks %q", err, want)
 		}
 	}
-	if faults := strings.Count(err.Error(), ";") + 1; faults != 33 {
-		t.Errorf("%d faults, want 33: %v", faults, err)
+	if faults := strings.Count(err.Error(), ";") + 1; faults != 37 {
+		t.Errorf("%d faults, want 37: %v", faults, err)
 	}
 }
 

@@ -100,6 +100,6 @@ func (s *server) listeners() (string, error) {
 	}
 	line("Raft", "%s", s.settings.RaftAddress)
 	line("data", "%s", data)
-	line("objects", "%s", s.objects.Path())
+	line("objects", "%s", s.objects)
 	return lines.String(), nil
 }

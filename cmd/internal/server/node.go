@@ -9,7 +9,6 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/shardgroup"
 	"github.com/skerrydb/skerry/shardgroup/disk"
-	"github.com/skerrydb/skerry/storage/objects"
 )
 
 // clusterNode is what the process needs of its node.
@@ -39,11 +38,6 @@ func (s *server) startNode(ctx context.Context) error {
 	}
 	s.node = node
 	return s.openObjects()
-}
-
-func (s *server) openObjects() (err error) {
-	s.objects, err = objects.OpenFolder(s.settings.ObjectsPath())
-	return err
 }
 
 // nodeOptions translates the settings.

@@ -50,8 +50,8 @@ type server struct {
 	security security
 	http     *http.Server
 	pool     *router.Pool
-	node     clusterNode     // nil in a router
-	objects  *objects.Folder // nil in a router
+	node     clusterNode    // nil in a router
+	objects  objects.Bucket // nil in a router
 	router   *router.Router
 	apis     []*api
 	// Of the ports for operators and nodes; the router has its own.
