@@ -125,6 +125,30 @@ func (d direct) TransferStatus(ctx context.Context, in *nodev1.TransferStatusReq
 	return call(ctx, in, d.server.TransferStatus)
 }
 
+func (d direct) GetDLQStatus(ctx context.Context, in *nodev1.GetDLQStatusRequest, _ ...grpc.CallOption) (*nodev1.GetDLQStatusResponse, error) {
+	return call(ctx, in, d.server.GetDLQStatus)
+}
+
+func (d direct) ListDLQ(ctx context.Context, in *nodev1.ListDLQRequest, _ ...grpc.CallOption) (*nodev1.ListDLQResponse, error) {
+	return call(ctx, in, d.server.ListDLQ)
+}
+
+func (d direct) GetDLQEntry(ctx context.Context, in *nodev1.GetDLQEntryRequest, _ ...grpc.CallOption) (*nodev1.GetDLQEntryResponse, error) {
+	return call(ctx, in, d.server.GetDLQEntry)
+}
+
+func (d direct) RetryDLQ(ctx context.Context, in *nodev1.RetryDLQRequest, _ ...grpc.CallOption) (*nodev1.RetryDLQResponse, error) {
+	return call(ctx, in, d.server.RetryDLQ)
+}
+
+func (d direct) PurgeDLQ(ctx context.Context, in *nodev1.PurgeDLQRequest, _ ...grpc.CallOption) (*nodev1.PurgeDLQResponse, error) {
+	return call(ctx, in, d.server.PurgeDLQ)
+}
+
+func (d direct) SweepDLQ(ctx context.Context, in *nodev1.SweepDLQRequest, _ ...grpc.CallOption) (*nodev1.SweepDLQResponse, error) {
+	return call(ctx, in, d.server.SweepDLQ)
+}
+
 func call[Q, A any](ctx context.Context, in Q, method func(context.Context, Q) (A, error)) (A, error) {
 	out, err := method(ctx, in)
 	if err == nil {

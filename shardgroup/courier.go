@@ -57,10 +57,11 @@ func (n *Node) newCourier(g *Group) *courier {
 func (n *Node) duties(g *Group) func(context.Context, uint64) {
 	sweeper := n.newSweeper(g)
 	return func(ctx context.Context, epoch uint64) {
-		var delivering sync.WaitGroup
-		delivering.Go(func() { g.outbox.run(ctx) })
+		var others sync.WaitGroup
+		others.Go(func() { g.outbox.run(ctx) })
+		others.Go(func() { n.recoverLetters(ctx, g.id) })
 		sweeper.run(ctx, epoch)
-		delivering.Wait()
+		others.Wait()
 	}
 }
 

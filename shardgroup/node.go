@@ -66,10 +66,13 @@ type Node struct {
 	// Replicas are stopped until the disk has space.
 	suspended atomic.Bool
 	// Leaders are being moved away from a bad disk.
-	shedding  atomic.Bool
-	disk      *disk.Watchdog
-	heartbeat heartbeat
-	readiness readiness
+	shedding atomic.Bool
+	disk     *disk.Watchdog
+	// What writers left in the object store; nil until lettersKnown is closed.
+	letters      atomic.Pointer[deadLetters]
+	lettersKnown chan struct{}
+	heartbeat    heartbeat
+	readiness    readiness
 
 	joining sync.Mutex // one attempt to become part of a cluster at a time
 	// Held while replicas are started, or suspended.
@@ -112,6 +115,7 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 		groups: map[uint64]*Group{}, faults: map[uint64]error{}, gone: map[uint64]uint64{}, unremoved: map[uint64]string{},
 		cache:            statemachine.NewCache(options.IndexCacheBytes),
 		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), failed: make(chan error, 1),
+		lettersKnown: make(chan struct{}),
 	}
 	n.life, n.cancelBackground = context.WithCancel(context.Background())
 	n.maps = newMapFeed(func(m *clusterv1.RangeMap) error { return saveMapFile(options.DataDir, mapFile, m) })
@@ -360,6 +364,9 @@ func (n *Node) Close() error {
 	}
 	if n.overrides != nil {
 		n.overrides.Close()
+	}
+	if d := n.letters.Load(); d != nil && d.recovery != nil {
+		d.recovery.Close()
 	}
 	n.metrics.unregister()
 	return err

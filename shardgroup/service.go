@@ -39,10 +39,15 @@ func (s service) addBlock(ctx context.Context, request *nodev1.AddBlockRequest) 
 	if err := checkAddBlock(request); err != nil {
 		return false, err
 	}
-	if err := s.node.roomForBlocks(); err != nil {
+	return s.node.proposeBlock(ctx, request)
+}
+
+// proposeBlock adds a block that was checked, and reports whether it is new.
+func (n *Node) proposeBlock(ctx context.Context, request *nodev1.AddBlockRequest) (bool, error) {
+	if err := n.roomForBlocks(); err != nil {
 		return false, err
 	}
-	group, err := s.dataGroup(request.GetGroupId())
+	group, err := service{node: n}.dataGroup(request.GetGroupId())
 	if err != nil {
 		return false, err
 	}

@@ -1436,6 +1436,528 @@ func (x *GroupControl) GetError() string {
 	return ""
 }
 
+type GetDLQStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQStatusRequest) Reset() {
+	*x = GetDLQStatusRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQStatusRequest) ProtoMessage() {}
+
+func (x *GetDLQStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetDLQStatusRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+type GetDLQStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of the ids.
+	Nodes         []*NodeDLQ `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQStatusResponse) Reset() {
+	*x = GetDLQStatusResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQStatusResponse) ProtoMessage() {}
+
+func (x *GetDLQStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetDLQStatusResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetDLQStatusResponse) GetNodes() []*NodeDLQ {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+type NodeDLQ struct {
+	state  protoimpl.MessageState    `protogen:"open.v1"`
+	NodeId string                    `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Status *v11.GetDLQStatusResponse `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// Set if the node could not be asked, or has no object store.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeDLQ) Reset() {
+	*x = NodeDLQ{}
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeDLQ) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeDLQ) ProtoMessage() {}
+
+func (x *NodeDLQ) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeDLQ.ProtoReflect.Descriptor instead.
+func (*NodeDLQ) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *NodeDLQ) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *NodeDLQ) GetStatus() *v11.GetDLQStatusResponse {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *NodeDLQ) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type ListDLQRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          *v11.ListDLQRequest    `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDLQRequest) Reset() {
+	*x = ListDLQRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDLQRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDLQRequest) ProtoMessage() {}
+
+func (x *ListDLQRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDLQRequest.ProtoReflect.Descriptor instead.
+func (*ListDLQRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListDLQRequest) GetList() *v11.ListDLQRequest {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+type ListDLQResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          *v11.ListDLQResponse   `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDLQResponse) Reset() {
+	*x = ListDLQResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDLQResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDLQResponse) ProtoMessage() {}
+
+func (x *ListDLQResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDLQResponse.ProtoReflect.Descriptor instead.
+func (*ListDLQResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListDLQResponse) GetList() *v11.ListDLQResponse {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+type GetDLQEntryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQEntryRequest) Reset() {
+	*x = GetDLQEntryRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQEntryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQEntryRequest) ProtoMessage() {}
+
+func (x *GetDLQEntryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQEntryRequest.ProtoReflect.Descriptor instead.
+func (*GetDLQEntryRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GetDLQEntryRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type GetDLQEntryResponse struct {
+	state         protoimpl.MessageState   `protogen:"open.v1"`
+	Entry         *v11.GetDLQEntryResponse `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQEntryResponse) Reset() {
+	*x = GetDLQEntryResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQEntryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQEntryResponse) ProtoMessage() {}
+
+func (x *GetDLQEntryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQEntryResponse.ProtoReflect.Descriptor instead.
+func (*GetDLQEntryResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *GetDLQEntryResponse) GetEntry() *v11.GetDLQEntryResponse {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+type RetryDLQRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without keys and all nothing is moved: the queue is swept only.
+	Retry         *v11.RetryDLQRequest `protobuf:"bytes,1,opt,name=retry,proto3" json:"retry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDLQRequest) Reset() {
+	*x = RetryDLQRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDLQRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDLQRequest) ProtoMessage() {}
+
+func (x *RetryDLQRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDLQRequest.ProtoReflect.Descriptor instead.
+func (*RetryDLQRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RetryDLQRequest) GetRetry() *v11.RetryDLQRequest {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+type RetryDLQResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Outcome *v11.RetryDLQResponse  `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Nodes that sweep now, once there is nothing more to move, and groups that they
+	// lead.
+	Nodes  uint32 `protobuf:"varint,2,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Groups uint32 `protobuf:"varint,3,opt,name=groups,proto3" json:"groups,omitempty"`
+	// Nodes that did not answer: they sweep when their interval is over.
+	SilentNodes   []string `protobuf:"bytes,4,rep,name=silent_nodes,json=silentNodes,proto3" json:"silent_nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDLQResponse) Reset() {
+	*x = RetryDLQResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDLQResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDLQResponse) ProtoMessage() {}
+
+func (x *RetryDLQResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDLQResponse.ProtoReflect.Descriptor instead.
+func (*RetryDLQResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RetryDLQResponse) GetOutcome() *v11.RetryDLQResponse {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *RetryDLQResponse) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *RetryDLQResponse) GetGroups() uint32 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *RetryDLQResponse) GetSilentNodes() []string {
+	if x != nil {
+		return x.SilentNodes
+	}
+	return nil
+}
+
+type PurgeDLQRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Purge         *v11.PurgeDLQRequest   `protobuf:"bytes,1,opt,name=purge,proto3" json:"purge,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeDLQRequest) Reset() {
+	*x = PurgeDLQRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeDLQRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeDLQRequest) ProtoMessage() {}
+
+func (x *PurgeDLQRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeDLQRequest.ProtoReflect.Descriptor instead.
+func (*PurgeDLQRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PurgeDLQRequest) GetPurge() *v11.PurgeDLQRequest {
+	if x != nil {
+		return x.Purge
+	}
+	return nil
+}
+
+type PurgeDLQResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       *v11.PurgeDLQResponse  `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeDLQResponse) Reset() {
+	*x = PurgeDLQResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeDLQResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeDLQResponse) ProtoMessage() {}
+
+func (x *PurgeDLQResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeDLQResponse.ProtoReflect.Descriptor instead.
+func (*PurgeDLQResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *PurgeDLQResponse) GetOutcome() *v11.PurgeDLQResponse {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 // QueryExplanation tells what a query cost. A query whose headers have
 // skerry-explain: 1 is answered with one in the trailer skerry-explain-bin,
 // whether it succeeds or not.
@@ -1464,7 +1986,7 @@ type QueryExplanation struct {
 
 func (x *QueryExplanation) Reset() {
 	*x = QueryExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1998,7 @@ func (x *QueryExplanation) String() string {
 func (*QueryExplanation) ProtoMessage() {}
 
 func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +2011,7 @@ func (x *QueryExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryExplanation.ProtoReflect.Descriptor instead.
 func (*QueryExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *QueryExplanation) GetCost() *v11.QueryCost {
@@ -1564,7 +2086,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +2098,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +2111,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GroupExplanation) GetGroupId() uint64 {
@@ -1712,7 +2234,33 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\fGroupControl\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"\xb1\x02\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\x15\n" +
+	"\x13GetDLQStatusRequest\"F\n" +
+	"\x14GetDLQStatusResponse\x12.\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x18.skerry.admin.v1.NodeDLQR\x05nodes\"v\n" +
+	"\aNodeDLQ\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12<\n" +
+	"\x06status\x18\x02 \x01(\v2$.skerry.node.v1.GetDLQStatusResponseR\x06status\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"D\n" +
+	"\x0eListDLQRequest\x122\n" +
+	"\x04list\x18\x01 \x01(\v2\x1e.skerry.node.v1.ListDLQRequestR\x04list\"F\n" +
+	"\x0fListDLQResponse\x123\n" +
+	"\x04list\x18\x01 \x01(\v2\x1f.skerry.node.v1.ListDLQResponseR\x04list\"&\n" +
+	"\x12GetDLQEntryRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"P\n" +
+	"\x13GetDLQEntryResponse\x129\n" +
+	"\x05entry\x18\x01 \x01(\v2#.skerry.node.v1.GetDLQEntryResponseR\x05entry\"H\n" +
+	"\x0fRetryDLQRequest\x125\n" +
+	"\x05retry\x18\x01 \x01(\v2\x1f.skerry.node.v1.RetryDLQRequestR\x05retry\"\x9f\x01\n" +
+	"\x10RetryDLQResponse\x12:\n" +
+	"\aoutcome\x18\x01 \x01(\v2 .skerry.node.v1.RetryDLQResponseR\aoutcome\x12\x14\n" +
+	"\x05nodes\x18\x02 \x01(\rR\x05nodes\x12\x16\n" +
+	"\x06groups\x18\x03 \x01(\rR\x06groups\x12!\n" +
+	"\fsilent_nodes\x18\x04 \x03(\tR\vsilentNodes\"H\n" +
+	"\x0fPurgeDLQRequest\x125\n" +
+	"\x05purge\x18\x01 \x01(\v2\x1f.skerry.node.v1.PurgeDLQRequestR\x05purge\"N\n" +
+	"\x10PurgeDLQResponse\x12:\n" +
+	"\aoutcome\x18\x01 \x01(\v2 .skerry.node.v1.PurgeDLQResponseR\aoutcome\"\xb1\x02\n" +
 	"\x10QueryExplanation\x12-\n" +
 	"\x04cost\x18\x01 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12!\n" +
 	"\fgroups_asked\x18\x02 \x01(\rR\vgroupsAsked\x12\x1d\n" +
@@ -1729,7 +2277,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12\x1d\n" +
 	"\n" +
 	"node_calls\x18\x04 \x01(\rR\tnodeCalls\x12\x18\n" +
-	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\xd9\a\n" +
+	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\x8a\v\n" +
 	"\fAdminService\x12K\n" +
 	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00\x12i\n" +
 	"\x10CompactionStatus\x12(.skerry.admin.v1.CompactionStatusRequest\x1a).skerry.admin.v1.CompactionStatusResponse\"\x00\x12c\n" +
@@ -1737,7 +2285,12 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eTransferStatus\x12&.skerry.admin.v1.TransferStatusRequest\x1a'.skerry.admin.v1.TransferStatusResponse\"\x00\x12`\n" +
 	"\rPlanRetention\x12%.skerry.admin.v1.PlanRetentionRequest\x1a&.skerry.admin.v1.PlanRetentionResponse\"\x00\x12l\n" +
 	"\x11ControlCompaction\x12).skerry.admin.v1.ControlCompactionRequest\x1a*.skerry.admin.v1.ControlCompactionResponse\"\x00\x12]\n" +
-	"\fClusterState\x12$.skerry.admin.v1.ClusterStateRequest\x1a%.skerry.admin.v1.ClusterStateResponse\"\x00\x12N\n" +
+	"\fClusterState\x12$.skerry.admin.v1.ClusterStateRequest\x1a%.skerry.admin.v1.ClusterStateResponse\"\x00\x12]\n" +
+	"\fGetDLQStatus\x12$.skerry.admin.v1.GetDLQStatusRequest\x1a%.skerry.admin.v1.GetDLQStatusResponse\"\x00\x12N\n" +
+	"\aListDLQ\x12\x1f.skerry.admin.v1.ListDLQRequest\x1a .skerry.admin.v1.ListDLQResponse\"\x00\x12Z\n" +
+	"\vGetDLQEntry\x12#.skerry.admin.v1.GetDLQEntryRequest\x1a$.skerry.admin.v1.GetDLQEntryResponse\"\x00\x12Q\n" +
+	"\bRetryDLQ\x12 .skerry.admin.v1.RetryDLQRequest\x1a!.skerry.admin.v1.RetryDLQResponse\"\x00\x12Q\n" +
+	"\bPurgeDLQ\x12 .skerry.admin.v1.PurgeDLQRequest\x1a!.skerry.admin.v1.PurgeDLQResponse\"\x00\x12N\n" +
 	"\aOperate\x12\x1f.skerry.admin.v1.OperateRequest\x1a .skerry.admin.v1.OperateResponse\"\x00\x12]\n" +
 	"\fImportBlocks\x12$.skerry.admin.v1.ImportBlocksRequest\x1a%.skerry.admin.v1.ImportBlocksResponse\"\x00\x12i\n" +
 	"\x10ImportTombstones\x12(.skerry.admin.v1.ImportTombstonesRequest\x1a).skerry.admin.v1.ImportTombstonesResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
@@ -1754,7 +2307,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),                    // 0: skerry.admin.v1.StatusRequest
 	(*StatusResponse)(nil),                   // 1: skerry.admin.v1.StatusResponse
@@ -1783,72 +2336,110 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*ControlCompactionRequest)(nil),         // 24: skerry.admin.v1.ControlCompactionRequest
 	(*ControlCompactionResponse)(nil),        // 25: skerry.admin.v1.ControlCompactionResponse
 	(*GroupControl)(nil),                     // 26: skerry.admin.v1.GroupControl
-	(*QueryExplanation)(nil),                 // 27: skerry.admin.v1.QueryExplanation
-	(*GroupExplanation)(nil),                 // 28: skerry.admin.v1.GroupExplanation
-	(*v1.RangeMap)(nil),                      // 29: skerry.cluster.v1.RangeMap
-	(*v11.GroupReplica)(nil),                 // 30: skerry.node.v1.GroupReplica
-	(*v11.ClusterStateResponse)(nil),         // 31: skerry.node.v1.ClusterStateResponse
-	(*v11.OperateRequest)(nil),               // 32: skerry.node.v1.OperateRequest
-	(*v11.OperateResponse)(nil),              // 33: skerry.node.v1.OperateResponse
-	(*v12.Tombstones)(nil),                   // 34: metastore.v1.Tombstones
-	(v13.ImportOutcome)(0),                   // 35: skerry.raftlog.v1.ImportOutcome
-	(*v11.LevelBacklog)(nil),                 // 36: skerry.node.v1.LevelBacklog
-	(*v11.CompactionStatusResponse)(nil),     // 37: skerry.node.v1.CompactionStatusResponse
-	(*v11.ListTombstonesResponse)(nil),       // 38: skerry.node.v1.ListTombstonesResponse
-	(*v11.TransferStatusResponse)(nil),       // 39: skerry.node.v1.TransferStatusResponse
-	(*v11.PlanRetentionResponse)(nil),        // 40: skerry.node.v1.PlanRetentionResponse
-	(v11.ControlCompactionRequest_Action)(0), // 41: skerry.node.v1.ControlCompactionRequest.Action
-	(*v11.QueryCost)(nil),                    // 42: skerry.node.v1.QueryCost
+	(*GetDLQStatusRequest)(nil),              // 27: skerry.admin.v1.GetDLQStatusRequest
+	(*GetDLQStatusResponse)(nil),             // 28: skerry.admin.v1.GetDLQStatusResponse
+	(*NodeDLQ)(nil),                          // 29: skerry.admin.v1.NodeDLQ
+	(*ListDLQRequest)(nil),                   // 30: skerry.admin.v1.ListDLQRequest
+	(*ListDLQResponse)(nil),                  // 31: skerry.admin.v1.ListDLQResponse
+	(*GetDLQEntryRequest)(nil),               // 32: skerry.admin.v1.GetDLQEntryRequest
+	(*GetDLQEntryResponse)(nil),              // 33: skerry.admin.v1.GetDLQEntryResponse
+	(*RetryDLQRequest)(nil),                  // 34: skerry.admin.v1.RetryDLQRequest
+	(*RetryDLQResponse)(nil),                 // 35: skerry.admin.v1.RetryDLQResponse
+	(*PurgeDLQRequest)(nil),                  // 36: skerry.admin.v1.PurgeDLQRequest
+	(*PurgeDLQResponse)(nil),                 // 37: skerry.admin.v1.PurgeDLQResponse
+	(*QueryExplanation)(nil),                 // 38: skerry.admin.v1.QueryExplanation
+	(*GroupExplanation)(nil),                 // 39: skerry.admin.v1.GroupExplanation
+	(*v1.RangeMap)(nil),                      // 40: skerry.cluster.v1.RangeMap
+	(*v11.GroupReplica)(nil),                 // 41: skerry.node.v1.GroupReplica
+	(*v11.ClusterStateResponse)(nil),         // 42: skerry.node.v1.ClusterStateResponse
+	(*v11.OperateRequest)(nil),               // 43: skerry.node.v1.OperateRequest
+	(*v11.OperateResponse)(nil),              // 44: skerry.node.v1.OperateResponse
+	(*v12.Tombstones)(nil),                   // 45: metastore.v1.Tombstones
+	(v13.ImportOutcome)(0),                   // 46: skerry.raftlog.v1.ImportOutcome
+	(*v11.LevelBacklog)(nil),                 // 47: skerry.node.v1.LevelBacklog
+	(*v11.CompactionStatusResponse)(nil),     // 48: skerry.node.v1.CompactionStatusResponse
+	(*v11.ListTombstonesResponse)(nil),       // 49: skerry.node.v1.ListTombstonesResponse
+	(*v11.TransferStatusResponse)(nil),       // 50: skerry.node.v1.TransferStatusResponse
+	(*v11.PlanRetentionResponse)(nil),        // 51: skerry.node.v1.PlanRetentionResponse
+	(v11.ControlCompactionRequest_Action)(0), // 52: skerry.node.v1.ControlCompactionRequest.Action
+	(*v11.GetDLQStatusResponse)(nil),         // 53: skerry.node.v1.GetDLQStatusResponse
+	(*v11.ListDLQRequest)(nil),               // 54: skerry.node.v1.ListDLQRequest
+	(*v11.ListDLQResponse)(nil),              // 55: skerry.node.v1.ListDLQResponse
+	(*v11.GetDLQEntryResponse)(nil),          // 56: skerry.node.v1.GetDLQEntryResponse
+	(*v11.RetryDLQRequest)(nil),              // 57: skerry.node.v1.RetryDLQRequest
+	(*v11.RetryDLQResponse)(nil),             // 58: skerry.node.v1.RetryDLQResponse
+	(*v11.PurgeDLQRequest)(nil),              // 59: skerry.node.v1.PurgeDLQRequest
+	(*v11.PurgeDLQResponse)(nil),             // 60: skerry.node.v1.PurgeDLQResponse
+	(*v11.QueryCost)(nil),                    // 61: skerry.node.v1.QueryCost
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	29, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	40, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	2,  // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
-	30, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
-	31, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
-	32, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
-	33, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
+	41, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
+	42, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
+	43, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
+	44, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
 	9,  // 6: skerry.admin.v1.ImportBlocksResponse.refused:type_name -> skerry.admin.v1.RefusedBlock
-	34, // 7: skerry.admin.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
-	35, // 8: skerry.admin.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
-	36, // 9: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	45, // 7: skerry.admin.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
+	46, // 8: skerry.admin.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
+	47, // 9: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
 	14, // 10: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
-	37, // 11: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
+	48, // 11: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
 	17, // 12: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
-	38, // 13: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
+	49, // 13: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
 	20, // 14: skerry.admin.v1.TransferStatusResponse.groups:type_name -> skerry.admin.v1.GroupTransfers
-	39, // 15: skerry.admin.v1.GroupTransfers.status:type_name -> skerry.node.v1.TransferStatusResponse
+	50, // 15: skerry.admin.v1.GroupTransfers.status:type_name -> skerry.node.v1.TransferStatusResponse
 	23, // 16: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
-	40, // 17: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
-	41, // 18: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	51, // 17: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
+	52, // 18: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
 	26, // 19: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
-	42, // 20: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	28, // 21: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
-	42, // 22: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	0,  // 23: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
-	12, // 24: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
-	15, // 25: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
-	18, // 26: skerry.admin.v1.AdminService.TransferStatus:input_type -> skerry.admin.v1.TransferStatusRequest
-	21, // 27: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
-	24, // 28: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
-	3,  // 29: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
-	5,  // 30: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
-	7,  // 31: skerry.admin.v1.AdminService.ImportBlocks:input_type -> skerry.admin.v1.ImportBlocksRequest
-	10, // 32: skerry.admin.v1.AdminService.ImportTombstones:input_type -> skerry.admin.v1.ImportTombstonesRequest
-	1,  // 33: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
-	13, // 34: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
-	16, // 35: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
-	19, // 36: skerry.admin.v1.AdminService.TransferStatus:output_type -> skerry.admin.v1.TransferStatusResponse
-	22, // 37: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
-	25, // 38: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
-	4,  // 39: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
-	6,  // 40: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
-	8,  // 41: skerry.admin.v1.AdminService.ImportBlocks:output_type -> skerry.admin.v1.ImportBlocksResponse
-	11, // 42: skerry.admin.v1.AdminService.ImportTombstones:output_type -> skerry.admin.v1.ImportTombstonesResponse
-	33, // [33:43] is the sub-list for method output_type
-	23, // [23:33] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	29, // 20: skerry.admin.v1.GetDLQStatusResponse.nodes:type_name -> skerry.admin.v1.NodeDLQ
+	53, // 21: skerry.admin.v1.NodeDLQ.status:type_name -> skerry.node.v1.GetDLQStatusResponse
+	54, // 22: skerry.admin.v1.ListDLQRequest.list:type_name -> skerry.node.v1.ListDLQRequest
+	55, // 23: skerry.admin.v1.ListDLQResponse.list:type_name -> skerry.node.v1.ListDLQResponse
+	56, // 24: skerry.admin.v1.GetDLQEntryResponse.entry:type_name -> skerry.node.v1.GetDLQEntryResponse
+	57, // 25: skerry.admin.v1.RetryDLQRequest.retry:type_name -> skerry.node.v1.RetryDLQRequest
+	58, // 26: skerry.admin.v1.RetryDLQResponse.outcome:type_name -> skerry.node.v1.RetryDLQResponse
+	59, // 27: skerry.admin.v1.PurgeDLQRequest.purge:type_name -> skerry.node.v1.PurgeDLQRequest
+	60, // 28: skerry.admin.v1.PurgeDLQResponse.outcome:type_name -> skerry.node.v1.PurgeDLQResponse
+	61, // 29: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	39, // 30: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
+	61, // 31: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	0,  // 32: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
+	12, // 33: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
+	15, // 34: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
+	18, // 35: skerry.admin.v1.AdminService.TransferStatus:input_type -> skerry.admin.v1.TransferStatusRequest
+	21, // 36: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
+	24, // 37: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
+	3,  // 38: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
+	27, // 39: skerry.admin.v1.AdminService.GetDLQStatus:input_type -> skerry.admin.v1.GetDLQStatusRequest
+	30, // 40: skerry.admin.v1.AdminService.ListDLQ:input_type -> skerry.admin.v1.ListDLQRequest
+	32, // 41: skerry.admin.v1.AdminService.GetDLQEntry:input_type -> skerry.admin.v1.GetDLQEntryRequest
+	34, // 42: skerry.admin.v1.AdminService.RetryDLQ:input_type -> skerry.admin.v1.RetryDLQRequest
+	36, // 43: skerry.admin.v1.AdminService.PurgeDLQ:input_type -> skerry.admin.v1.PurgeDLQRequest
+	5,  // 44: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
+	7,  // 45: skerry.admin.v1.AdminService.ImportBlocks:input_type -> skerry.admin.v1.ImportBlocksRequest
+	10, // 46: skerry.admin.v1.AdminService.ImportTombstones:input_type -> skerry.admin.v1.ImportTombstonesRequest
+	1,  // 47: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
+	13, // 48: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
+	16, // 49: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
+	19, // 50: skerry.admin.v1.AdminService.TransferStatus:output_type -> skerry.admin.v1.TransferStatusResponse
+	22, // 51: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
+	25, // 52: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
+	4,  // 53: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
+	28, // 54: skerry.admin.v1.AdminService.GetDLQStatus:output_type -> skerry.admin.v1.GetDLQStatusResponse
+	31, // 55: skerry.admin.v1.AdminService.ListDLQ:output_type -> skerry.admin.v1.ListDLQResponse
+	33, // 56: skerry.admin.v1.AdminService.GetDLQEntry:output_type -> skerry.admin.v1.GetDLQEntryResponse
+	35, // 57: skerry.admin.v1.AdminService.RetryDLQ:output_type -> skerry.admin.v1.RetryDLQResponse
+	37, // 58: skerry.admin.v1.AdminService.PurgeDLQ:output_type -> skerry.admin.v1.PurgeDLQResponse
+	6,  // 59: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
+	8,  // 60: skerry.admin.v1.AdminService.ImportBlocks:output_type -> skerry.admin.v1.ImportBlocksResponse
+	11, // 61: skerry.admin.v1.AdminService.ImportTombstones:output_type -> skerry.admin.v1.ImportTombstonesResponse
+	47, // [47:62] is the sub-list for method output_type
+	32, // [32:47] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1862,7 +2453,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

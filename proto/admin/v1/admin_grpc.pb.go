@@ -28,6 +28,11 @@ const (
 	AdminService_PlanRetention_FullMethodName     = "/skerry.admin.v1.AdminService/PlanRetention"
 	AdminService_ControlCompaction_FullMethodName = "/skerry.admin.v1.AdminService/ControlCompaction"
 	AdminService_ClusterState_FullMethodName      = "/skerry.admin.v1.AdminService/ClusterState"
+	AdminService_GetDLQStatus_FullMethodName      = "/skerry.admin.v1.AdminService/GetDLQStatus"
+	AdminService_ListDLQ_FullMethodName           = "/skerry.admin.v1.AdminService/ListDLQ"
+	AdminService_GetDLQEntry_FullMethodName       = "/skerry.admin.v1.AdminService/GetDLQEntry"
+	AdminService_RetryDLQ_FullMethodName          = "/skerry.admin.v1.AdminService/RetryDLQ"
+	AdminService_PurgeDLQ_FullMethodName          = "/skerry.admin.v1.AdminService/PurgeDLQ"
 	AdminService_Operate_FullMethodName           = "/skerry.admin.v1.AdminService/Operate"
 	AdminService_ImportBlocks_FullMethodName      = "/skerry.admin.v1.AdminService/ImportBlocks"
 	AdminService_ImportTombstones_FullMethodName  = "/skerry.admin.v1.AdminService/ImportTombstones"
@@ -55,6 +60,17 @@ type AdminServiceClient interface {
 	// ClusterState describes the cluster as the directory's leader sees it: what
 	// lives, what is wrong, what happens next.
 	ClusterState(ctx context.Context, in *ClusterStateRequest, opts ...grpc.CallOption) (*ClusterStateResponse, error)
+	// GetDLQStatus tells how the recovery of dead letters fares, node by node.
+	GetDLQStatus(ctx context.Context, in *GetDLQStatusRequest, opts ...grpc.CallOption) (*GetDLQStatusResponse, error)
+	// ListDLQ lists dead letters, page by page.
+	ListDLQ(ctx context.Context, in *ListDLQRequest, opts ...grpc.CallOption) (*ListDLQResponse, error)
+	// GetDLQEntry shows one dead letter, and whether it can be indexed.
+	GetDLQEntry(ctx context.Context, in *GetDLQEntryRequest, opts ...grpc.CallOption) (*GetDLQEntryResponse, error)
+	// RetryDLQ moves rejected dead letters back into the queue, and has the whole
+	// queue swept at once.
+	RetryDLQ(ctx context.Context, in *RetryDLQRequest, opts ...grpc.CallOption) (*RetryDLQResponse, error)
+	// PurgeDLQ deletes rejected dead letters.
+	PurgeDLQ(ctx context.Context, in *PurgeDLQRequest, opts ...grpc.CallOption) (*PurgeDLQResponse, error)
 	// Operate changes the cluster: nodes, groups, ranges, leaders, settings.
 	Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error)
 	// ImportBlocks adds many blocks at once, each as AddBlock does. An error leaves
@@ -144,6 +160,56 @@ func (c *adminServiceClient) ClusterState(ctx context.Context, in *ClusterStateR
 	return out, nil
 }
 
+func (c *adminServiceClient) GetDLQStatus(ctx context.Context, in *GetDLQStatusRequest, opts ...grpc.CallOption) (*GetDLQStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDLQStatusResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetDLQStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListDLQ(ctx context.Context, in *ListDLQRequest, opts ...grpc.CallOption) (*ListDLQResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDLQResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListDLQ_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) GetDLQEntry(ctx context.Context, in *GetDLQEntryRequest, opts ...grpc.CallOption) (*GetDLQEntryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDLQEntryResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetDLQEntry_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) RetryDLQ(ctx context.Context, in *RetryDLQRequest, opts ...grpc.CallOption) (*RetryDLQResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryDLQResponse)
+	err := c.cc.Invoke(ctx, AdminService_RetryDLQ_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) PurgeDLQ(ctx context.Context, in *PurgeDLQRequest, opts ...grpc.CallOption) (*PurgeDLQResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeDLQResponse)
+	err := c.cc.Invoke(ctx, AdminService_PurgeDLQ_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) Operate(ctx context.Context, in *OperateRequest, opts ...grpc.CallOption) (*OperateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(OperateResponse)
@@ -196,6 +262,17 @@ type AdminServiceServer interface {
 	// ClusterState describes the cluster as the directory's leader sees it: what
 	// lives, what is wrong, what happens next.
 	ClusterState(context.Context, *ClusterStateRequest) (*ClusterStateResponse, error)
+	// GetDLQStatus tells how the recovery of dead letters fares, node by node.
+	GetDLQStatus(context.Context, *GetDLQStatusRequest) (*GetDLQStatusResponse, error)
+	// ListDLQ lists dead letters, page by page.
+	ListDLQ(context.Context, *ListDLQRequest) (*ListDLQResponse, error)
+	// GetDLQEntry shows one dead letter, and whether it can be indexed.
+	GetDLQEntry(context.Context, *GetDLQEntryRequest) (*GetDLQEntryResponse, error)
+	// RetryDLQ moves rejected dead letters back into the queue, and has the whole
+	// queue swept at once.
+	RetryDLQ(context.Context, *RetryDLQRequest) (*RetryDLQResponse, error)
+	// PurgeDLQ deletes rejected dead letters.
+	PurgeDLQ(context.Context, *PurgeDLQRequest) (*PurgeDLQResponse, error)
 	// Operate changes the cluster: nodes, groups, ranges, leaders, settings.
 	Operate(context.Context, *OperateRequest) (*OperateResponse, error)
 	// ImportBlocks adds many blocks at once, each as AddBlock does. An error leaves
@@ -234,6 +311,21 @@ func (UnimplementedAdminServiceServer) ControlCompaction(context.Context, *Contr
 }
 func (UnimplementedAdminServiceServer) ClusterState(context.Context, *ClusterStateRequest) (*ClusterStateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClusterState not implemented")
+}
+func (UnimplementedAdminServiceServer) GetDLQStatus(context.Context, *GetDLQStatusRequest) (*GetDLQStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDLQStatus not implemented")
+}
+func (UnimplementedAdminServiceServer) ListDLQ(context.Context, *ListDLQRequest) (*ListDLQResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDLQ not implemented")
+}
+func (UnimplementedAdminServiceServer) GetDLQEntry(context.Context, *GetDLQEntryRequest) (*GetDLQEntryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDLQEntry not implemented")
+}
+func (UnimplementedAdminServiceServer) RetryDLQ(context.Context, *RetryDLQRequest) (*RetryDLQResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryDLQ not implemented")
+}
+func (UnimplementedAdminServiceServer) PurgeDLQ(context.Context, *PurgeDLQRequest) (*PurgeDLQResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeDLQ not implemented")
 }
 func (UnimplementedAdminServiceServer) Operate(context.Context, *OperateRequest) (*OperateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Operate not implemented")
@@ -390,6 +482,96 @@ func _AdminService_ClusterState_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_GetDLQStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDLQStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetDLQStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetDLQStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetDLQStatus(ctx, req.(*GetDLQStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListDLQ_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDLQRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListDLQ(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListDLQ_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListDLQ(ctx, req.(*ListDLQRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_GetDLQEntry_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDLQEntryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetDLQEntry(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetDLQEntry_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetDLQEntry(ctx, req.(*GetDLQEntryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_RetryDLQ_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryDLQRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RetryDLQ(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RetryDLQ_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RetryDLQ(ctx, req.(*RetryDLQRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_PurgeDLQ_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeDLQRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).PurgeDLQ(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_PurgeDLQ_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).PurgeDLQ(ctx, req.(*PurgeDLQRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_Operate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(OperateRequest)
 	if err := dec(in); err != nil {
@@ -478,6 +660,26 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ClusterState",
 			Handler:    _AdminService_ClusterState_Handler,
+		},
+		{
+			MethodName: "GetDLQStatus",
+			Handler:    _AdminService_GetDLQStatus_Handler,
+		},
+		{
+			MethodName: "ListDLQ",
+			Handler:    _AdminService_ListDLQ_Handler,
+		},
+		{
+			MethodName: "GetDLQEntry",
+			Handler:    _AdminService_GetDLQEntry_Handler,
+		},
+		{
+			MethodName: "RetryDLQ",
+			Handler:    _AdminService_RetryDLQ_Handler,
+		},
+		{
+			MethodName: "PurgeDLQ",
+			Handler:    _AdminService_PurgeDLQ_Handler,
 		},
 		{
 			MethodName: "Operate",

@@ -5294,6 +5294,1083 @@ func (x *DeleteTenantResponse) GetObjectBytes() uint64 {
 	return 0
 }
 
+type GetDLQStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQStatusRequest) Reset() {
+	*x = GetDLQStatusRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQStatusRequest) ProtoMessage() {}
+
+func (x *GetDLQStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetDLQStatusRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
+}
+
+type GetDLQStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the node keeps objects, for people.
+	Objects string `protobuf:"bytes,1,opt,name=objects,proto3" json:"objects,omitempty"`
+	// Nanoseconds between two sweeps; 0 if entries are not recovered.
+	Interval int64 `protobuf:"varint,2,opt,name=interval,proto3" json:"interval,omitempty"`
+	// The node's clock, Unix nanoseconds.
+	Now int64 `protobuf:"varint,3,opt,name=now,proto3" json:"now,omitempty"`
+	// When the queue was last listed to its end, and why it could not be since then.
+	ListedAt  int64  `protobuf:"varint,4,opt,name=listed_at,json=listedAt,proto3" json:"listed_at,omitempty"`
+	ListError string `protobuf:"bytes,5,opt,name=list_error,json=listError,proto3" json:"list_error,omitempty"`
+	// Groups that the node leads, in order of their ids.
+	Groups []*DLQSweep `protobuf:"bytes,6,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Entries that wait after a failure, of all groups; at most 100.
+	Failures          []*DLQFailure `protobuf:"bytes,7,rep,name=failures,proto3" json:"failures,omitempty"`
+	FailuresTruncated bool          `protobuf:"varint,8,opt,name=failures_truncated,json=failuresTruncated,proto3" json:"failures_truncated,omitempty"`
+	// There are rejected entries.
+	Rejected      bool `protobuf:"varint,9,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQStatusResponse) Reset() {
+	*x = GetDLQStatusResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQStatusResponse) ProtoMessage() {}
+
+func (x *GetDLQStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetDLQStatusResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *GetDLQStatusResponse) GetObjects() string {
+	if x != nil {
+		return x.Objects
+	}
+	return ""
+}
+
+func (x *GetDLQStatusResponse) GetInterval() int64 {
+	if x != nil {
+		return x.Interval
+	}
+	return 0
+}
+
+func (x *GetDLQStatusResponse) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *GetDLQStatusResponse) GetListedAt() int64 {
+	if x != nil {
+		return x.ListedAt
+	}
+	return 0
+}
+
+func (x *GetDLQStatusResponse) GetListError() string {
+	if x != nil {
+		return x.ListError
+	}
+	return ""
+}
+
+func (x *GetDLQStatusResponse) GetGroups() []*DLQSweep {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *GetDLQStatusResponse) GetFailures() []*DLQFailure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+func (x *GetDLQStatusResponse) GetFailuresTruncated() bool {
+	if x != nil {
+		return x.FailuresTruncated
+	}
+	return false
+}
+
+func (x *GetDLQStatusResponse) GetRejected() bool {
+	if x != nil {
+		return x.Rejected
+	}
+	return false
+}
+
+// DLQSweep is the last sweep of a group that has ended.
+type DLQSweep struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId uint64                 `protobuf:"varint,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Unix nanoseconds; 0 if there was none yet.
+	StartedAt int64 `protobuf:"varint,2,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	EndedAt   int64 `protobuf:"varint,3,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// Entries that were met, that are indexed now, that were moved aside, and that
+	// are still there.
+	Met       uint64 `protobuf:"varint,4,opt,name=met,proto3" json:"met,omitempty"`
+	Recovered uint64 `protobuf:"varint,5,opt,name=recovered,proto3" json:"recovered,omitempty"`
+	Rejected  uint64 `protobuf:"varint,6,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	Pending   uint64 `protobuf:"varint,7,opt,name=pending,proto3" json:"pending,omitempty"`
+	// When the oldest of those still there was written, Unix nanoseconds; 0 for none.
+	Oldest int64 `protobuf:"varint,8,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// Since when as many or more were left after each sweep, Unix nanoseconds; 0 if
+	// they get fewer.
+	StuckSince int64 `protobuf:"varint,9,opt,name=stuck_since,json=stuckSince,proto3" json:"stuck_since,omitempty"`
+	// The last failure, for people; empty for none.
+	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	// Another sweep is under way.
+	Sweeping      bool `protobuf:"varint,11,opt,name=sweeping,proto3" json:"sweeping,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DLQSweep) Reset() {
+	*x = DLQSweep{}
+	mi := &file_node_v1_node_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DLQSweep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DLQSweep) ProtoMessage() {}
+
+func (x *DLQSweep) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DLQSweep.ProtoReflect.Descriptor instead.
+func (*DLQSweep) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *DLQSweep) GetGroupId() uint64 {
+	if x != nil {
+		return x.GroupId
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetStartedAt() int64 {
+	if x != nil {
+		return x.StartedAt
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetEndedAt() int64 {
+	if x != nil {
+		return x.EndedAt
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetMet() uint64 {
+	if x != nil {
+		return x.Met
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetRecovered() uint64 {
+	if x != nil {
+		return x.Recovered
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetRejected() uint64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetPending() uint64 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetOldest() int64 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetStuckSince() int64 {
+	if x != nil {
+		return x.StuckSince
+	}
+	return 0
+}
+
+func (x *DLQSweep) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *DLQSweep) GetSweeping() bool {
+	if x != nil {
+		return x.Sweeping
+	}
+	return false
+}
+
+// DLQFailure is an entry that could not be recovered yet.
+type DLQFailure struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Key      string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Failures uint32                 `protobuf:"varint,2,opt,name=failures,proto3" json:"failures,omitempty"`
+	Error    string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// When it is tried again, Unix nanoseconds.
+	RetryAt       int64 `protobuf:"varint,4,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DLQFailure) Reset() {
+	*x = DLQFailure{}
+	mi := &file_node_v1_node_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DLQFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DLQFailure) ProtoMessage() {}
+
+func (x *DLQFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DLQFailure.ProtoReflect.Descriptor instead.
+func (*DLQFailure) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *DLQFailure) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DLQFailure) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *DLQFailure) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *DLQFailure) GetRetryAt() int64 {
+	if x != nil {
+		return x.RetryAt
+	}
+	return 0
+}
+
+type DLQEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Bytes int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Unix nanoseconds; 0 if it is not known.
+	ModifiedAt    int64 `protobuf:"varint,3,opt,name=modified_at,json=modifiedAt,proto3" json:"modified_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DLQEntry) Reset() {
+	*x = DLQEntry{}
+	mi := &file_node_v1_node_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DLQEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DLQEntry) ProtoMessage() {}
+
+func (x *DLQEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DLQEntry.ProtoReflect.Descriptor instead.
+func (*DLQEntry) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *DLQEntry) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DLQEntry) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *DLQEntry) GetModifiedAt() int64 {
+	if x != nil {
+		return x.ModifiedAt
+	}
+	return 0
+}
+
+type ListDLQRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// List those that were moved aside.
+	Rejected bool `protobuf:"varint,1,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Keys behind this one; empty for all.
+	After string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// 0 for the default, 100; at most 10,000.
+	Limit         uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDLQRequest) Reset() {
+	*x = ListDLQRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDLQRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDLQRequest) ProtoMessage() {}
+
+func (x *ListDLQRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDLQRequest.ProtoReflect.Descriptor instead.
+func (*ListDLQRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ListDLQRequest) GetRejected() bool {
+	if x != nil {
+		return x.Rejected
+	}
+	return false
+}
+
+func (x *ListDLQRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListDLQRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListDLQResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of their keys.
+	Entries []*DLQEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// The last key, if there is more behind it.
+	Next string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	// Where that is, for people.
+	Objects       string `protobuf:"bytes,3,opt,name=objects,proto3" json:"objects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDLQResponse) Reset() {
+	*x = ListDLQResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDLQResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDLQResponse) ProtoMessage() {}
+
+func (x *ListDLQResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDLQResponse.ProtoReflect.Descriptor instead.
+func (*ListDLQResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *ListDLQResponse) GetEntries() []*DLQEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListDLQResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *ListDLQResponse) GetObjects() string {
+	if x != nil {
+		return x.Objects
+	}
+	return ""
+}
+
+type GetDLQEntryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQEntryRequest) Reset() {
+	*x = GetDLQEntryRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQEntryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQEntryRequest) ProtoMessage() {}
+
+func (x *GetDLQEntryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQEntryRequest.ProtoReflect.Descriptor instead.
+func (*GetDLQEntryRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *GetDLQEntryRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type GetDLQEntryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Entry *DLQEntry              `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	// As it is stored: an encoded metastore.v1.BlockMeta, if it is a good one.
+	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// Why it cannot be indexed; empty if it can.
+	Fault string `protobuf:"bytes,3,opt,name=fault,proto3" json:"fault,omitempty"`
+	// The block's object, and its size; -1 if it does not exist.
+	Object      string `protobuf:"bytes,4,opt,name=object,proto3" json:"object,omitempty"`
+	ObjectBytes int64  `protobuf:"varint,5,opt,name=object_bytes,json=objectBytes,proto3" json:"object_bytes,omitempty"`
+	// The metadata in the object's footer, if that is a good copy.
+	Footer        []byte `protobuf:"bytes,6,opt,name=footer,proto3" json:"footer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDLQEntryResponse) Reset() {
+	*x = GetDLQEntryResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDLQEntryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDLQEntryResponse) ProtoMessage() {}
+
+func (x *GetDLQEntryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDLQEntryResponse.ProtoReflect.Descriptor instead.
+func (*GetDLQEntryResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *GetDLQEntryResponse) GetEntry() *DLQEntry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *GetDLQEntryResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *GetDLQEntryResponse) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
+func (x *GetDLQEntryResponse) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *GetDLQEntryResponse) GetObjectBytes() int64 {
+	if x != nil {
+		return x.ObjectBytes
+	}
+	return 0
+}
+
+func (x *GetDLQEntryResponse) GetFooter() []byte {
+	if x != nil {
+		return x.Footer
+	}
+	return nil
+}
+
+type RetryDLQRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys of rejected entries. Without any, all of them behind another key.
+	Keys          []string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	All           bool     `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	After         string   `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	DryRun        bool     `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDLQRequest) Reset() {
+	*x = RetryDLQRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDLQRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDLQRequest) ProtoMessage() {}
+
+func (x *RetryDLQRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDLQRequest.ProtoReflect.Descriptor instead.
+func (*RetryDLQRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *RetryDLQRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *RetryDLQRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *RetryDLQRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *RetryDLQRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type RetryDLQResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries that were moved back, or would be.
+	Moved uint64 `protobuf:"varint,1,opt,name=moved,proto3" json:"moved,omitempty"`
+	// The key to go on behind, if there is more.
+	Next          string      `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	Faults        []*DLQFault `protobuf:"bytes,3,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDLQResponse) Reset() {
+	*x = RetryDLQResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDLQResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDLQResponse) ProtoMessage() {}
+
+func (x *RetryDLQResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDLQResponse.ProtoReflect.Descriptor instead.
+func (*RetryDLQResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *RetryDLQResponse) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *RetryDLQResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *RetryDLQResponse) GetFaults() []*DLQFault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+type PurgeDLQRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys of rejected entries. Without any, all of them behind another key.
+	Keys          []string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	All           bool     `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	After         string   `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	DryRun        bool     `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeDLQRequest) Reset() {
+	*x = PurgeDLQRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeDLQRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeDLQRequest) ProtoMessage() {}
+
+func (x *PurgeDLQRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeDLQRequest.ProtoReflect.Descriptor instead.
+func (*PurgeDLQRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *PurgeDLQRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *PurgeDLQRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *PurgeDLQRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *PurgeDLQRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type PurgeDLQResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries that were deleted, or would be, and their size.
+	Deleted uint64 `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Bytes   uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// The key to go on behind, if there is more.
+	Next          string      `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
+	Faults        []*DLQFault `protobuf:"bytes,4,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeDLQResponse) Reset() {
+	*x = PurgeDLQResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeDLQResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeDLQResponse) ProtoMessage() {}
+
+func (x *PurgeDLQResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeDLQResponse.ProtoReflect.Descriptor instead.
+func (*PurgeDLQResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *PurgeDLQResponse) GetDeleted() uint64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *PurgeDLQResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PurgeDLQResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *PurgeDLQResponse) GetFaults() []*DLQFault {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+// DLQFault is an entry that nothing was done about.
+type DLQFault struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DLQFault) Reset() {
+	*x = DLQFault{}
+	mi := &file_node_v1_node_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DLQFault) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DLQFault) ProtoMessage() {}
+
+func (x *DLQFault) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DLQFault.ProtoReflect.Descriptor instead.
+func (*DLQFault) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *DLQFault) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DLQFault) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type SweepDLQRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepDLQRequest) Reset() {
+	*x = SweepDLQRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepDLQRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepDLQRequest) ProtoMessage() {}
+
+func (x *SweepDLQRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepDLQRequest.ProtoReflect.Descriptor instead.
+func (*SweepDLQRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{89}
+}
+
+type SweepDLQResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Groups that the node leads, and that are swept.
+	Groups        uint32 `protobuf:"varint,1,opt,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SweepDLQResponse) Reset() {
+	*x = SweepDLQResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SweepDLQResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SweepDLQResponse) ProtoMessage() {}
+
+func (x *SweepDLQResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SweepDLQResponse.ProtoReflect.Descriptor instead.
+func (*SweepDLQResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *SweepDLQResponse) GetGroups() uint32 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
 var File_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_node_v1_node_proto_rawDesc = "" +
@@ -5711,12 +6788,92 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05until\x18\x04 \x01(\x04R\x05until\"Q\n" +
 	"\x14DeleteTenantResponse\x12\x16\n" +
 	"\x06blocks\x18\x01 \x01(\x04R\x06blocks\x12!\n" +
-	"\fobject_bytes\x18\x02 \x01(\x04R\vobjectBytes*\x7f\n" +
+	"\fobject_bytes\x18\x02 \x01(\x04R\vobjectBytes\"\x15\n" +
+	"\x13GetDLQStatusRequest\"\xcf\x02\n" +
+	"\x14GetDLQStatusResponse\x12\x18\n" +
+	"\aobjects\x18\x01 \x01(\tR\aobjects\x12\x1a\n" +
+	"\binterval\x18\x02 \x01(\x03R\binterval\x12\x10\n" +
+	"\x03now\x18\x03 \x01(\x03R\x03now\x12\x1b\n" +
+	"\tlisted_at\x18\x04 \x01(\x03R\blistedAt\x12\x1d\n" +
+	"\n" +
+	"list_error\x18\x05 \x01(\tR\tlistError\x120\n" +
+	"\x06groups\x18\x06 \x03(\v2\x18.skerry.node.v1.DLQSweepR\x06groups\x126\n" +
+	"\bfailures\x18\a \x03(\v2\x1a.skerry.node.v1.DLQFailureR\bfailures\x12-\n" +
+	"\x12failures_truncated\x18\b \x01(\bR\x11failuresTruncated\x12\x1a\n" +
+	"\brejected\x18\t \x01(\bR\brejected\"\xb0\x02\n" +
+	"\bDLQSweep\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x12\x1d\n" +
+	"\n" +
+	"started_at\x18\x02 \x01(\x03R\tstartedAt\x12\x19\n" +
+	"\bended_at\x18\x03 \x01(\x03R\aendedAt\x12\x10\n" +
+	"\x03met\x18\x04 \x01(\x04R\x03met\x12\x1c\n" +
+	"\trecovered\x18\x05 \x01(\x04R\trecovered\x12\x1a\n" +
+	"\brejected\x18\x06 \x01(\x04R\brejected\x12\x18\n" +
+	"\apending\x18\a \x01(\x04R\apending\x12\x16\n" +
+	"\x06oldest\x18\b \x01(\x03R\x06oldest\x12\x1f\n" +
+	"\vstuck_since\x18\t \x01(\x03R\n" +
+	"stuckSince\x12\x14\n" +
+	"\x05error\x18\n" +
+	" \x01(\tR\x05error\x12\x1a\n" +
+	"\bsweeping\x18\v \x01(\bR\bsweeping\"k\n" +
+	"\n" +
+	"DLQFailure\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
+	"\bfailures\x18\x02 \x01(\rR\bfailures\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x19\n" +
+	"\bretry_at\x18\x04 \x01(\x03R\aretryAt\"S\n" +
+	"\bDLQEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x1f\n" +
+	"\vmodified_at\x18\x03 \x01(\x03R\n" +
+	"modifiedAt\"X\n" +
+	"\x0eListDLQRequest\x12\x1a\n" +
+	"\brejected\x18\x01 \x01(\bR\brejected\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"s\n" +
+	"\x0fListDLQResponse\x122\n" +
+	"\aentries\x18\x01 \x03(\v2\x18.skerry.node.v1.DLQEntryR\aentries\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\x12\x18\n" +
+	"\aobjects\x18\x03 \x01(\tR\aobjects\"&\n" +
+	"\x12GetDLQEntryRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\xc8\x01\n" +
+	"\x13GetDLQEntryResponse\x12.\n" +
+	"\x05entry\x18\x01 \x01(\v2\x18.skerry.node.v1.DLQEntryR\x05entry\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\x12\x14\n" +
+	"\x05fault\x18\x03 \x01(\tR\x05fault\x12\x16\n" +
+	"\x06object\x18\x04 \x01(\tR\x06object\x12!\n" +
+	"\fobject_bytes\x18\x05 \x01(\x03R\vobjectBytes\x12\x16\n" +
+	"\x06footer\x18\x06 \x01(\fR\x06footer\"f\n" +
+	"\x0fRetryDLQRequest\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"n\n" +
+	"\x10RetryDLQResponse\x12\x14\n" +
+	"\x05moved\x18\x01 \x01(\x04R\x05moved\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\x120\n" +
+	"\x06faults\x18\x03 \x03(\v2\x18.skerry.node.v1.DLQFaultR\x06faults\"f\n" +
+	"\x0fPurgeDLQRequest\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\x88\x01\n" +
+	"\x10PurgeDLQResponse\x12\x18\n" +
+	"\adeleted\x18\x01 \x01(\x04R\adeleted\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\tR\x04next\x120\n" +
+	"\x06faults\x18\x04 \x03(\v2\x18.skerry.node.v1.DLQFaultR\x06faults\"2\n" +
+	"\bDLQFault\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x11\n" +
+	"\x0fSweepDLQRequest\"*\n" +
+	"\x10SweepDLQResponse\x12\x16\n" +
+	"\x06groups\x18\x01 \x01(\rR\x06groups*\x7f\n" +
 	"\fReplicaState\x12\x1d\n" +
 	"\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REPLICA_STATE_RUNNING\x10\x01\x12\x1b\n" +
 	"\x17REPLICA_STATE_SUSPENDED\x10\x02\x12\x18\n" +
-	"\x14REPLICA_STATE_FAILED\x10\x032\xf8\x13\n" +
+	"\x14REPLICA_STATE_FAILED\x10\x032\xf0\x17\n" +
 	"\vNodeService\x12O\n" +
 	"\bAddBlock\x12\x1f.skerry.node.v1.AddBlockRequest\x1a .skerry.node.v1.AddBlockResponse\"\x00\x12R\n" +
 	"\tGetBlocks\x12 .skerry.node.v1.GetBlocksRequest\x1a!.skerry.node.v1.GetBlocksResponse\"\x00\x12R\n" +
@@ -5734,7 +6891,13 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x11ControlCompaction\x12(.skerry.node.v1.ControlCompactionRequest\x1a).skerry.node.v1.ControlCompactionResponse\"\x00\x12d\n" +
 	"\x0fAcceptTransfers\x12&.skerry.node.v1.AcceptTransfersRequest\x1a'.skerry.node.v1.AcceptTransfersResponse\"\x00\x12g\n" +
 	"\x10ImportTombstones\x12'.skerry.node.v1.ImportTombstonesRequest\x1a(.skerry.node.v1.ImportTombstonesResponse\"\x00\x12a\n" +
-	"\x0eTransferStatus\x12%.skerry.node.v1.TransferStatusRequest\x1a&.skerry.node.v1.TransferStatusResponse\"\x00\x12F\n" +
+	"\x0eTransferStatus\x12%.skerry.node.v1.TransferStatusRequest\x1a&.skerry.node.v1.TransferStatusResponse\"\x00\x12[\n" +
+	"\fGetDLQStatus\x12#.skerry.node.v1.GetDLQStatusRequest\x1a$.skerry.node.v1.GetDLQStatusResponse\"\x00\x12L\n" +
+	"\aListDLQ\x12\x1e.skerry.node.v1.ListDLQRequest\x1a\x1f.skerry.node.v1.ListDLQResponse\"\x00\x12X\n" +
+	"\vGetDLQEntry\x12\".skerry.node.v1.GetDLQEntryRequest\x1a#.skerry.node.v1.GetDLQEntryResponse\"\x00\x12O\n" +
+	"\bRetryDLQ\x12\x1f.skerry.node.v1.RetryDLQRequest\x1a .skerry.node.v1.RetryDLQResponse\"\x00\x12O\n" +
+	"\bPurgeDLQ\x12\x1f.skerry.node.v1.PurgeDLQRequest\x1a .skerry.node.v1.PurgeDLQResponse\"\x00\x12O\n" +
+	"\bSweepDLQ\x12\x1f.skerry.node.v1.SweepDLQRequest\x1a .skerry.node.v1.SweepDLQResponse\"\x00\x12F\n" +
 	"\x05Hello\x12\x1c.skerry.node.v1.HelloRequest\x1a\x1d.skerry.node.v1.HelloResponse\"\x00\x12F\n" +
 	"\x05Found\x12\x1c.skerry.node.v1.FoundRequest\x1a\x1d.skerry.node.v1.FoundResponse\"\x00\x12C\n" +
 	"\x04Join\x12\x1b.skerry.node.v1.JoinRequest\x1a\x1c.skerry.node.v1.JoinResponse\"\x00\x12M\n" +
@@ -5760,7 +6923,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_node_v1_node_proto_goTypes = []any{
 	(ReplicaState)(0),                      // 0: skerry.node.v1.ReplicaState
 	(DiskReport_Level)(0),                  // 1: skerry.node.v1.DiskReport.Level
@@ -5843,160 +7006,194 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*ImportTombstonesResponse)(nil),       // 78: skerry.node.v1.ImportTombstonesResponse
 	(*DeleteTenantRequest)(nil),            // 79: skerry.node.v1.DeleteTenantRequest
 	(*DeleteTenantResponse)(nil),           // 80: skerry.node.v1.DeleteTenantResponse
-	nil,                                    // 81: skerry.node.v1.Membership.VotersEntry
-	nil,                                    // 82: skerry.node.v1.Membership.LearnersEntry
-	(*v1.RangeRef)(nil),                    // 83: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),                     // 84: types.v1.Labels
-	(*v12.TenantStats)(nil),                // 85: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),                    // 86: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),                       // 87: skerry.cluster.v1.Range
-	(*v1.Node)(nil),                        // 88: skerry.cluster.v1.Node
-	(*v1.Operation)(nil),                   // 89: skerry.cluster.v1.Operation
-	(*v13.SetNodeState)(nil),               // 90: skerry.raftlog.v1.SetNodeState
-	(*v13.ChangeSettings)(nil),             // 91: skerry.raftlog.v1.ChangeSettings
-	(*v13.ActivateFormat)(nil),             // 92: skerry.raftlog.v1.ActivateFormat
-	(*v13.ReplaceRanges)(nil),              // 93: skerry.raftlog.v1.ReplaceRanges
-	(*v12.PollCompactionJobsRequest)(nil),  // 94: metastore.v1.PollCompactionJobsRequest
-	(*v12.PollCompactionJobsResponse)(nil), // 95: metastore.v1.PollCompactionJobsResponse
-	(*v12.Tombstones)(nil),                 // 96: metastore.v1.Tombstones
-	(*v13.AcceptTransfers)(nil),            // 97: skerry.raftlog.v1.AcceptTransfers
-	(*v13.AcceptOutcomes)(nil),             // 98: skerry.raftlog.v1.AcceptOutcomes
-	(v13.ImportOutcome)(0),                 // 99: skerry.raftlog.v1.ImportOutcome
-	(*v1.MapUpdate)(nil),                   // 100: skerry.cluster.v1.MapUpdate
+	(*GetDLQStatusRequest)(nil),            // 81: skerry.node.v1.GetDLQStatusRequest
+	(*GetDLQStatusResponse)(nil),           // 82: skerry.node.v1.GetDLQStatusResponse
+	(*DLQSweep)(nil),                       // 83: skerry.node.v1.DLQSweep
+	(*DLQFailure)(nil),                     // 84: skerry.node.v1.DLQFailure
+	(*DLQEntry)(nil),                       // 85: skerry.node.v1.DLQEntry
+	(*ListDLQRequest)(nil),                 // 86: skerry.node.v1.ListDLQRequest
+	(*ListDLQResponse)(nil),                // 87: skerry.node.v1.ListDLQResponse
+	(*GetDLQEntryRequest)(nil),             // 88: skerry.node.v1.GetDLQEntryRequest
+	(*GetDLQEntryResponse)(nil),            // 89: skerry.node.v1.GetDLQEntryResponse
+	(*RetryDLQRequest)(nil),                // 90: skerry.node.v1.RetryDLQRequest
+	(*RetryDLQResponse)(nil),               // 91: skerry.node.v1.RetryDLQResponse
+	(*PurgeDLQRequest)(nil),                // 92: skerry.node.v1.PurgeDLQRequest
+	(*PurgeDLQResponse)(nil),               // 93: skerry.node.v1.PurgeDLQResponse
+	(*DLQFault)(nil),                       // 94: skerry.node.v1.DLQFault
+	(*SweepDLQRequest)(nil),                // 95: skerry.node.v1.SweepDLQRequest
+	(*SweepDLQResponse)(nil),               // 96: skerry.node.v1.SweepDLQResponse
+	nil,                                    // 97: skerry.node.v1.Membership.VotersEntry
+	nil,                                    // 98: skerry.node.v1.Membership.LearnersEntry
+	(*v1.RangeRef)(nil),                    // 99: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),                     // 100: types.v1.Labels
+	(*v12.TenantStats)(nil),                // 101: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),                    // 102: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),                       // 103: skerry.cluster.v1.Range
+	(*v1.Node)(nil),                        // 104: skerry.cluster.v1.Node
+	(*v1.Operation)(nil),                   // 105: skerry.cluster.v1.Operation
+	(*v13.SetNodeState)(nil),               // 106: skerry.raftlog.v1.SetNodeState
+	(*v13.ChangeSettings)(nil),             // 107: skerry.raftlog.v1.ChangeSettings
+	(*v13.ActivateFormat)(nil),             // 108: skerry.raftlog.v1.ActivateFormat
+	(*v13.ReplaceRanges)(nil),              // 109: skerry.raftlog.v1.ReplaceRanges
+	(*v12.PollCompactionJobsRequest)(nil),  // 110: metastore.v1.PollCompactionJobsRequest
+	(*v12.PollCompactionJobsResponse)(nil), // 111: metastore.v1.PollCompactionJobsResponse
+	(*v12.Tombstones)(nil),                 // 112: metastore.v1.Tombstones
+	(*v13.AcceptTransfers)(nil),            // 113: skerry.raftlog.v1.AcceptTransfers
+	(*v13.AcceptOutcomes)(nil),             // 114: skerry.raftlog.v1.AcceptOutcomes
+	(v13.ImportOutcome)(0),                 // 115: skerry.raftlog.v1.ImportOutcome
+	(*v1.MapUpdate)(nil),                   // 116: skerry.cluster.v1.MapUpdate
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	83,  // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	83,  // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	83,  // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	99,  // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	99,  // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	99,  // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
 	11,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
 	17,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
 	14,  // 5: skerry.node.v1.QueryBlocksResponse.watermarks:type_name -> skerry.node.v1.Watermarks
-	84,  // 6: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	100, // 6: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
 	17,  // 7: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
 	14,  // 8: skerry.node.v1.QueryLabelsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
 	15,  // 9: skerry.node.v1.Watermarks.issued:type_name -> skerry.node.v1.IssuedWatermark
 	16,  // 10: skerry.node.v1.Watermarks.accepted:type_name -> skerry.node.v1.AcceptedWatermark
-	83,  // 11: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	83,  // 12: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	85,  // 13: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	99,  // 11: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	99,  // 12: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	101, // 13: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
 	14,  // 14: skerry.node.v1.TenantStatsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
-	86,  // 15: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	102, // 15: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	26,  // 16: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	87,  // 17: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	103, // 17: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
 	27,  // 18: skerry.node.v1.GroupReplica.membership:type_name -> skerry.node.v1.Membership
 	0,   // 19: skerry.node.v1.GroupReplica.state:type_name -> skerry.node.v1.ReplicaState
-	81,  // 20: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
-	82,  // 21: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
-	88,  // 22: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
-	88,  // 23: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
-	88,  // 24: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
-	86,  // 25: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
-	86,  // 26: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
-	88,  // 27: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
-	86,  // 28: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	97,  // 20: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
+	98,  // 21: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
+	104, // 22: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
+	104, // 23: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
+	104, // 24: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
+	102, // 25: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
+	102, // 26: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
+	104, // 27: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
+	102, // 28: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	37,  // 29: skerry.node.v1.HeartbeatRequest.report:type_name -> skerry.node.v1.NodeReport
-	88,  // 30: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
+	104, // 30: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
 	26,  // 31: skerry.node.v1.NodeReport.replicas:type_name -> skerry.node.v1.GroupReplica
 	38,  // 32: skerry.node.v1.NodeReport.disk:type_name -> skerry.node.v1.DiskReport
 	1,   // 33: skerry.node.v1.DiskReport.level:type_name -> skerry.node.v1.DiskReport.Level
 	2,   // 34: skerry.node.v1.DiskReport.health:type_name -> skerry.node.v1.DiskReport.Health
-	86,  // 35: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	89,  // 36: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
+	102, // 35: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	105, // 36: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
 	41,  // 37: skerry.node.v1.ClusterStateResponse.nodes:type_name -> skerry.node.v1.NodeLiveness
 	42,  // 38: skerry.node.v1.ClusterStateResponse.findings:type_name -> skerry.node.v1.Finding
 	37,  // 39: skerry.node.v1.NodeLiveness.report:type_name -> skerry.node.v1.NodeReport
 	3,   // 40: skerry.node.v1.Finding.severity:type_name -> skerry.node.v1.Finding.Severity
-	90,  // 41: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
+	106, // 41: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
 	44,  // 42: skerry.node.v1.OperateRequest.create_groups:type_name -> skerry.node.v1.CreateGroupsAction
 	45,  // 43: skerry.node.v1.OperateRequest.split:type_name -> skerry.node.v1.SplitAction
 	46,  // 44: skerry.node.v1.OperateRequest.merge:type_name -> skerry.node.v1.MergeAction
 	47,  // 45: skerry.node.v1.OperateRequest.transfer_leader:type_name -> skerry.node.v1.TransferLeaderAction
-	91,  // 46: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
-	92,  // 47: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
+	107, // 46: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
+	108, // 47: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
 	4,   // 48: skerry.node.v1.ChangeMembershipRequest.change:type_name -> skerry.node.v1.ChangeMembershipRequest.Change
 	27,  // 49: skerry.node.v1.GroupMembershipResponse.membership:type_name -> skerry.node.v1.Membership
-	93,  // 50: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
-	87,  // 51: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
-	94,  // 52: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
-	95,  // 53: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
+	109, // 50: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
+	103, // 51: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
+	110, // 52: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
+	111, // 53: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
 	59,  // 54: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
 	59,  // 55: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
 	62,  // 56: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
 	63,  // 57: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
 	66,  // 58: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
-	96,  // 59: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
+	112, // 59: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
 	69,  // 60: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
 	69,  // 61: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
 	5,   // 62: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	83,  // 63: skerry.node.v1.AcceptTransfersRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	97,  // 64: skerry.node.v1.AcceptTransfersRequest.transfers:type_name -> skerry.raftlog.v1.AcceptTransfers
-	98,  // 65: skerry.node.v1.AcceptTransfersResponse.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcomes
+	99,  // 63: skerry.node.v1.AcceptTransfersRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	113, // 64: skerry.node.v1.AcceptTransfersRequest.transfers:type_name -> skerry.raftlog.v1.AcceptTransfers
+	114, // 65: skerry.node.v1.AcceptTransfersResponse.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcomes
 	76,  // 66: skerry.node.v1.TransferStatusResponse.outboxes:type_name -> skerry.node.v1.OutboxInfo
-	83,  // 67: skerry.node.v1.ImportTombstonesRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	96,  // 68: skerry.node.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
-	99,  // 69: skerry.node.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
-	83,  // 70: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	6,   // 71: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	8,   // 72: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	10,  // 73: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	10,  // 74: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	18,  // 75: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	20,  // 76: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	22,  // 77: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	24,  // 78: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	57,  // 79: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
-	60,  // 80: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
-	64,  // 81: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
-	67,  // 82: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
-	79,  // 83: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
-	70,  // 84: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
-	72,  // 85: skerry.node.v1.NodeService.AcceptTransfers:input_type -> skerry.node.v1.AcceptTransfersRequest
-	77,  // 86: skerry.node.v1.NodeService.ImportTombstones:input_type -> skerry.node.v1.ImportTombstonesRequest
-	74,  // 87: skerry.node.v1.NodeService.TransferStatus:input_type -> skerry.node.v1.TransferStatusRequest
-	28,  // 88: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
-	30,  // 89: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
-	32,  // 90: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
-	34,  // 91: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
-	35,  // 92: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
-	39,  // 93: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
-	43,  // 94: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
-	49,  // 95: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
-	51,  // 96: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
-	53,  // 97: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
-	55,  // 98: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
-	7,   // 99: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	9,   // 100: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	12,  // 101: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	13,  // 102: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	19,  // 103: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	21,  // 104: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	23,  // 105: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	25,  // 106: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	58,  // 107: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
-	61,  // 108: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
-	65,  // 109: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
-	68,  // 110: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
-	80,  // 111: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
-	71,  // 112: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
-	73,  // 113: skerry.node.v1.NodeService.AcceptTransfers:output_type -> skerry.node.v1.AcceptTransfersResponse
-	78,  // 114: skerry.node.v1.NodeService.ImportTombstones:output_type -> skerry.node.v1.ImportTombstonesResponse
-	75,  // 115: skerry.node.v1.NodeService.TransferStatus:output_type -> skerry.node.v1.TransferStatusResponse
-	29,  // 116: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
-	31,  // 117: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
-	33,  // 118: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
-	100, // 119: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
-	36,  // 120: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
-	40,  // 121: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
-	48,  // 122: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
-	50,  // 123: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
-	52,  // 124: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
-	54,  // 125: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
-	56,  // 126: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
-	99,  // [99:127] is the sub-list for method output_type
-	71,  // [71:99] is the sub-list for method input_type
-	71,  // [71:71] is the sub-list for extension type_name
-	71,  // [71:71] is the sub-list for extension extendee
-	0,   // [0:71] is the sub-list for field type_name
+	99,  // 67: skerry.node.v1.ImportTombstonesRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	112, // 68: skerry.node.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
+	115, // 69: skerry.node.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
+	99,  // 70: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	83,  // 71: skerry.node.v1.GetDLQStatusResponse.groups:type_name -> skerry.node.v1.DLQSweep
+	84,  // 72: skerry.node.v1.GetDLQStatusResponse.failures:type_name -> skerry.node.v1.DLQFailure
+	85,  // 73: skerry.node.v1.ListDLQResponse.entries:type_name -> skerry.node.v1.DLQEntry
+	85,  // 74: skerry.node.v1.GetDLQEntryResponse.entry:type_name -> skerry.node.v1.DLQEntry
+	94,  // 75: skerry.node.v1.RetryDLQResponse.faults:type_name -> skerry.node.v1.DLQFault
+	94,  // 76: skerry.node.v1.PurgeDLQResponse.faults:type_name -> skerry.node.v1.DLQFault
+	6,   // 77: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	8,   // 78: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	10,  // 79: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	10,  // 80: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	18,  // 81: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	20,  // 82: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	22,  // 83: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	24,  // 84: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	57,  // 85: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
+	60,  // 86: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
+	64,  // 87: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
+	67,  // 88: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
+	79,  // 89: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
+	70,  // 90: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
+	72,  // 91: skerry.node.v1.NodeService.AcceptTransfers:input_type -> skerry.node.v1.AcceptTransfersRequest
+	77,  // 92: skerry.node.v1.NodeService.ImportTombstones:input_type -> skerry.node.v1.ImportTombstonesRequest
+	74,  // 93: skerry.node.v1.NodeService.TransferStatus:input_type -> skerry.node.v1.TransferStatusRequest
+	81,  // 94: skerry.node.v1.NodeService.GetDLQStatus:input_type -> skerry.node.v1.GetDLQStatusRequest
+	86,  // 95: skerry.node.v1.NodeService.ListDLQ:input_type -> skerry.node.v1.ListDLQRequest
+	88,  // 96: skerry.node.v1.NodeService.GetDLQEntry:input_type -> skerry.node.v1.GetDLQEntryRequest
+	90,  // 97: skerry.node.v1.NodeService.RetryDLQ:input_type -> skerry.node.v1.RetryDLQRequest
+	92,  // 98: skerry.node.v1.NodeService.PurgeDLQ:input_type -> skerry.node.v1.PurgeDLQRequest
+	95,  // 99: skerry.node.v1.NodeService.SweepDLQ:input_type -> skerry.node.v1.SweepDLQRequest
+	28,  // 100: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
+	30,  // 101: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
+	32,  // 102: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
+	34,  // 103: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
+	35,  // 104: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
+	39,  // 105: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
+	43,  // 106: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
+	49,  // 107: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
+	51,  // 108: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
+	53,  // 109: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
+	55,  // 110: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
+	7,   // 111: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	9,   // 112: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	12,  // 113: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	13,  // 114: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	19,  // 115: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	21,  // 116: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	23,  // 117: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	25,  // 118: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	58,  // 119: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
+	61,  // 120: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
+	65,  // 121: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
+	68,  // 122: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
+	80,  // 123: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
+	71,  // 124: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
+	73,  // 125: skerry.node.v1.NodeService.AcceptTransfers:output_type -> skerry.node.v1.AcceptTransfersResponse
+	78,  // 126: skerry.node.v1.NodeService.ImportTombstones:output_type -> skerry.node.v1.ImportTombstonesResponse
+	75,  // 127: skerry.node.v1.NodeService.TransferStatus:output_type -> skerry.node.v1.TransferStatusResponse
+	82,  // 128: skerry.node.v1.NodeService.GetDLQStatus:output_type -> skerry.node.v1.GetDLQStatusResponse
+	87,  // 129: skerry.node.v1.NodeService.ListDLQ:output_type -> skerry.node.v1.ListDLQResponse
+	89,  // 130: skerry.node.v1.NodeService.GetDLQEntry:output_type -> skerry.node.v1.GetDLQEntryResponse
+	91,  // 131: skerry.node.v1.NodeService.RetryDLQ:output_type -> skerry.node.v1.RetryDLQResponse
+	93,  // 132: skerry.node.v1.NodeService.PurgeDLQ:output_type -> skerry.node.v1.PurgeDLQResponse
+	96,  // 133: skerry.node.v1.NodeService.SweepDLQ:output_type -> skerry.node.v1.SweepDLQResponse
+	29,  // 134: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
+	31,  // 135: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
+	33,  // 136: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
+	116, // 137: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
+	36,  // 138: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
+	40,  // 139: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
+	48,  // 140: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
+	50,  // 141: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
+	52,  // 142: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
+	54,  // 143: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
+	56,  // 144: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
+	111, // [111:145] is the sub-list for method output_type
+	77,  // [77:111] is the sub-list for method input_type
+	77,  // [77:77] is the sub-list for extension type_name
+	77,  // [77:77] is the sub-list for extension extendee
+	0,   // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -6019,7 +7216,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   77,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

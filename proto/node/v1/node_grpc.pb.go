@@ -40,6 +40,12 @@ const (
 	NodeService_AcceptTransfers_FullMethodName   = "/skerry.node.v1.NodeService/AcceptTransfers"
 	NodeService_ImportTombstones_FullMethodName  = "/skerry.node.v1.NodeService/ImportTombstones"
 	NodeService_TransferStatus_FullMethodName    = "/skerry.node.v1.NodeService/TransferStatus"
+	NodeService_GetDLQStatus_FullMethodName      = "/skerry.node.v1.NodeService/GetDLQStatus"
+	NodeService_ListDLQ_FullMethodName           = "/skerry.node.v1.NodeService/ListDLQ"
+	NodeService_GetDLQEntry_FullMethodName       = "/skerry.node.v1.NodeService/GetDLQEntry"
+	NodeService_RetryDLQ_FullMethodName          = "/skerry.node.v1.NodeService/RetryDLQ"
+	NodeService_PurgeDLQ_FullMethodName          = "/skerry.node.v1.NodeService/PurgeDLQ"
+	NodeService_SweepDLQ_FullMethodName          = "/skerry.node.v1.NodeService/SweepDLQ"
 	NodeService_Hello_FullMethodName             = "/skerry.node.v1.NodeService/Hello"
 	NodeService_Found_FullMethodName             = "/skerry.node.v1.NodeService/Found"
 	NodeService_Join_FullMethodName              = "/skerry.node.v1.NodeService/Join"
@@ -95,6 +101,19 @@ type NodeServiceClient interface {
 	ImportTombstones(ctx context.Context, in *ImportTombstonesRequest, opts ...grpc.CallOption) (*ImportTombstonesResponse, error)
 	// TransferStatus tells what waits in the outboxes of a group's streams.
 	TransferStatus(ctx context.Context, in *TransferStatusRequest, opts ...grpc.CallOption) (*TransferStatusResponse, error)
+	// GetDLQStatus tells how the recovery fares in the groups that the node leads.
+	GetDLQStatus(ctx context.Context, in *GetDLQStatusRequest, opts ...grpc.CallOption) (*GetDLQStatusResponse, error)
+	// ListDLQ lists entries in the object store, page by page.
+	ListDLQ(ctx context.Context, in *ListDLQRequest, opts ...grpc.CallOption) (*ListDLQResponse, error)
+	// GetDLQEntry reads one entry, and judges it.
+	GetDLQEntry(ctx context.Context, in *GetDLQEntryRequest, opts ...grpc.CallOption) (*GetDLQEntryResponse, error)
+	// RetryDLQ moves rejected entries back into the queue.
+	RetryDLQ(ctx context.Context, in *RetryDLQRequest, opts ...grpc.CallOption) (*RetryDLQResponse, error)
+	// PurgeDLQ deletes rejected entries.
+	PurgeDLQ(ctx context.Context, in *PurgeDLQRequest, opts ...grpc.CallOption) (*PurgeDLQResponse, error)
+	// SweepDLQ lets the node look through the queue now, for the groups that it
+	// leads, entries that failed a moment ago included.
+	SweepDLQ(ctx context.Context, in *SweepDLQRequest, opts ...grpc.CallOption) (*SweepDLQResponse, error)
 	// Hello introduces nodes to each other and tells a caller who answers. A node
 	// without a cluster answers, too.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
@@ -304,6 +323,66 @@ func (c *nodeServiceClient) TransferStatus(ctx context.Context, in *TransferStat
 	return out, nil
 }
 
+func (c *nodeServiceClient) GetDLQStatus(ctx context.Context, in *GetDLQStatusRequest, opts ...grpc.CallOption) (*GetDLQStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDLQStatusResponse)
+	err := c.cc.Invoke(ctx, NodeService_GetDLQStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) ListDLQ(ctx context.Context, in *ListDLQRequest, opts ...grpc.CallOption) (*ListDLQResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDLQResponse)
+	err := c.cc.Invoke(ctx, NodeService_ListDLQ_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) GetDLQEntry(ctx context.Context, in *GetDLQEntryRequest, opts ...grpc.CallOption) (*GetDLQEntryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDLQEntryResponse)
+	err := c.cc.Invoke(ctx, NodeService_GetDLQEntry_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) RetryDLQ(ctx context.Context, in *RetryDLQRequest, opts ...grpc.CallOption) (*RetryDLQResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryDLQResponse)
+	err := c.cc.Invoke(ctx, NodeService_RetryDLQ_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) PurgeDLQ(ctx context.Context, in *PurgeDLQRequest, opts ...grpc.CallOption) (*PurgeDLQResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeDLQResponse)
+	err := c.cc.Invoke(ctx, NodeService_PurgeDLQ_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) SweepDLQ(ctx context.Context, in *SweepDLQRequest, opts ...grpc.CallOption) (*SweepDLQResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SweepDLQResponse)
+	err := c.cc.Invoke(ctx, NodeService_SweepDLQ_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodeServiceClient) Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HelloResponse)
@@ -465,6 +544,19 @@ type NodeServiceServer interface {
 	ImportTombstones(context.Context, *ImportTombstonesRequest) (*ImportTombstonesResponse, error)
 	// TransferStatus tells what waits in the outboxes of a group's streams.
 	TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error)
+	// GetDLQStatus tells how the recovery fares in the groups that the node leads.
+	GetDLQStatus(context.Context, *GetDLQStatusRequest) (*GetDLQStatusResponse, error)
+	// ListDLQ lists entries in the object store, page by page.
+	ListDLQ(context.Context, *ListDLQRequest) (*ListDLQResponse, error)
+	// GetDLQEntry reads one entry, and judges it.
+	GetDLQEntry(context.Context, *GetDLQEntryRequest) (*GetDLQEntryResponse, error)
+	// RetryDLQ moves rejected entries back into the queue.
+	RetryDLQ(context.Context, *RetryDLQRequest) (*RetryDLQResponse, error)
+	// PurgeDLQ deletes rejected entries.
+	PurgeDLQ(context.Context, *PurgeDLQRequest) (*PurgeDLQResponse, error)
+	// SweepDLQ lets the node look through the queue now, for the groups that it
+	// leads, entries that failed a moment ago included.
+	SweepDLQ(context.Context, *SweepDLQRequest) (*SweepDLQResponse, error)
 	// Hello introduces nodes to each other and tells a caller who answers. A node
 	// without a cluster answers, too.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
@@ -553,6 +645,24 @@ func (UnimplementedNodeServiceServer) ImportTombstones(context.Context, *ImportT
 }
 func (UnimplementedNodeServiceServer) TransferStatus(context.Context, *TransferStatusRequest) (*TransferStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TransferStatus not implemented")
+}
+func (UnimplementedNodeServiceServer) GetDLQStatus(context.Context, *GetDLQStatusRequest) (*GetDLQStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDLQStatus not implemented")
+}
+func (UnimplementedNodeServiceServer) ListDLQ(context.Context, *ListDLQRequest) (*ListDLQResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDLQ not implemented")
+}
+func (UnimplementedNodeServiceServer) GetDLQEntry(context.Context, *GetDLQEntryRequest) (*GetDLQEntryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDLQEntry not implemented")
+}
+func (UnimplementedNodeServiceServer) RetryDLQ(context.Context, *RetryDLQRequest) (*RetryDLQResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryDLQ not implemented")
+}
+func (UnimplementedNodeServiceServer) PurgeDLQ(context.Context, *PurgeDLQRequest) (*PurgeDLQResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeDLQ not implemented")
+}
+func (UnimplementedNodeServiceServer) SweepDLQ(context.Context, *SweepDLQRequest) (*SweepDLQResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SweepDLQ not implemented")
 }
 func (UnimplementedNodeServiceServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
@@ -913,6 +1023,114 @@ func _NodeService_TransferStatus_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_GetDLQStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDLQStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).GetDLQStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_GetDLQStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).GetDLQStatus(ctx, req.(*GetDLQStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_ListDLQ_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDLQRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).ListDLQ(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_ListDLQ_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).ListDLQ(ctx, req.(*ListDLQRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_GetDLQEntry_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDLQEntryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).GetDLQEntry(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_GetDLQEntry_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).GetDLQEntry(ctx, req.(*GetDLQEntryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_RetryDLQ_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryDLQRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).RetryDLQ(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_RetryDLQ_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).RetryDLQ(ctx, req.(*RetryDLQRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_PurgeDLQ_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeDLQRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).PurgeDLQ(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_PurgeDLQ_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).PurgeDLQ(ctx, req.(*PurgeDLQRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_SweepDLQ_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SweepDLQRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).SweepDLQ(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_SweepDLQ_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).SweepDLQ(ctx, req.(*SweepDLQRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_Hello_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(HelloRequest)
 	if err := dec(in); err != nil {
@@ -1178,6 +1396,30 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TransferStatus",
 			Handler:    _NodeService_TransferStatus_Handler,
+		},
+		{
+			MethodName: "GetDLQStatus",
+			Handler:    _NodeService_GetDLQStatus_Handler,
+		},
+		{
+			MethodName: "ListDLQ",
+			Handler:    _NodeService_ListDLQ_Handler,
+		},
+		{
+			MethodName: "GetDLQEntry",
+			Handler:    _NodeService_GetDLQEntry_Handler,
+		},
+		{
+			MethodName: "RetryDLQ",
+			Handler:    _NodeService_RetryDLQ_Handler,
+		},
+		{
+			MethodName: "PurgeDLQ",
+			Handler:    _NodeService_PurgeDLQ_Handler,
+		},
+		{
+			MethodName: "SweepDLQ",
+			Handler:    _NodeService_SweepDLQ_Handler,
 		},
 		{
 			MethodName: "Hello",
