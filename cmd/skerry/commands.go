@@ -41,7 +41,7 @@ func commands() []command {
 		tenantsCommand(),
 		tenantsDeleteCommand(),
 		statusCommand(),
-	}, clusterCommands(), compactionCommands(), []command{
+	}, clusterCommands(), compactionCommands(), dlqCommands(), []command{
 		transfersCommand(),
 		tombstonesCommand(),
 		retentionCommand(),

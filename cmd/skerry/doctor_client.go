@@ -43,6 +43,9 @@ func (d *doctor) examine() error {
 	d.findings = append(d.findings, d.state.GetFindings()...)
 	d.examineNodes()
 	d.examineVersions()
+	if err := d.examineLetters(); err != nil {
+		return err
+	}
 	if err := d.examineTransfers(); err != nil {
 		return err
 	}

@@ -72,6 +72,10 @@ func TestDoctor(t *testing.T) {
 			func(f *fakeCluster) { f.well = false },
 			[]string{"warning node-unreachable node " + nodeB},
 		},
+		"dead letters": {
+			func(f *fakeCluster) { f.letters = true },
+			[]string{"warning dead-letters-late group 3", "warning dead-letters-rejected objects", "warning dead-letters-unseen node " + nodeA},
+		},
 		"transfers are late": {
 			func(f *fakeCluster) { f.late = true },
 			[]string{"warning transfers-late group 2"},

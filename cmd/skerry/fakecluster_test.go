@@ -41,6 +41,8 @@ type fakeCluster struct {
 	well bool
 	// Transfers wait for long.
 	late bool
+	// Dead letters are not recovered.
+	letters bool
 }
 
 // heal makes that nothing is wrong.

@@ -42,6 +42,8 @@ type Node struct {
 	// What compaction and retention follow.
 	Compaction Compaction
 	Retention  Retention
+	// What the node does about dead letters.
+	DeadLetters DeadLetters
 }
 
 // Disk holds the limits of the data folder's disk.
@@ -77,6 +79,7 @@ func defaultNode() Node {
 		Disk:            Disk{StallTimeout: 10 * time.Second},
 		Compaction:      defaultCompaction(),
 		Retention:       defaultRetention(),
+		DeadLetters:     defaultDeadLetters(),
 	}
 }
 

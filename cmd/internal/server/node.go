@@ -24,6 +24,8 @@ type clusterNode interface {
 	// ClusterID is empty until the node has a cluster.
 	ClusterID() string
 	ID() string
+	// RecoverDeadLetters lets the node recover what writers left in the object store.
+	RecoverDeadLetters(bucket objects.Bucket, interval time.Duration) error
 	Close() error
 }
 
@@ -37,7 +39,10 @@ func (s *server) startNode(ctx context.Context) error {
 		return err
 	}
 	s.node = node
-	return s.openObjects()
+	if err := s.openObjects(); err != nil {
+		return err
+	}
+	return node.RecoverDeadLetters(s.objects, s.settings.DeadLetters.Interval)
 }
 
 // nodeOptions translates the settings.

@@ -27,6 +27,7 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/proto/wirecodec"
+	"github.com/skerrydb/skerry/storage/objects"
 )
 
 func testSettings(t *testing.T, command config.Command) config.Server {
@@ -249,13 +250,14 @@ type brokenNode struct {
 	drains int
 }
 
-func (n *brokenNode) Service() nodev1.NodeServiceServer { return n }
-func (n *brokenNode) Ready() error                      { return n.ready }
-func (n *brokenNode) Drain(context.Context) error       { n.drains++; return nil }
-func (n *brokenNode) Failed() <-chan error              { return n.failed }
-func (n *brokenNode) ClusterID() string                 { return "" }
-func (n *brokenNode) ID() string                        { return "broken" }
-func (n *brokenNode) Close() error                      { n.closed = true; return nil }
+func (n *brokenNode) Service() nodev1.NodeServiceServer                      { return n }
+func (n *brokenNode) Ready() error                                           { return n.ready }
+func (n *brokenNode) Drain(context.Context) error                            { n.drains++; return nil }
+func (n *brokenNode) Failed() <-chan error                                   { return n.failed }
+func (n *brokenNode) ClusterID() string                                      { return "" }
+func (n *brokenNode) ID() string                                             { return "broken" }
+func (n *brokenNode) RecoverDeadLetters(objects.Bucket, time.Duration) error { return nil }
+func (n *brokenNode) Close() error                                           { n.closed = true; return nil }
 
 func startBroken(t *testing.T, node *brokenNode) *server {
 	t.Helper()
