@@ -28,6 +28,7 @@ import (
 // misbehave.
 type fakeRouter struct {
 	metastorev1.UnimplementedTenantServiceServer
+	unserved
 	*fakeCluster
 
 	mutex  sync.Mutex
@@ -36,6 +37,11 @@ type fakeRouter struct {
 	tokens map[string]uint64
 	taken  map[string]bool
 	token  uint64
+}
+
+// unserved is what no fake has a method for; those of fakeCluster take precedence.
+type unserved struct {
+	adminv1.UnimplementedAdminServiceServer
 }
 
 type blockKey struct {
