@@ -9,6 +9,7 @@ import (
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/shardgroup"
 	"github.com/skerrydb/skerry/shardgroup/disk"
+	"github.com/skerrydb/skerry/storage/objects"
 )
 
 // clusterNode is what the process needs of its node.
