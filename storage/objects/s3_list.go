@@ -38,14 +38,16 @@ func (s *S3) list(ctx context.Context, list *s3List) error {
 	for found := range s.core.ListObjectsIter(traced, s.bucket, minio.ListObjectsOptions{
 		Prefix: list.options.Prefix, Recursive: !list.options.Delimited, StartAfter: list.options.After, MaxKeys: s.page, FetchOwner: &noOwner,
 	}) {
-		if found.Err != nil {
-			return found.Err
-		}
-		if page != seen {
+		// Also if it failed to get another page: what came before is right, and who
+		// tries again goes on behind it.
+		if page != seen || found.Err != nil {
 			if err := list.flush(); err != nil || list.over {
 				return err
 			}
 			seen = page
+		}
+		if found.Err != nil {
+			return found.Err
 		}
 		list.add(found)
 	}

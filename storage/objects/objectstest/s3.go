@@ -106,3 +106,12 @@ func (s *Server) Bucket(t testing.TB) objects.S3Options {
 		AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey,
 	}
 }
+
+// MakeDirectory stores the empty object that stands for a directory, whose name
+// no Bucket takes.
+func (s *Server) MakeDirectory(t testing.TB, bucket, name string) {
+	t.Helper()
+	if _, err := s.admin.PutObject(t.Context(), bucket, name, strings.NewReader(""), 0, minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
