@@ -1,9 +1,10 @@
 // Package overrides follows a runtime overrides file, in Pyroscope's format, and
-// tells what it says about retention:
+// tells what it says about retention and adaptive placement:
 //
 //	overrides:
 //	  tenant-a:
 //	    retention_period: 7d     # Prometheus durations; 0 keeps for ever
+//	    adaptive_placement_max_dataset_shards: 64
 //
 // Everything else in the file is for others. The file is read again and again. One
 // that is missing or wrong changes nothing: what it said when it was last right
@@ -17,16 +18,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
+	"reflect"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/model"
 	"go.uber.org/zap"
-	"go.yaml.in/yaml/v3"
+
+	"github.com/skerrydb/skerry/planner/adaptive"
 )
 
 // Interval is the time between two looks at the file.
@@ -52,7 +52,15 @@ type File struct {
 	seen   []byte
 	failed error
 	// What the file said when it was last right; nil if it never was.
-	periods map[string]time.Duration
+	said *Overrides
+}
+
+// Overrides are what a file says, by tenant. They are not changed any more.
+type Overrides struct {
+	// Retention periods, 0 for ever, of tenants that have one of their own.
+	Periods map[string]time.Duration
+	// Limits of adaptive placement, of tenants that have some of their own.
+	Placement map[string]adaptive.Override
 }
 
 // Open reads a file for the first time. A fault is logged, and not for ever: see
@@ -104,12 +112,30 @@ func (f *File) Run(ctx context.Context, ticks <-chan time.Time) {
 // for ever. It fails with ErrUnknown if the file was never right. The map is not
 // changed any more.
 func (f *File) Periods() (map[string]time.Duration, error) {
+	said, err := f.overrides()
+	if err != nil {
+		return nil, fmt.Errorf("%w: nothing is removed until it is", err)
+	}
+	return said.Periods, nil
+}
+
+// Placement returns the limits of adaptive placement of tenants that have some of
+// their own, as Periods does.
+func (f *File) Placement() (map[string]adaptive.Override, error) {
+	said, err := f.overrides()
+	if err != nil {
+		return nil, fmt.Errorf("%w: no placement rules are made until it is", err)
+	}
+	return said.Placement, nil
+}
+
+func (f *File) overrides() (*Overrides, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.periods == nil {
-		return nil, fmt.Errorf("%w: %w: nothing is removed until it is", ErrUnknown, f.failed)
+	if f.said == nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, f.failed)
 	}
-	return f.periods, nil
+	return f.said, nil
 }
 
 // Reload reads the file now.
@@ -120,11 +146,11 @@ func (f *File) Reload() {
 	if err == nil && f.seen != nil && bytes.Equal(content, f.seen) {
 		err = f.failed // the same as last time, right or wrong
 	} else {
-		var periods map[string]time.Duration
+		var said *Overrides
 		if err == nil {
-			periods, err = Parse(content)
+			said, err = Parse(content)
 		}
-		f.tell(periods, err)
+		f.tell(said, err)
 	}
 	if f.seen, f.failed = content, err; err != nil {
 		f.successful.Set(0)
@@ -135,15 +161,15 @@ func (f *File) Reload() {
 }
 
 // tell logs and keeps what a new content says.
-func (f *File) tell(periods map[string]time.Duration, err error) {
+func (f *File) tell(said *Overrides, err error) {
 	switch {
-	case err == nil && f.periods != nil && f.failed == nil && maps.Equal(periods, f.periods):
+	case err == nil && f.said != nil && f.failed == nil && reflect.DeepEqual(said, f.said):
 	case err == nil:
-		f.periods = periods
-		f.log.Info("read the overrides", zap.Int("retention_periods", len(periods)))
+		f.said = said
+		f.log.Info("read the overrides", zap.Int("retention_periods", len(said.Periods)), zap.Int("placement_limits", len(said.Placement)))
 	case f.failed != nil && f.failed.Error() == err.Error():
 		// Said before.
-	case f.periods == nil:
+	case f.said == nil:
 		f.log.Error("the overrides cannot be used: nothing is removed by retention until the file is right", zap.Error(err))
 	default:
 		f.log.Error("the overrides cannot be used: going on with those read before; correct the file", zap.Error(err))
@@ -164,53 +190,4 @@ func read(path string) ([]byte, error) {
 		content = []byte{}
 	}
 	return content, err
-}
-
-// Parse returns the retention periods of a file's content by tenant.
-func Parse(content []byte) (map[string]time.Duration, error) {
-	if len(bytes.TrimSpace(content)) == 0 {
-		// Most likely it is being written. Taken at its word it would shorten periods.
-		return nil, errors.New("the file is empty: write `overrides: {}` if no tenant has overrides")
-	}
-	var document map[string]yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil {
-		return nil, err
-	}
-	section, present := document["overrides"]
-	if !present {
-		return nil, errors.New("the file has no `overrides`: write `overrides: {}` if no tenant has any")
-	}
-	if section.Tag == "!!null" {
-		// As in a file that is being written.
-		return nil, errors.New("`overrides` is followed by nothing: write `overrides: {}` if no tenant has any")
-	}
-	var tenants map[string]*struct {
-		Period yaml.Node `yaml:"retention_period"`
-	}
-	if err := section.Decode(&tenants); err != nil {
-		return nil, err
-	}
-	periods := map[string]time.Duration{}
-	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
-		limits := tenants[tenant]
-		if limits == nil {
-			return nil, fmt.Errorf("tenant %.64q is followed by nothing: write {} if it has no overrides", tenant)
-		}
-		if limits.Period.IsZero() {
-			continue
-		}
-		node := &limits.Period
-		if node.Kind == yaml.AliasNode {
-			node = node.Alias
-		}
-		if node.Kind != yaml.ScalarNode || node.Tag == "!!null" {
-			return nil, fmt.Errorf("line %d: retention_period of tenant %.64q is no duration such as 31d", node.Line, tenant)
-		}
-		period, err := model.ParseDuration(node.Value)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: retention_period of tenant %.64q: %w: write a duration such as 31d, or 0 for ever", node.Line, tenant, err)
-		}
-		periods[tenant] = time.Duration(period)
-	}
-	return periods, nil
 }

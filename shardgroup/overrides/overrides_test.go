@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/skerrydb/skerry/planner/adaptive"
 	"github.com/skerrydb/skerry/shardgroup/overrides"
 )
 
@@ -31,7 +32,7 @@ func TestParse(t *testing.T) {
 		"period: &p 5d\noverrides: {a: {retention_period: *p}}\n":                            {"a": 5 * day},
 		"{\"overrides\": {\"a\": {\"retention_period\": \"7d\", \"max_queriers\": null}}}\n": {"a": 7 * day},
 	} {
-		if got, err := overrides.Parse([]byte(content)); err != nil || !maps.Equal(got, want) {
+		if got, err := overrides.Parse([]byte(content)); err != nil || !maps.Equal(got.Periods, want) || len(got.Placement) != 0 {
 			t.Errorf("%s: got %v, %v, want %v", content, got, err, want)
 		}
 	}
@@ -53,10 +54,49 @@ func TestParse(t *testing.T) {
 		"overrides: {a: {retention_period: 999999999y}}\n":                       "range",
 		"overrides: {\n":                                                         "yaml:",
 		"overrides: {a: {retention_period: 9999999999999999999999999999999s}}\n": `tenant "a"`,
+		"overrides: {a: {adaptive_placement_unit_size_bytes: -1}}\n":             "write a whole number",
+		"overrides: {a: {adaptive_placement_max_dataset_shards: 2147483649}}\n":  "from 0 to 2147483648",
+		"overrides: {a: {adaptive_placement_min_dataset_shards: [1]}}\n":         "no whole number",
+		"overrides: {a: {adaptive_placement_decay_window: 5}}\n":                 "such as 19m",
+		"overrides: {a: {adaptive_placement_load_balancing: Random}}\n":          "dynamic, fingerprint or round-robin",
+		"overrides: {a: {ingestion_tenant_shard_size: many}}\n":                  "ingestion_tenant_shard_size",
 	} {
 		if got, err := overrides.Parse([]byte(content)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, %v, want %s", content, got, err, want)
 		}
+	}
+}
+
+// R-PLC-10: Pyroscope's names of the limits.
+func TestParsePlacement(t *testing.T) {
+	said, err := overrides.Parse([]byte(`overrides:
+  all:
+    adaptive_placement_tenant_shards: 3
+    adaptive_placement_default_dataset_shards: 2
+    adaptive_placement_load_balancing: round-robin
+    adaptive_placement_min_dataset_shards: 4
+    adaptive_placement_max_dataset_shards: 5
+    adaptive_placement_unit_size_bytes: 0
+    adaptive_placement_burst_window: 1m
+    adaptive_placement_decay_window: 1d
+    ingestion_tenant_shard_size: 7
+  none: {retention_period: 1d}
+  one: {adaptive_placement_unit_size_bytes: 65536}
+`))
+	if err != nil || len(said.Placement) != 2 {
+		t.Fatalf("got %v, %v", said, err)
+	}
+	want := adaptive.Limits{
+		TenantShards: 7, MinDatasetShards: 4, MaxDatasetShards: 5, UnitBytes: 0,
+		BurstWindow: time.Minute, DecayWindow: day, LoadBalancing: adaptive.RoundRobin,
+	}
+	if got := adaptive.DefaultLimits().With(said.Placement["all"]); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	want = adaptive.DefaultLimits()
+	want.UnitBytes = 65536
+	if got := adaptive.DefaultLimits().With(said.Placement["one"]); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
@@ -70,6 +110,9 @@ func TestFileIsFollowed(t *testing.T) {
 	}
 	defer file.Close()
 	if _, err := file.Periods(); !errors.Is(err, overrides.ErrUnknown) || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := file.Placement(); !errors.Is(err, overrides.ErrUnknown) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
