@@ -149,6 +149,14 @@ func (d direct) SweepDLQ(ctx context.Context, in *nodev1.SweepDLQRequest, _ ...g
 	return call(ctx, in, d.server.SweepDLQ)
 }
 
+func (d direct) PlacementSamples(ctx context.Context, in *nodev1.PlacementSamplesRequest, _ ...grpc.CallOption) (*nodev1.PlacementSamplesResponse, error) {
+	return call(ctx, in, d.server.PlacementSamples)
+}
+
+func (d direct) DescribePlacement(ctx context.Context, in *nodev1.DescribePlacementRequest, _ ...grpc.CallOption) (*nodev1.DescribePlacementResponse, error) {
+	return call(ctx, in, d.server.DescribePlacement)
+}
+
 func call[Q, A any](ctx context.Context, in Q, method func(context.Context, Q) (A, error)) (A, error) {
 	out, err := method(ctx, in)
 	if err == nil {

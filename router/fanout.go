@@ -22,15 +22,16 @@ const immediateReroutes = 3
 
 // Calls that leaders take best, or alone.
 const (
-	addBlockCall = "AddBlock"
-	reportCall   = "PollCompaction/reports"
-	offerCall    = "PollCompaction/offer"
-	probeCall    = "PollCompaction/probe"
-	controlCall  = "ControlCompaction"
-	operateCall  = "Operate"
-	stateCall    = "ClusterState"
-	waitingCall  = "TransferStatus"
-	importCall   = "ImportTombstones"
+	addBlockCall  = "AddBlock"
+	reportCall    = "PollCompaction/reports"
+	offerCall     = "PollCompaction/offer"
+	probeCall     = "PollCompaction/probe"
+	controlCall   = "ControlCompaction"
+	operateCall   = "Operate"
+	stateCall     = "ClusterState"
+	placementCall = "DescribePlacement"
+	waitingCall   = "TransferStatus"
+	importCall    = "ImportTombstones"
 )
 
 // once tells whether a call is never given up for another one: what it did would
@@ -40,7 +41,7 @@ func once(call string) bool { return call == offerCall || call == probeCall }
 // leading tells whether only the leader answers a call.
 func leading(call string) bool {
 	switch call {
-	case reportCall, offerCall, probeCall, operateCall, stateCall:
+	case reportCall, offerCall, probeCall, operateCall, stateCall, placementCall:
 		return true
 	}
 	return false

@@ -48,6 +48,9 @@ type proposal struct {
 	ctx     context.Context
 	command *raftlogv1.Command
 	size    int
+	// Told the result, whether the caller still waits or not; may be nil. It must
+	// not wait: it holds up the group's proposals.
+	applied func(*raftlogv1.Result)
 	done    chan outcome // capacity 1
 }
 
@@ -64,8 +67,8 @@ func newBatcher(send sendEntry, now func() time.Time, metrics *groupMetrics, tra
 
 // propose waits for the command's result, or until the context ends: then the
 // command may still take effect.
-func (b *batcher) propose(ctx context.Context, command *raftlogv1.Command) (*raftlogv1.Result, error) {
-	p := &proposal{ctx: ctx, command: command, size: command.SizeVT(), done: make(chan outcome, 1)}
+func (b *batcher) propose(ctx context.Context, command *raftlogv1.Command, applied func(*raftlogv1.Result)) (*raftlogv1.Result, error) {
+	p := &proposal{ctx: ctx, command: command, size: command.SizeVT(), applied: applied, done: make(chan outcome, 1)}
 	if err := b.enqueue(p); err != nil {
 		return nil, err
 	}
@@ -160,6 +163,9 @@ func (b *batcher) sendBatch(batch []*proposal) {
 			continue
 		}
 		b.tracing.event(p.ctx, "entry applied", len(batch))
+		if p.applied != nil {
+			p.applied(results.Results[i])
+		}
 		p.done <- outcome{result: results.Results[i]}
 	}
 }

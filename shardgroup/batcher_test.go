@@ -61,7 +61,7 @@ func TestBatcherCoalescesWhatWaits(t *testing.T) {
 		var calls sync.WaitGroup
 		propose := func(i int) {
 			calls.Go(func() {
-				result, err := b.propose(t.Context(), payload(0, i))
+				result, err := b.propose(t.Context(), payload(0, i), nil)
 				if err != nil || result.GetMessage() != fmt.Sprint(i) {
 					t.Errorf("command %d: %v, %v", i, result, err)
 				}
@@ -95,7 +95,7 @@ func TestBatcherBoundsEntries(t *testing.T) {
 		var calls sync.WaitGroup
 		propose := func(size int) {
 			calls.Go(func() {
-				if _, err := b.propose(t.Context(), payload(size, 0)); err != nil {
+				if _, err := b.propose(t.Context(), payload(size, 0), nil); err != nil {
 					t.Error(err)
 				}
 			})
@@ -129,21 +129,21 @@ func TestBatcherRefusesOverload(t *testing.T) {
 		var calls sync.WaitGroup
 		for range maxEntriesInFlight + maxWaitingCommands {
 			calls.Go(func() {
-				if _, err := b.propose(t.Context(), payload(0, 0)); err != nil {
+				if _, err := b.propose(t.Context(), payload(0, 0), nil); err != nil {
 					t.Error(err)
 				}
 			})
 			synctest.Wait()
 		}
-		if _, err := b.propose(t.Context(), payload(0, 0)); !errors.Is(err, ErrOverloaded) {
+		if _, err := b.propose(t.Context(), payload(0, 0), nil); !errors.Is(err, ErrOverloaded) {
 			t.Errorf("one command too many: %v", err)
 		}
 		close(log.release)
 		calls.Wait()
-		if _, err := b.propose(t.Context(), payload(maxWaitingBytes, 0)); !errors.Is(err, ErrOverloaded) {
+		if _, err := b.propose(t.Context(), payload(maxWaitingBytes, 0), nil); !errors.Is(err, ErrOverloaded) {
 			t.Errorf("too many bytes: %v", err)
 		}
-		if _, err := b.propose(t.Context(), payload(0, 0)); err != nil {
+		if _, err := b.propose(t.Context(), payload(0, 0), nil); err != nil {
 			t.Errorf("after the load: %v", err)
 		}
 		b.close()
@@ -159,7 +159,7 @@ func TestBatcherDropsTheAbandoned(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range maxEntriesInFlight + 1 {
 			calls.Go(func() {
-				if _, err := b.propose(ctx, payload(0, i)); !errors.Is(err, context.Canceled) {
+				if _, err := b.propose(ctx, payload(0, i), nil); !errors.Is(err, context.Canceled) {
 					t.Errorf("command %d: %v", i, err)
 				}
 			})
@@ -183,7 +183,7 @@ func TestBatcherSharesFailure(t *testing.T) {
 		failures := make(chan error, maxEntriesInFlight+together)
 		for range cap(failures) {
 			go func() {
-				_, err := b.propose(t.Context(), payload(0, 0))
+				_, err := b.propose(t.Context(), payload(0, 0), nil)
 				failures <- err
 			}()
 			synctest.Wait()
@@ -202,7 +202,7 @@ func TestBatcherSharesFailure(t *testing.T) {
 			}
 		}
 		b.close()
-		if _, err := b.propose(t.Context(), payload(0, 0)); !errors.Is(err, ErrNotReady) {
+		if _, err := b.propose(t.Context(), payload(0, 0), nil); !errors.Is(err, ErrNotReady) {
 			t.Errorf("after close: %v", err)
 		}
 	})
@@ -212,11 +212,11 @@ func TestBatcherSharesFailure(t *testing.T) {
 func TestBatcherClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, log := newTestBatcher()
-		go b.propose(t.Context(), payload(0, 0)) //nolint:errcheck // its result is not the point
+		go b.propose(t.Context(), payload(0, 0), nil) //nolint:errcheck // its result is not the point
 		synctest.Wait()
 		waiting := make(chan error, 1)
 		go func() {
-			_, err := b.propose(t.Context(), payload(1, 0))
+			_, err := b.propose(t.Context(), payload(1, 0), nil)
 			waiting <- err
 		}()
 		synctest.Wait()

@@ -96,7 +96,8 @@ func (c deadLetterCluster) Add(ctx context.Context, block *metastorev1.BlockMeta
 	if c.node.group(owner.GetGroupId()) == nil {
 		return c.ask(ctx, m, request)
 	}
-	_, err := c.node.proposeBlock(ctx, request)
+	// No sample of adaptive placement: what it counts is what comes now.
+	_, err := c.node.proposeBlock(ctx, request, nil)
 	var refusal *statemachine.RouteRefusal
 	switch {
 	case errors.Is(err, ErrBadRequest), errors.Is(err, metastorev1.ErrInvalidBlock):

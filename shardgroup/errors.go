@@ -69,6 +69,7 @@ var statusTable = []statusRow{
 	{ErrOtherCluster, codes.NotFound, 0},
 	{ErrUnwanted, codes.FailedPrecondition, 0},
 	{ErrUnwise, codes.FailedPrecondition, 0},
+	{errSpreadOff, codes.FailedPrecondition, 0},
 	{ErrOverloaded, codes.ResourceExhausted, clusterv1.RouteError_REASON_OVERLOADED},
 	{ErrRefused, codes.Internal, 0},
 }

@@ -118,7 +118,7 @@ func (n *Node) newGroup(id, replicaID uint64) *Group {
 	g.batcher = newBatcher(g.sendEntry, n.options.Now, g.metrics, g.tracing)
 	g.leader = &leadership{replicaID: replicaID, claimTerm: g.claim(n.ID()), metrics: g.metrics, log: log}
 	if g.id == clusterv1.DirectoryGroup {
-		g.leader.duties = n.control
+		g.leader.duties = n.direct
 	} else {
 		g.outbox = n.newCourier(g)
 		g.leader.duties = n.duties(g)
@@ -238,8 +238,14 @@ func (n *Node) raftConfig(g *Group) config.Config {
 // Errors: ErrOverloaded, ErrNotReady and ErrBadRequest (no effect), ErrAmbiguous
 // (unknown), the context's error (unknown).
 func (g *Group) Propose(ctx context.Context, command *raftlogv1.Command) (*raftlogv1.Result, error) {
+	return g.proposeAnd(ctx, command, nil)
+}
+
+// proposeAnd is Propose; what is known to be applied is told, whether the caller
+// still waits or not.
+func (g *Group) proposeAnd(ctx context.Context, command *raftlogv1.Command, applied func(*raftlogv1.Result)) (*raftlogv1.Result, error) {
 	ctx, span := g.tracing.start(ctx, "raft propose")
-	result, err := g.batcher.propose(ctx, command)
+	result, err := g.batcher.propose(ctx, command, applied)
 	g.tracing.end(span, err)
 	return result, err
 }

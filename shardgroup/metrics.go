@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
+	"github.com/skerrydb/skerry/shardgroup/spread"
 )
 
 // metrics are a node's. Names with the prefix pyroscope_metastore_ are those
@@ -44,6 +45,7 @@ type metrics struct {
 	compaction *compactionMetrics
 	transfers  *transferMetrics
 	proposals  *proposalMetrics
+	spread     *spread.Metrics
 
 	leaderMu  sync.Mutex
 	ledGroups int
@@ -122,6 +124,8 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	m.transfers = newTransferMetrics()
 	m.collectors = append(m.collectors, m.compaction.collectors()...)
 	m.collectors = append(m.collectors, m.transfers.collectors()...)
+	m.spread = spread.NewMetrics()
+	m.collectors = append(m.collectors, m.spread.Collectors()...)
 	m.proposals = newProposalMetrics()
 	m.collectors = append(m.collectors, m.proposals.collectors()...)
 	for _, item := range nodev1.CostItems() {

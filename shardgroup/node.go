@@ -44,6 +44,7 @@ type Node struct {
 
 	// Nil without a file.
 	overrides *overrides.File
+	spreading spreading
 	// What runs until the node is closed, whatever the groups do.
 	background       sync.WaitGroup
 	life             context.Context
@@ -120,6 +121,7 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 	n.life, n.cancelBackground = context.WithCancel(context.Background())
 	n.maps = newMapFeed(func(m *clusterv1.RangeMap) error { return saveMapFile(options.DataDir, mapFile, m) })
 	n.limits = newLimits(options, n.metrics)
+	n.spreading.begun = make(chan struct{})
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}

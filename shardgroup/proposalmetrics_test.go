@@ -17,7 +17,7 @@ func TestProposalMetrics(t *testing.T) {
 		var calls sync.WaitGroup
 		propose := func(kind raftlogv1.Kind, payload string) {
 			calls.Go(func() {
-				if _, err := b.propose(t.Context(), &raftlogv1.Command{Kind: kind, Payload: []byte(payload)}); err != nil {
+				if _, err := b.propose(t.Context(), &raftlogv1.Command{Kind: kind, Payload: []byte(payload)}, nil); err != nil {
 					t.Error(err)
 				}
 			})

@@ -36,14 +36,16 @@ func (s service) AddBlock(ctx context.Context, request *nodev1.AddBlockRequest) 
 }
 
 func (s service) addBlock(ctx context.Context, request *nodev1.AddBlockRequest) (bool, error) {
-	if err := checkAddBlock(request); err != nil {
+	block, err := checkAddBlock(request)
+	if err != nil {
 		return false, err
 	}
-	return s.node.proposeBlock(ctx, request)
+	return s.node.proposeBlock(ctx, request, s.node.counting(block))
 }
 
-// proposeBlock adds a block that was checked, and reports whether it is new.
-func (n *Node) proposeBlock(ctx context.Context, request *nodev1.AddBlockRequest) (bool, error) {
+// proposeBlock adds a block that was checked, and reports whether it is new. What
+// was applied is told, see proposeAnd.
+func (n *Node) proposeBlock(ctx context.Context, request *nodev1.AddBlockRequest, applied func(*raftlogv1.Result)) (bool, error) {
 	if err := n.roomForBlocks(); err != nil {
 		return false, err
 	}
@@ -51,10 +53,10 @@ func (n *Node) proposeBlock(ctx context.Context, request *nodev1.AddBlockRequest
 	if err != nil {
 		return false, err
 	}
-	result, err := group.Propose(ctx, &raftlogv1.Command{
+	result, err := group.proposeAnd(ctx, &raftlogv1.Command{
 		Kind: raftlogv1.Kind_KIND_ADD_BLOCK, RequestId: request.GetRequestId(),
 		Range: request.GetRange(), Payload: request.GetBlock(),
-	})
+	}, applied)
 	if err != nil {
 		return false, err
 	}
@@ -76,24 +78,24 @@ func (n *Node) proposeBlock(ctx context.Context, request *nodev1.AddBlockRequest
 
 // checkAddBlock refuses what would only be refused after it was replicated, and
 // what is too large to be replicated. Nothing but this bounds the log.
-func checkAddBlock(request *nodev1.AddBlockRequest) error {
+func checkAddBlock(request *nodev1.AddBlockRequest) (*metastorev1.BlockMeta, error) {
 	if len(request.GetBlock()) > metastorev1.MaxBlockBytes {
-		return fmt.Errorf("%w: the block's metadata has %d bytes, at most %d are allowed", ErrBadRequest, len(request.GetBlock()), metastorev1.MaxBlockBytes)
+		return nil, fmt.Errorf("%w: the block's metadata has %d bytes, at most %d are allowed", ErrBadRequest, len(request.GetBlock()), metastorev1.MaxBlockBytes)
 	}
 	if len(request.GetRequestId()) != requestIDBytes {
-		return fmt.Errorf("%w: the request id has %d bytes, want %d", ErrBadRequest, len(request.GetRequestId()), requestIDBytes)
+		return nil, fmt.Errorf("%w: the request id has %d bytes, want %d", ErrBadRequest, len(request.GetRequestId()), requestIDBytes)
 	}
 	if !request.GetRange().Valid() {
-		return fmt.Errorf("%w: no valid range", ErrBadRequest)
+		return nil, fmt.Errorf("%w: no valid range", ErrBadRequest)
 	}
 	block := &metastorev1.BlockMeta{}
 	if err := block.UnmarshalVT(request.GetBlock()); err != nil {
-		return fmt.Errorf("%w: not a block's metadata: %w", ErrBadRequest, err)
+		return nil, fmt.Errorf("%w: not a block's metadata: %w", ErrBadRequest, err)
 	}
 	if err := metastorev1.ValidateBlock(block); err != nil {
-		return err
+		return nil, err
 	}
-	return metastorev1.CheckLimits(block)
+	return block, metastorev1.CheckLimits(block)
 }
 
 func (s service) GetBlocks(ctx context.Context, request *nodev1.GetBlocksRequest) (*nodev1.GetBlocksResponse, error) {

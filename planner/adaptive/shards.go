@@ -24,9 +24,12 @@ type allocation struct {
 	decay                   planner.Time // when this one began
 }
 
-// resume goes on with a number of shards that was decided before.
+// resume goes on with a number of shards that was decided before. It is what was
+// returned last: otherwise the first observation would count as growth, and the
+// next one as a burst.
 func resume(shards uint64, since planner.Time) allocation {
-	return allocation{currentMin: min(shards, MaxShards), decay: since}
+	shards = min(shards, MaxShards)
+	return allocation{shards: shards, currentMin: shards, decay: since}
 }
 
 // observe returns the number of shards for a usage, in bytes per second.

@@ -126,7 +126,7 @@ func (s *Statistics) Resume(stats *adaptiveplacement.DistributionStats, now plan
 				continue
 			}
 			of := source{"", Key{name.tenant, name.name, shard.GetId(), shard.GetOwner()}}
-			if f := s.follow(of, created); f != nil {
+			if f := s.follow(of, now); f != nil {
 				f.rate = rate{last: now, mean: float64(d.GetUsage()[i])}
 			}
 		}

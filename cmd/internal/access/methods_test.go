@@ -76,6 +76,7 @@ func TestReaders(t *testing.T) {
 		"/skerry.admin.v1.AdminService/Status": true, "/skerry.admin.v1.AdminService/CompactionStatus": true,
 		"/skerry.admin.v1.AdminService/ListTombstones": true, "/skerry.admin.v1.AdminService/PlanRetention": true,
 		"/skerry.admin.v1.AdminService/ClusterState": true, "/skerry.admin.v1.AdminService/TransferStatus": true,
+		"/skerry.admin.v1.AdminService/DescribePlacement": true,
 	}
 	for _, method := range ourMethods(t) {
 		role, _ := MethodRole(method)

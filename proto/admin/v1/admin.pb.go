@@ -2149,6 +2149,94 @@ func (x *GroupExplanation) GetElapsed() int64 {
 	return 0
 }
 
+type DescribePlacementRequest struct {
+	state         protoimpl.MessageState        `protogen:"open.v1"`
+	Page          *v11.DescribePlacementRequest `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribePlacementRequest) Reset() {
+	*x = DescribePlacementRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribePlacementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribePlacementRequest) ProtoMessage() {}
+
+func (x *DescribePlacementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribePlacementRequest.ProtoReflect.Descriptor instead.
+func (*DescribePlacementRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DescribePlacementRequest) GetPage() *v11.DescribePlacementRequest {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+type DescribePlacementResponse struct {
+	state         protoimpl.MessageState         `protogen:"open.v1"`
+	Page          *v11.DescribePlacementResponse `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribePlacementResponse) Reset() {
+	*x = DescribePlacementResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribePlacementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribePlacementResponse) ProtoMessage() {}
+
+func (x *DescribePlacementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribePlacementResponse.ProtoReflect.Descriptor instead.
+func (*DescribePlacementResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *DescribePlacementResponse) GetPage() *v11.DescribePlacementResponse {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
 var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
@@ -2277,7 +2365,11 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x04cost\x18\x03 \x01(\v2\x19.skerry.node.v1.QueryCostR\x04cost\x12\x1d\n" +
 	"\n" +
 	"node_calls\x18\x04 \x01(\rR\tnodeCalls\x12\x18\n" +
-	"\aelapsed\x18\x05 \x01(\x03R\aelapsed2\x8a\v\n" +
+	"\aelapsed\x18\x05 \x01(\x03R\aelapsed\"X\n" +
+	"\x18DescribePlacementRequest\x12<\n" +
+	"\x04page\x18\x01 \x01(\v2(.skerry.node.v1.DescribePlacementRequestR\x04page\"Z\n" +
+	"\x19DescribePlacementResponse\x12=\n" +
+	"\x04page\x18\x01 \x01(\v2).skerry.node.v1.DescribePlacementResponseR\x04page2\xf8\v\n" +
 	"\fAdminService\x12K\n" +
 	"\x06Status\x12\x1e.skerry.admin.v1.StatusRequest\x1a\x1f.skerry.admin.v1.StatusResponse\"\x00\x12i\n" +
 	"\x10CompactionStatus\x12(.skerry.admin.v1.CompactionStatusRequest\x1a).skerry.admin.v1.CompactionStatusResponse\"\x00\x12c\n" +
@@ -2293,7 +2385,8 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\bPurgeDLQ\x12 .skerry.admin.v1.PurgeDLQRequest\x1a!.skerry.admin.v1.PurgeDLQResponse\"\x00\x12N\n" +
 	"\aOperate\x12\x1f.skerry.admin.v1.OperateRequest\x1a .skerry.admin.v1.OperateResponse\"\x00\x12]\n" +
 	"\fImportBlocks\x12$.skerry.admin.v1.ImportBlocksRequest\x1a%.skerry.admin.v1.ImportBlocksResponse\"\x00\x12i\n" +
-	"\x10ImportTombstones\x12(.skerry.admin.v1.ImportTombstonesRequest\x1a).skerry.admin.v1.ImportTombstonesResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
+	"\x10ImportTombstones\x12(.skerry.admin.v1.ImportTombstonesRequest\x1a).skerry.admin.v1.ImportTombstonesResponse\"\x00\x12l\n" +
+	"\x11DescribePlacement\x12).skerry.admin.v1.DescribePlacementRequest\x1a*.skerry.admin.v1.DescribePlacementResponse\"\x00B3Z1github.com/skerrydb/skerry/proto/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -2307,7 +2400,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*StatusRequest)(nil),                    // 0: skerry.admin.v1.StatusRequest
 	(*StatusResponse)(nil),                   // 1: skerry.admin.v1.StatusResponse
@@ -2349,97 +2442,105 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*PurgeDLQResponse)(nil),                 // 37: skerry.admin.v1.PurgeDLQResponse
 	(*QueryExplanation)(nil),                 // 38: skerry.admin.v1.QueryExplanation
 	(*GroupExplanation)(nil),                 // 39: skerry.admin.v1.GroupExplanation
-	(*v1.RangeMap)(nil),                      // 40: skerry.cluster.v1.RangeMap
-	(*v11.GroupReplica)(nil),                 // 41: skerry.node.v1.GroupReplica
-	(*v11.ClusterStateResponse)(nil),         // 42: skerry.node.v1.ClusterStateResponse
-	(*v11.OperateRequest)(nil),               // 43: skerry.node.v1.OperateRequest
-	(*v11.OperateResponse)(nil),              // 44: skerry.node.v1.OperateResponse
-	(*v12.Tombstones)(nil),                   // 45: metastore.v1.Tombstones
-	(v13.ImportOutcome)(0),                   // 46: skerry.raftlog.v1.ImportOutcome
-	(*v11.LevelBacklog)(nil),                 // 47: skerry.node.v1.LevelBacklog
-	(*v11.CompactionStatusResponse)(nil),     // 48: skerry.node.v1.CompactionStatusResponse
-	(*v11.ListTombstonesResponse)(nil),       // 49: skerry.node.v1.ListTombstonesResponse
-	(*v11.TransferStatusResponse)(nil),       // 50: skerry.node.v1.TransferStatusResponse
-	(*v11.PlanRetentionResponse)(nil),        // 51: skerry.node.v1.PlanRetentionResponse
-	(v11.ControlCompactionRequest_Action)(0), // 52: skerry.node.v1.ControlCompactionRequest.Action
-	(*v11.GetDLQStatusResponse)(nil),         // 53: skerry.node.v1.GetDLQStatusResponse
-	(*v11.ListDLQRequest)(nil),               // 54: skerry.node.v1.ListDLQRequest
-	(*v11.ListDLQResponse)(nil),              // 55: skerry.node.v1.ListDLQResponse
-	(*v11.GetDLQEntryResponse)(nil),          // 56: skerry.node.v1.GetDLQEntryResponse
-	(*v11.RetryDLQRequest)(nil),              // 57: skerry.node.v1.RetryDLQRequest
-	(*v11.RetryDLQResponse)(nil),             // 58: skerry.node.v1.RetryDLQResponse
-	(*v11.PurgeDLQRequest)(nil),              // 59: skerry.node.v1.PurgeDLQRequest
-	(*v11.PurgeDLQResponse)(nil),             // 60: skerry.node.v1.PurgeDLQResponse
-	(*v11.QueryCost)(nil),                    // 61: skerry.node.v1.QueryCost
+	(*DescribePlacementRequest)(nil),         // 40: skerry.admin.v1.DescribePlacementRequest
+	(*DescribePlacementResponse)(nil),        // 41: skerry.admin.v1.DescribePlacementResponse
+	(*v1.RangeMap)(nil),                      // 42: skerry.cluster.v1.RangeMap
+	(*v11.GroupReplica)(nil),                 // 43: skerry.node.v1.GroupReplica
+	(*v11.ClusterStateResponse)(nil),         // 44: skerry.node.v1.ClusterStateResponse
+	(*v11.OperateRequest)(nil),               // 45: skerry.node.v1.OperateRequest
+	(*v11.OperateResponse)(nil),              // 46: skerry.node.v1.OperateResponse
+	(*v12.Tombstones)(nil),                   // 47: metastore.v1.Tombstones
+	(v13.ImportOutcome)(0),                   // 48: skerry.raftlog.v1.ImportOutcome
+	(*v11.LevelBacklog)(nil),                 // 49: skerry.node.v1.LevelBacklog
+	(*v11.CompactionStatusResponse)(nil),     // 50: skerry.node.v1.CompactionStatusResponse
+	(*v11.ListTombstonesResponse)(nil),       // 51: skerry.node.v1.ListTombstonesResponse
+	(*v11.TransferStatusResponse)(nil),       // 52: skerry.node.v1.TransferStatusResponse
+	(*v11.PlanRetentionResponse)(nil),        // 53: skerry.node.v1.PlanRetentionResponse
+	(v11.ControlCompactionRequest_Action)(0), // 54: skerry.node.v1.ControlCompactionRequest.Action
+	(*v11.GetDLQStatusResponse)(nil),         // 55: skerry.node.v1.GetDLQStatusResponse
+	(*v11.ListDLQRequest)(nil),               // 56: skerry.node.v1.ListDLQRequest
+	(*v11.ListDLQResponse)(nil),              // 57: skerry.node.v1.ListDLQResponse
+	(*v11.GetDLQEntryResponse)(nil),          // 58: skerry.node.v1.GetDLQEntryResponse
+	(*v11.RetryDLQRequest)(nil),              // 59: skerry.node.v1.RetryDLQRequest
+	(*v11.RetryDLQResponse)(nil),             // 60: skerry.node.v1.RetryDLQResponse
+	(*v11.PurgeDLQRequest)(nil),              // 61: skerry.node.v1.PurgeDLQRequest
+	(*v11.PurgeDLQResponse)(nil),             // 62: skerry.node.v1.PurgeDLQResponse
+	(*v11.QueryCost)(nil),                    // 63: skerry.node.v1.QueryCost
+	(*v11.DescribePlacementRequest)(nil),     // 64: skerry.node.v1.DescribePlacementRequest
+	(*v11.DescribePlacementResponse)(nil),    // 65: skerry.node.v1.DescribePlacementResponse
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	40, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	42, // 0: skerry.admin.v1.StatusResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	2,  // 1: skerry.admin.v1.StatusResponse.nodes:type_name -> skerry.admin.v1.NodeStatus
-	41, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
-	42, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
-	43, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
-	44, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
+	43, // 2: skerry.admin.v1.NodeStatus.replicas:type_name -> skerry.node.v1.GroupReplica
+	44, // 3: skerry.admin.v1.ClusterStateResponse.state:type_name -> skerry.node.v1.ClusterStateResponse
+	45, // 4: skerry.admin.v1.OperateRequest.operation:type_name -> skerry.node.v1.OperateRequest
+	46, // 5: skerry.admin.v1.OperateResponse.outcome:type_name -> skerry.node.v1.OperateResponse
 	9,  // 6: skerry.admin.v1.ImportBlocksResponse.refused:type_name -> skerry.admin.v1.RefusedBlock
-	45, // 7: skerry.admin.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
-	46, // 8: skerry.admin.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
-	47, // 9: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
+	47, // 7: skerry.admin.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
+	48, // 8: skerry.admin.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
+	49, // 9: skerry.admin.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
 	14, // 10: skerry.admin.v1.CompactionStatusResponse.groups:type_name -> skerry.admin.v1.GroupCompaction
-	48, // 11: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
+	50, // 11: skerry.admin.v1.GroupCompaction.status:type_name -> skerry.node.v1.CompactionStatusResponse
 	17, // 12: skerry.admin.v1.ListTombstonesResponse.groups:type_name -> skerry.admin.v1.GroupTombstones
-	49, // 13: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
+	51, // 13: skerry.admin.v1.GroupTombstones.list:type_name -> skerry.node.v1.ListTombstonesResponse
 	20, // 14: skerry.admin.v1.TransferStatusResponse.groups:type_name -> skerry.admin.v1.GroupTransfers
-	50, // 15: skerry.admin.v1.GroupTransfers.status:type_name -> skerry.node.v1.TransferStatusResponse
+	52, // 15: skerry.admin.v1.GroupTransfers.status:type_name -> skerry.node.v1.TransferStatusResponse
 	23, // 16: skerry.admin.v1.PlanRetentionResponse.groups:type_name -> skerry.admin.v1.GroupRetention
-	51, // 17: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
-	52, // 18: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
+	53, // 17: skerry.admin.v1.GroupRetention.plan:type_name -> skerry.node.v1.PlanRetentionResponse
+	54, // 18: skerry.admin.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
 	26, // 19: skerry.admin.v1.ControlCompactionResponse.groups:type_name -> skerry.admin.v1.GroupControl
 	29, // 20: skerry.admin.v1.GetDLQStatusResponse.nodes:type_name -> skerry.admin.v1.NodeDLQ
-	53, // 21: skerry.admin.v1.NodeDLQ.status:type_name -> skerry.node.v1.GetDLQStatusResponse
-	54, // 22: skerry.admin.v1.ListDLQRequest.list:type_name -> skerry.node.v1.ListDLQRequest
-	55, // 23: skerry.admin.v1.ListDLQResponse.list:type_name -> skerry.node.v1.ListDLQResponse
-	56, // 24: skerry.admin.v1.GetDLQEntryResponse.entry:type_name -> skerry.node.v1.GetDLQEntryResponse
-	57, // 25: skerry.admin.v1.RetryDLQRequest.retry:type_name -> skerry.node.v1.RetryDLQRequest
-	58, // 26: skerry.admin.v1.RetryDLQResponse.outcome:type_name -> skerry.node.v1.RetryDLQResponse
-	59, // 27: skerry.admin.v1.PurgeDLQRequest.purge:type_name -> skerry.node.v1.PurgeDLQRequest
-	60, // 28: skerry.admin.v1.PurgeDLQResponse.outcome:type_name -> skerry.node.v1.PurgeDLQResponse
-	61, // 29: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	55, // 21: skerry.admin.v1.NodeDLQ.status:type_name -> skerry.node.v1.GetDLQStatusResponse
+	56, // 22: skerry.admin.v1.ListDLQRequest.list:type_name -> skerry.node.v1.ListDLQRequest
+	57, // 23: skerry.admin.v1.ListDLQResponse.list:type_name -> skerry.node.v1.ListDLQResponse
+	58, // 24: skerry.admin.v1.GetDLQEntryResponse.entry:type_name -> skerry.node.v1.GetDLQEntryResponse
+	59, // 25: skerry.admin.v1.RetryDLQRequest.retry:type_name -> skerry.node.v1.RetryDLQRequest
+	60, // 26: skerry.admin.v1.RetryDLQResponse.outcome:type_name -> skerry.node.v1.RetryDLQResponse
+	61, // 27: skerry.admin.v1.PurgeDLQRequest.purge:type_name -> skerry.node.v1.PurgeDLQRequest
+	62, // 28: skerry.admin.v1.PurgeDLQResponse.outcome:type_name -> skerry.node.v1.PurgeDLQResponse
+	63, // 29: skerry.admin.v1.QueryExplanation.cost:type_name -> skerry.node.v1.QueryCost
 	39, // 30: skerry.admin.v1.QueryExplanation.groups:type_name -> skerry.admin.v1.GroupExplanation
-	61, // 31: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
-	0,  // 32: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
-	12, // 33: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
-	15, // 34: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
-	18, // 35: skerry.admin.v1.AdminService.TransferStatus:input_type -> skerry.admin.v1.TransferStatusRequest
-	21, // 36: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
-	24, // 37: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
-	3,  // 38: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
-	27, // 39: skerry.admin.v1.AdminService.GetDLQStatus:input_type -> skerry.admin.v1.GetDLQStatusRequest
-	30, // 40: skerry.admin.v1.AdminService.ListDLQ:input_type -> skerry.admin.v1.ListDLQRequest
-	32, // 41: skerry.admin.v1.AdminService.GetDLQEntry:input_type -> skerry.admin.v1.GetDLQEntryRequest
-	34, // 42: skerry.admin.v1.AdminService.RetryDLQ:input_type -> skerry.admin.v1.RetryDLQRequest
-	36, // 43: skerry.admin.v1.AdminService.PurgeDLQ:input_type -> skerry.admin.v1.PurgeDLQRequest
-	5,  // 44: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
-	7,  // 45: skerry.admin.v1.AdminService.ImportBlocks:input_type -> skerry.admin.v1.ImportBlocksRequest
-	10, // 46: skerry.admin.v1.AdminService.ImportTombstones:input_type -> skerry.admin.v1.ImportTombstonesRequest
-	1,  // 47: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
-	13, // 48: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
-	16, // 49: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
-	19, // 50: skerry.admin.v1.AdminService.TransferStatus:output_type -> skerry.admin.v1.TransferStatusResponse
-	22, // 51: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
-	25, // 52: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
-	4,  // 53: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
-	28, // 54: skerry.admin.v1.AdminService.GetDLQStatus:output_type -> skerry.admin.v1.GetDLQStatusResponse
-	31, // 55: skerry.admin.v1.AdminService.ListDLQ:output_type -> skerry.admin.v1.ListDLQResponse
-	33, // 56: skerry.admin.v1.AdminService.GetDLQEntry:output_type -> skerry.admin.v1.GetDLQEntryResponse
-	35, // 57: skerry.admin.v1.AdminService.RetryDLQ:output_type -> skerry.admin.v1.RetryDLQResponse
-	37, // 58: skerry.admin.v1.AdminService.PurgeDLQ:output_type -> skerry.admin.v1.PurgeDLQResponse
-	6,  // 59: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
-	8,  // 60: skerry.admin.v1.AdminService.ImportBlocks:output_type -> skerry.admin.v1.ImportBlocksResponse
-	11, // 61: skerry.admin.v1.AdminService.ImportTombstones:output_type -> skerry.admin.v1.ImportTombstonesResponse
-	47, // [47:62] is the sub-list for method output_type
-	32, // [32:47] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	63, // 31: skerry.admin.v1.GroupExplanation.cost:type_name -> skerry.node.v1.QueryCost
+	64, // 32: skerry.admin.v1.DescribePlacementRequest.page:type_name -> skerry.node.v1.DescribePlacementRequest
+	65, // 33: skerry.admin.v1.DescribePlacementResponse.page:type_name -> skerry.node.v1.DescribePlacementResponse
+	0,  // 34: skerry.admin.v1.AdminService.Status:input_type -> skerry.admin.v1.StatusRequest
+	12, // 35: skerry.admin.v1.AdminService.CompactionStatus:input_type -> skerry.admin.v1.CompactionStatusRequest
+	15, // 36: skerry.admin.v1.AdminService.ListTombstones:input_type -> skerry.admin.v1.ListTombstonesRequest
+	18, // 37: skerry.admin.v1.AdminService.TransferStatus:input_type -> skerry.admin.v1.TransferStatusRequest
+	21, // 38: skerry.admin.v1.AdminService.PlanRetention:input_type -> skerry.admin.v1.PlanRetentionRequest
+	24, // 39: skerry.admin.v1.AdminService.ControlCompaction:input_type -> skerry.admin.v1.ControlCompactionRequest
+	3,  // 40: skerry.admin.v1.AdminService.ClusterState:input_type -> skerry.admin.v1.ClusterStateRequest
+	27, // 41: skerry.admin.v1.AdminService.GetDLQStatus:input_type -> skerry.admin.v1.GetDLQStatusRequest
+	30, // 42: skerry.admin.v1.AdminService.ListDLQ:input_type -> skerry.admin.v1.ListDLQRequest
+	32, // 43: skerry.admin.v1.AdminService.GetDLQEntry:input_type -> skerry.admin.v1.GetDLQEntryRequest
+	34, // 44: skerry.admin.v1.AdminService.RetryDLQ:input_type -> skerry.admin.v1.RetryDLQRequest
+	36, // 45: skerry.admin.v1.AdminService.PurgeDLQ:input_type -> skerry.admin.v1.PurgeDLQRequest
+	5,  // 46: skerry.admin.v1.AdminService.Operate:input_type -> skerry.admin.v1.OperateRequest
+	7,  // 47: skerry.admin.v1.AdminService.ImportBlocks:input_type -> skerry.admin.v1.ImportBlocksRequest
+	10, // 48: skerry.admin.v1.AdminService.ImportTombstones:input_type -> skerry.admin.v1.ImportTombstonesRequest
+	40, // 49: skerry.admin.v1.AdminService.DescribePlacement:input_type -> skerry.admin.v1.DescribePlacementRequest
+	1,  // 50: skerry.admin.v1.AdminService.Status:output_type -> skerry.admin.v1.StatusResponse
+	13, // 51: skerry.admin.v1.AdminService.CompactionStatus:output_type -> skerry.admin.v1.CompactionStatusResponse
+	16, // 52: skerry.admin.v1.AdminService.ListTombstones:output_type -> skerry.admin.v1.ListTombstonesResponse
+	19, // 53: skerry.admin.v1.AdminService.TransferStatus:output_type -> skerry.admin.v1.TransferStatusResponse
+	22, // 54: skerry.admin.v1.AdminService.PlanRetention:output_type -> skerry.admin.v1.PlanRetentionResponse
+	25, // 55: skerry.admin.v1.AdminService.ControlCompaction:output_type -> skerry.admin.v1.ControlCompactionResponse
+	4,  // 56: skerry.admin.v1.AdminService.ClusterState:output_type -> skerry.admin.v1.ClusterStateResponse
+	28, // 57: skerry.admin.v1.AdminService.GetDLQStatus:output_type -> skerry.admin.v1.GetDLQStatusResponse
+	31, // 58: skerry.admin.v1.AdminService.ListDLQ:output_type -> skerry.admin.v1.ListDLQResponse
+	33, // 59: skerry.admin.v1.AdminService.GetDLQEntry:output_type -> skerry.admin.v1.GetDLQEntryResponse
+	35, // 60: skerry.admin.v1.AdminService.RetryDLQ:output_type -> skerry.admin.v1.RetryDLQResponse
+	37, // 61: skerry.admin.v1.AdminService.PurgeDLQ:output_type -> skerry.admin.v1.PurgeDLQResponse
+	6,  // 62: skerry.admin.v1.AdminService.Operate:output_type -> skerry.admin.v1.OperateResponse
+	8,  // 63: skerry.admin.v1.AdminService.ImportBlocks:output_type -> skerry.admin.v1.ImportBlocksResponse
+	11, // 64: skerry.admin.v1.AdminService.ImportTombstones:output_type -> skerry.admin.v1.ImportTombstonesResponse
+	41, // 65: skerry.admin.v1.AdminService.DescribePlacement:output_type -> skerry.admin.v1.DescribePlacementResponse
+	50, // [50:66] is the sub-list for method output_type
+	34, // [34:50] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -2453,7 +2554,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,7 @@ const (
 	AdminService_Operate_FullMethodName           = "/skerry.admin.v1.AdminService/Operate"
 	AdminService_ImportBlocks_FullMethodName      = "/skerry.admin.v1.AdminService/ImportBlocks"
 	AdminService_ImportTombstones_FullMethodName  = "/skerry.admin.v1.AdminService/ImportTombstones"
+	AdminService_DescribePlacement_FullMethodName = "/skerry.admin.v1.AdminService/DescribePlacement"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -80,6 +81,9 @@ type AdminServiceClient interface {
 	// come first: a tombstone for objects of blocks in the index is left out. A repeat
 	// is safe.
 	ImportTombstones(ctx context.Context, in *ImportTombstonesRequest, opts ...grpc.CallOption) (*ImportTombstonesResponse, error)
+	// DescribePlacement tells over how many shards each dataset is to be spread,
+	// and why.
+	DescribePlacement(ctx context.Context, in *DescribePlacementRequest, opts ...grpc.CallOption) (*DescribePlacementResponse, error)
 }
 
 type adminServiceClient struct {
@@ -240,6 +244,16 @@ func (c *adminServiceClient) ImportTombstones(ctx context.Context, in *ImportTom
 	return out, nil
 }
 
+func (c *adminServiceClient) DescribePlacement(ctx context.Context, in *DescribePlacementRequest, opts ...grpc.CallOption) (*DescribePlacementResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribePlacementResponse)
+	err := c.cc.Invoke(ctx, AdminService_DescribePlacement_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations should embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -282,6 +296,9 @@ type AdminServiceServer interface {
 	// come first: a tombstone for objects of blocks in the index is left out. A repeat
 	// is safe.
 	ImportTombstones(context.Context, *ImportTombstonesRequest) (*ImportTombstonesResponse, error)
+	// DescribePlacement tells over how many shards each dataset is to be spread,
+	// and why.
+	DescribePlacement(context.Context, *DescribePlacementRequest) (*DescribePlacementResponse, error)
 }
 
 // UnimplementedAdminServiceServer should be embedded to have
@@ -335,6 +352,9 @@ func (UnimplementedAdminServiceServer) ImportBlocks(context.Context, *ImportBloc
 }
 func (UnimplementedAdminServiceServer) ImportTombstones(context.Context, *ImportTombstonesRequest) (*ImportTombstonesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ImportTombstones not implemented")
+}
+func (UnimplementedAdminServiceServer) DescribePlacement(context.Context, *DescribePlacementRequest) (*DescribePlacementResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribePlacement not implemented")
 }
 func (UnimplementedAdminServiceServer) testEmbeddedByValue() {}
 
@@ -626,6 +646,24 @@ func _AdminService_ImportTombstones_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_DescribePlacement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribePlacementRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).DescribePlacement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_DescribePlacement_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).DescribePlacement(ctx, req.(*DescribePlacementRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -692,6 +730,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ImportTombstones",
 			Handler:    _AdminService_ImportTombstones_Handler,
+		},
+		{
+			MethodName: "DescribePlacement",
+			Handler:    _AdminService_DescribePlacement_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -10,6 +10,7 @@
 package nodev1
 
 import (
+	adaptiveplacement "github.com/skerrydb/skerry/proto/adaptiveplacement"
 	v1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	v12 "github.com/skerrydb/skerry/proto/metastore/v1"
 	v13 "github.com/skerrydb/skerry/proto/raftlog/v1"
@@ -6371,11 +6372,577 @@ func (x *SweepDLQResponse) GetGroups() uint32 {
 	return 0
 }
 
+type PlacementSamplesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the last counter of the page before; 0 for the first page.
+	After uint64 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	// Bound of the page; 0 for the most that is allowed.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementSamplesRequest) Reset() {
+	*x = PlacementSamplesRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementSamplesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementSamplesRequest) ProtoMessage() {}
+
+func (x *PlacementSamplesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementSamplesRequest.ProtoReflect.Descriptor instead.
+func (*PlacementSamplesRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *PlacementSamplesRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *PlacementSamplesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type PlacementSamplesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of this start of the node: counters of another one are others.
+	ProcessId string `protobuf:"bytes,1,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	// For how long the process has counted, nanoseconds.
+	CountingFor int64 `protobuf:"varint,2,opt,name=counting_for,json=countingFor,proto3" json:"counting_for,omitempty"`
+	// In order of their numbers.
+	Counters      []*PlacementCounter `protobuf:"bytes,3,rep,name=counters,proto3" json:"counters,omitempty"`
+	More          bool                `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementSamplesResponse) Reset() {
+	*x = PlacementSamplesResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementSamplesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementSamplesResponse) ProtoMessage() {}
+
+func (x *PlacementSamplesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementSamplesResponse.ProtoReflect.Descriptor instead.
+func (*PlacementSamplesResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *PlacementSamplesResponse) GetProcessId() string {
+	if x != nil {
+		return x.ProcessId
+	}
+	return ""
+}
+
+func (x *PlacementSamplesResponse) GetCountingFor() int64 {
+	if x != nil {
+		return x.CountingFor
+	}
+	return 0
+}
+
+func (x *PlacementSamplesResponse) GetCounters() []*PlacementCounter {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *PlacementSamplesResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// PlacementCounter counts what was added newly of one dataset, in blocks of one
+// shard that one segment-writer made.
+type PlacementCounter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique in the process, never used again: a counter that was dropped and made
+	// anew is another one.
+	Number  uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Tenant  string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Dataset string `protobuf:"bytes,3,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	Shard   uint32 `protobuf:"varint,4,opt,name=shard,proto3" json:"shard,omitempty"`
+	Owner   string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Since the counter was made; never falls.
+	Bytes         uint64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementCounter) Reset() {
+	*x = PlacementCounter{}
+	mi := &file_node_v1_node_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementCounter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementCounter) ProtoMessage() {}
+
+func (x *PlacementCounter) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementCounter.ProtoReflect.Descriptor instead.
+func (*PlacementCounter) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *PlacementCounter) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *PlacementCounter) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *PlacementCounter) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *PlacementCounter) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *PlacementCounter) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *PlacementCounter) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type DescribePlacementRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for all tenants.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The page begins behind this dataset, in order of tenants and names; both empty
+	// for the first page.
+	AfterTenant  string `protobuf:"bytes,2,opt,name=after_tenant,json=afterTenant,proto3" json:"after_tenant,omitempty"`
+	AfterDataset string `protobuf:"bytes,3,opt,name=after_dataset,json=afterDataset,proto3" json:"after_dataset,omitempty"`
+	// Bound of the page; 0 for the default, 100.
+	Limit         uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribePlacementRequest) Reset() {
+	*x = DescribePlacementRequest{}
+	mi := &file_node_v1_node_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribePlacementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribePlacementRequest) ProtoMessage() {}
+
+func (x *DescribePlacementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribePlacementRequest.ProtoReflect.Descriptor instead.
+func (*DescribePlacementRequest) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *DescribePlacementRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DescribePlacementRequest) GetAfterTenant() string {
+	if x != nil {
+		return x.AfterTenant
+	}
+	return ""
+}
+
+func (x *DescribePlacementRequest) GetAfterDataset() string {
+	if x != nil {
+		return x.AfterDataset
+	}
+	return ""
+}
+
+func (x *DescribePlacementRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type DescribePlacementResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Unix nanoseconds, 0 for never: when the node took over, when rules were made
+	// last, and when both objects were last written.
+	Since     int64 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
+	CreatedAt int64 `protobuf:"varint,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	WrittenAt int64 `protobuf:"varint,4,opt,name=written_at,json=writtenAt,proto3" json:"written_at,omitempty"`
+	// Why rules are not made, or not written, for people; empty if they are.
+	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// Rates that are followed, and samples and rules that were left out since the
+	// node took over, for there are bounds.
+	Rates   uint64 `protobuf:"varint,6,opt,name=rates,proto3" json:"rates,omitempty"`
+	Dropped uint64 `protobuf:"varint,7,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	// Where the objects are, for people.
+	Bucket string `protobuf:"bytes,8,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	// Of those asked for, on whatever page.
+	DatasetsTotal uint64 `protobuf:"varint,9,opt,name=datasets_total,json=datasetsTotal,proto3" json:"datasets_total,omitempty"`
+	// In order of tenants and names.
+	Datasets      []*PlacedDataset `protobuf:"bytes,10,rep,name=datasets,proto3" json:"datasets,omitempty"`
+	More          bool             `protobuf:"varint,11,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribePlacementResponse) Reset() {
+	*x = DescribePlacementResponse{}
+	mi := &file_node_v1_node_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribePlacementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribePlacementResponse) ProtoMessage() {}
+
+func (x *DescribePlacementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribePlacementResponse.ProtoReflect.Descriptor instead.
+func (*DescribePlacementResponse) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *DescribePlacementResponse) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *DescribePlacementResponse) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *DescribePlacementResponse) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *DescribePlacementResponse) GetWrittenAt() int64 {
+	if x != nil {
+		return x.WrittenAt
+	}
+	return 0
+}
+
+func (x *DescribePlacementResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *DescribePlacementResponse) GetRates() uint64 {
+	if x != nil {
+		return x.Rates
+	}
+	return 0
+}
+
+func (x *DescribePlacementResponse) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+func (x *DescribePlacementResponse) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *DescribePlacementResponse) GetDatasetsTotal() uint64 {
+	if x != nil {
+		return x.DatasetsTotal
+	}
+	return 0
+}
+
+func (x *DescribePlacementResponse) GetDatasets() []*PlacedDataset {
+	if x != nil {
+		return x.Datasets
+	}
+	return nil
+}
+
+func (x *DescribePlacementResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type PlacedDataset struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Its tenant index means nothing.
+	Rule *adaptiveplacement.DatasetPlacement `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Bytes per second: the published deviation, and the true one.
+	StdDev    uint64 `protobuf:"varint,4,opt,name=std_dev,json=stdDev,proto3" json:"std_dev,omitempty"`
+	Deviation uint64 `protobuf:"varint,5,opt,name=deviation,proto3" json:"deviation,omitempty"`
+	// Empty if nothing has come for a while: the rule stays until it expires.
+	Shards        []*PlacedShard `protobuf:"bytes,6,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacedDataset) Reset() {
+	*x = PlacedDataset{}
+	mi := &file_node_v1_node_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacedDataset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacedDataset) ProtoMessage() {}
+
+func (x *PlacedDataset) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacedDataset.ProtoReflect.Descriptor instead.
+func (*PlacedDataset) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *PlacedDataset) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *PlacedDataset) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PlacedDataset) GetRule() *adaptiveplacement.DatasetPlacement {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *PlacedDataset) GetStdDev() uint64 {
+	if x != nil {
+		return x.StdDev
+	}
+	return 0
+}
+
+func (x *PlacedDataset) GetDeviation() uint64 {
+	if x != nil {
+		return x.Deviation
+	}
+	return 0
+}
+
+func (x *PlacedDataset) GetShards() []*PlacedShard {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+type PlacedShard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Bytes per second.
+	Usage         uint64 `protobuf:"varint,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacedShard) Reset() {
+	*x = PlacedShard{}
+	mi := &file_node_v1_node_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacedShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacedShard) ProtoMessage() {}
+
+func (x *PlacedShard) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacedShard.ProtoReflect.Descriptor instead.
+func (*PlacedShard) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *PlacedShard) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PlacedShard) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *PlacedShard) GetUsage() uint64 {
+	if x != nil {
+		return x.Usage
+	}
+	return 0
+}
+
 var File_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x12node/v1/node.proto\x12\x0eskerry.node.v1\x1a\x18cluster/v1/cluster.proto\x1a\x1cmetastore/v1/compactor.proto\x1a\x19metastore/v1/tenant.proto\x1a\x18raftlog/v1/command.proto\x1a\x14types/v1/types.proto\"\x94\x01\n" +
+	"\x12node/v1/node.proto\x12\x0eskerry.node.v1\x1a*adaptiveplacement/adaptive_placement.proto\x1a\x18cluster/v1/cluster.proto\x1a\x1cmetastore/v1/compactor.proto\x1a\x19metastore/v1/tenant.proto\x1a\x18raftlog/v1/command.proto\x1a\x14types/v1/types.proto\"\x94\x01\n" +
 	"\x0fAddBlockRequest\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\x04R\agroupId\x121\n" +
 	"\x05range\x18\x02 \x01(\v2\x1b.skerry.cluster.v1.RangeRefR\x05range\x12\x1d\n" +
@@ -6868,12 +7435,59 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\tR\x05error\"\x11\n" +
 	"\x0fSweepDLQRequest\"*\n" +
 	"\x10SweepDLQResponse\x12\x16\n" +
-	"\x06groups\x18\x01 \x01(\rR\x06groups*\x7f\n" +
+	"\x06groups\x18\x01 \x01(\rR\x06groups\"E\n" +
+	"\x17PlacementSamplesRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xae\x01\n" +
+	"\x18PlacementSamplesResponse\x12\x1d\n" +
+	"\n" +
+	"process_id\x18\x01 \x01(\tR\tprocessId\x12!\n" +
+	"\fcounting_for\x18\x02 \x01(\x03R\vcountingFor\x12<\n" +
+	"\bcounters\x18\x03 \x03(\v2 .skerry.node.v1.PlacementCounterR\bcounters\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\x9e\x01\n" +
+	"\x10PlacementCounter\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x18\n" +
+	"\adataset\x18\x03 \x01(\tR\adataset\x12\x14\n" +
+	"\x05shard\x18\x04 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\"\x90\x01\n" +
+	"\x18DescribePlacementRequest\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12!\n" +
+	"\fafter_tenant\x18\x02 \x01(\tR\vafterTenant\x12#\n" +
+	"\rafter_dataset\x18\x03 \x01(\tR\fafterDataset\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xdc\x02\n" +
+	"\x19DescribePlacementResponse\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\x03 \x01(\x03R\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"written_at\x18\x04 \x01(\x03R\twrittenAt\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x14\n" +
+	"\x05rates\x18\x06 \x01(\x04R\x05rates\x12\x18\n" +
+	"\adropped\x18\a \x01(\x04R\adropped\x12\x16\n" +
+	"\x06bucket\x18\b \x01(\tR\x06bucket\x12%\n" +
+	"\x0edatasets_total\x18\t \x01(\x04R\rdatasetsTotal\x129\n" +
+	"\bdatasets\x18\n" +
+	" \x03(\v2\x1d.skerry.node.v1.PlacedDatasetR\bdatasets\x12\x12\n" +
+	"\x04more\x18\v \x01(\bR\x04more\"\xe1\x01\n" +
+	"\rPlacedDataset\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x128\n" +
+	"\x04rule\x18\x03 \x01(\v2$.adaptive_placement.DatasetPlacementR\x04rule\x12\x17\n" +
+	"\astd_dev\x18\x04 \x01(\x04R\x06stdDev\x12\x1c\n" +
+	"\tdeviation\x18\x05 \x01(\x04R\tdeviation\x123\n" +
+	"\x06shards\x18\x06 \x03(\v2\x1b.skerry.node.v1.PlacedShardR\x06shards\"I\n" +
+	"\vPlacedShard\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05usage\x18\x03 \x01(\x04R\x05usage*\x7f\n" +
 	"\fReplicaState\x12\x1d\n" +
 	"\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REPLICA_STATE_RUNNING\x10\x01\x12\x1b\n" +
 	"\x17REPLICA_STATE_SUSPENDED\x10\x02\x12\x18\n" +
-	"\x14REPLICA_STATE_FAILED\x10\x032\xf0\x17\n" +
+	"\x14REPLICA_STATE_FAILED\x10\x032\xc5\x19\n" +
 	"\vNodeService\x12O\n" +
 	"\bAddBlock\x12\x1f.skerry.node.v1.AddBlockRequest\x1a .skerry.node.v1.AddBlockResponse\"\x00\x12R\n" +
 	"\tGetBlocks\x12 .skerry.node.v1.GetBlocksRequest\x1a!.skerry.node.v1.GetBlocksResponse\"\x00\x12R\n" +
@@ -6908,7 +7522,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x10ChangeMembership\x12'.skerry.node.v1.ChangeMembershipRequest\x1a(.skerry.node.v1.ChangeMembershipResponse\"\x00\x12d\n" +
 	"\x0fGroupMembership\x12&.skerry.node.v1.GroupMembershipRequest\x1a'.skerry.node.v1.GroupMembershipResponse\"\x00\x12a\n" +
 	"\x0eTransferLeader\x12%.skerry.node.v1.TransferLeaderRequest\x1a&.skerry.node.v1.TransferLeaderResponse\"\x00\x12^\n" +
-	"\rReplaceRanges\x12$.skerry.node.v1.ReplaceRangesRequest\x1a%.skerry.node.v1.ReplaceRangesResponse\"\x00B1Z/github.com/skerrydb/skerry/proto/node/v1;nodev1b\x06proto3"
+	"\rReplaceRanges\x12$.skerry.node.v1.ReplaceRangesRequest\x1a%.skerry.node.v1.ReplaceRangesResponse\"\x00\x12g\n" +
+	"\x10PlacementSamples\x12'.skerry.node.v1.PlacementSamplesRequest\x1a(.skerry.node.v1.PlacementSamplesResponse\"\x00\x12j\n" +
+	"\x11DescribePlacement\x12(.skerry.node.v1.DescribePlacementRequest\x1a).skerry.node.v1.DescribePlacementResponse\"\x00B1Z/github.com/skerrydb/skerry/proto/node/v1;nodev1b\x06proto3"
 
 var (
 	file_node_v1_node_proto_rawDescOnce sync.Once
@@ -6923,277 +7539,293 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
 var file_node_v1_node_proto_goTypes = []any{
-	(ReplicaState)(0),                      // 0: skerry.node.v1.ReplicaState
-	(DiskReport_Level)(0),                  // 1: skerry.node.v1.DiskReport.Level
-	(DiskReport_Health)(0),                 // 2: skerry.node.v1.DiskReport.Health
-	(Finding_Severity)(0),                  // 3: skerry.node.v1.Finding.Severity
-	(ChangeMembershipRequest_Change)(0),    // 4: skerry.node.v1.ChangeMembershipRequest.Change
-	(ControlCompactionRequest_Action)(0),   // 5: skerry.node.v1.ControlCompactionRequest.Action
-	(*AddBlockRequest)(nil),                // 6: skerry.node.v1.AddBlockRequest
-	(*AddBlockResponse)(nil),               // 7: skerry.node.v1.AddBlockResponse
-	(*GetBlocksRequest)(nil),               // 8: skerry.node.v1.GetBlocksRequest
-	(*GetBlocksResponse)(nil),              // 9: skerry.node.v1.GetBlocksResponse
-	(*QueryRequest)(nil),                   // 10: skerry.node.v1.QueryRequest
-	(*EncodedBlock)(nil),                   // 11: skerry.node.v1.EncodedBlock
-	(*QueryBlocksResponse)(nil),            // 12: skerry.node.v1.QueryBlocksResponse
-	(*QueryLabelsResponse)(nil),            // 13: skerry.node.v1.QueryLabelsResponse
-	(*Watermarks)(nil),                     // 14: skerry.node.v1.Watermarks
-	(*IssuedWatermark)(nil),                // 15: skerry.node.v1.IssuedWatermark
-	(*AcceptedWatermark)(nil),              // 16: skerry.node.v1.AcceptedWatermark
-	(*QueryCost)(nil),                      // 17: skerry.node.v1.QueryCost
-	(*ListTenantsRequest)(nil),             // 18: skerry.node.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),            // 19: skerry.node.v1.ListTenantsResponse
-	(*TenantStatsRequest)(nil),             // 20: skerry.node.v1.TenantStatsRequest
-	(*TenantStatsResponse)(nil),            // 21: skerry.node.v1.TenantStatsResponse
-	(*RangeMapRequest)(nil),                // 22: skerry.node.v1.RangeMapRequest
-	(*RangeMapResponse)(nil),               // 23: skerry.node.v1.RangeMapResponse
-	(*GroupStatusRequest)(nil),             // 24: skerry.node.v1.GroupStatusRequest
-	(*GroupStatusResponse)(nil),            // 25: skerry.node.v1.GroupStatusResponse
-	(*GroupReplica)(nil),                   // 26: skerry.node.v1.GroupReplica
-	(*Membership)(nil),                     // 27: skerry.node.v1.Membership
-	(*HelloRequest)(nil),                   // 28: skerry.node.v1.HelloRequest
-	(*HelloResponse)(nil),                  // 29: skerry.node.v1.HelloResponse
-	(*FoundRequest)(nil),                   // 30: skerry.node.v1.FoundRequest
-	(*FoundResponse)(nil),                  // 31: skerry.node.v1.FoundResponse
-	(*JoinRequest)(nil),                    // 32: skerry.node.v1.JoinRequest
-	(*JoinResponse)(nil),                   // 33: skerry.node.v1.JoinResponse
-	(*WatchMapRequest)(nil),                // 34: skerry.node.v1.WatchMapRequest
-	(*HeartbeatRequest)(nil),               // 35: skerry.node.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),              // 36: skerry.node.v1.HeartbeatResponse
-	(*NodeReport)(nil),                     // 37: skerry.node.v1.NodeReport
-	(*DiskReport)(nil),                     // 38: skerry.node.v1.DiskReport
-	(*ClusterStateRequest)(nil),            // 39: skerry.node.v1.ClusterStateRequest
-	(*ClusterStateResponse)(nil),           // 40: skerry.node.v1.ClusterStateResponse
-	(*NodeLiveness)(nil),                   // 41: skerry.node.v1.NodeLiveness
-	(*Finding)(nil),                        // 42: skerry.node.v1.Finding
-	(*OperateRequest)(nil),                 // 43: skerry.node.v1.OperateRequest
-	(*CreateGroupsAction)(nil),             // 44: skerry.node.v1.CreateGroupsAction
-	(*SplitAction)(nil),                    // 45: skerry.node.v1.SplitAction
-	(*MergeAction)(nil),                    // 46: skerry.node.v1.MergeAction
-	(*TransferLeaderAction)(nil),           // 47: skerry.node.v1.TransferLeaderAction
-	(*OperateResponse)(nil),                // 48: skerry.node.v1.OperateResponse
-	(*ChangeMembershipRequest)(nil),        // 49: skerry.node.v1.ChangeMembershipRequest
-	(*ChangeMembershipResponse)(nil),       // 50: skerry.node.v1.ChangeMembershipResponse
-	(*GroupMembershipRequest)(nil),         // 51: skerry.node.v1.GroupMembershipRequest
-	(*GroupMembershipResponse)(nil),        // 52: skerry.node.v1.GroupMembershipResponse
-	(*TransferLeaderRequest)(nil),          // 53: skerry.node.v1.TransferLeaderRequest
-	(*TransferLeaderResponse)(nil),         // 54: skerry.node.v1.TransferLeaderResponse
-	(*ReplaceRangesRequest)(nil),           // 55: skerry.node.v1.ReplaceRangesRequest
-	(*ReplaceRangesResponse)(nil),          // 56: skerry.node.v1.ReplaceRangesResponse
-	(*PollCompactionRequest)(nil),          // 57: skerry.node.v1.PollCompactionRequest
-	(*PollCompactionResponse)(nil),         // 58: skerry.node.v1.PollCompactionResponse
-	(*LevelBacklog)(nil),                   // 59: skerry.node.v1.LevelBacklog
-	(*CompactionStatusRequest)(nil),        // 60: skerry.node.v1.CompactionStatusRequest
-	(*CompactionStatusResponse)(nil),       // 61: skerry.node.v1.CompactionStatusResponse
-	(*QueueKey)(nil),                       // 62: skerry.node.v1.QueueKey
-	(*JobInfo)(nil),                        // 63: skerry.node.v1.JobInfo
-	(*ListTombstonesRequest)(nil),          // 64: skerry.node.v1.ListTombstonesRequest
-	(*ListTombstonesResponse)(nil),         // 65: skerry.node.v1.ListTombstonesResponse
-	(*TombstoneInfo)(nil),                  // 66: skerry.node.v1.TombstoneInfo
-	(*PlanRetentionRequest)(nil),           // 67: skerry.node.v1.PlanRetentionRequest
-	(*PlanRetentionResponse)(nil),          // 68: skerry.node.v1.PlanRetentionResponse
-	(*RetentionVerdict)(nil),               // 69: skerry.node.v1.RetentionVerdict
-	(*ControlCompactionRequest)(nil),       // 70: skerry.node.v1.ControlCompactionRequest
-	(*ControlCompactionResponse)(nil),      // 71: skerry.node.v1.ControlCompactionResponse
-	(*AcceptTransfersRequest)(nil),         // 72: skerry.node.v1.AcceptTransfersRequest
-	(*AcceptTransfersResponse)(nil),        // 73: skerry.node.v1.AcceptTransfersResponse
-	(*TransferStatusRequest)(nil),          // 74: skerry.node.v1.TransferStatusRequest
-	(*TransferStatusResponse)(nil),         // 75: skerry.node.v1.TransferStatusResponse
-	(*OutboxInfo)(nil),                     // 76: skerry.node.v1.OutboxInfo
-	(*ImportTombstonesRequest)(nil),        // 77: skerry.node.v1.ImportTombstonesRequest
-	(*ImportTombstonesResponse)(nil),       // 78: skerry.node.v1.ImportTombstonesResponse
-	(*DeleteTenantRequest)(nil),            // 79: skerry.node.v1.DeleteTenantRequest
-	(*DeleteTenantResponse)(nil),           // 80: skerry.node.v1.DeleteTenantResponse
-	(*GetDLQStatusRequest)(nil),            // 81: skerry.node.v1.GetDLQStatusRequest
-	(*GetDLQStatusResponse)(nil),           // 82: skerry.node.v1.GetDLQStatusResponse
-	(*DLQSweep)(nil),                       // 83: skerry.node.v1.DLQSweep
-	(*DLQFailure)(nil),                     // 84: skerry.node.v1.DLQFailure
-	(*DLQEntry)(nil),                       // 85: skerry.node.v1.DLQEntry
-	(*ListDLQRequest)(nil),                 // 86: skerry.node.v1.ListDLQRequest
-	(*ListDLQResponse)(nil),                // 87: skerry.node.v1.ListDLQResponse
-	(*GetDLQEntryRequest)(nil),             // 88: skerry.node.v1.GetDLQEntryRequest
-	(*GetDLQEntryResponse)(nil),            // 89: skerry.node.v1.GetDLQEntryResponse
-	(*RetryDLQRequest)(nil),                // 90: skerry.node.v1.RetryDLQRequest
-	(*RetryDLQResponse)(nil),               // 91: skerry.node.v1.RetryDLQResponse
-	(*PurgeDLQRequest)(nil),                // 92: skerry.node.v1.PurgeDLQRequest
-	(*PurgeDLQResponse)(nil),               // 93: skerry.node.v1.PurgeDLQResponse
-	(*DLQFault)(nil),                       // 94: skerry.node.v1.DLQFault
-	(*SweepDLQRequest)(nil),                // 95: skerry.node.v1.SweepDLQRequest
-	(*SweepDLQResponse)(nil),               // 96: skerry.node.v1.SweepDLQResponse
-	nil,                                    // 97: skerry.node.v1.Membership.VotersEntry
-	nil,                                    // 98: skerry.node.v1.Membership.LearnersEntry
-	(*v1.RangeRef)(nil),                    // 99: skerry.cluster.v1.RangeRef
-	(*v11.Labels)(nil),                     // 100: types.v1.Labels
-	(*v12.TenantStats)(nil),                // 101: metastore.v1.TenantStats
-	(*v1.RangeMap)(nil),                    // 102: skerry.cluster.v1.RangeMap
-	(*v1.Range)(nil),                       // 103: skerry.cluster.v1.Range
-	(*v1.Node)(nil),                        // 104: skerry.cluster.v1.Node
-	(*v1.Operation)(nil),                   // 105: skerry.cluster.v1.Operation
-	(*v13.SetNodeState)(nil),               // 106: skerry.raftlog.v1.SetNodeState
-	(*v13.ChangeSettings)(nil),             // 107: skerry.raftlog.v1.ChangeSettings
-	(*v13.ActivateFormat)(nil),             // 108: skerry.raftlog.v1.ActivateFormat
-	(*v13.ReplaceRanges)(nil),              // 109: skerry.raftlog.v1.ReplaceRanges
-	(*v12.PollCompactionJobsRequest)(nil),  // 110: metastore.v1.PollCompactionJobsRequest
-	(*v12.PollCompactionJobsResponse)(nil), // 111: metastore.v1.PollCompactionJobsResponse
-	(*v12.Tombstones)(nil),                 // 112: metastore.v1.Tombstones
-	(*v13.AcceptTransfers)(nil),            // 113: skerry.raftlog.v1.AcceptTransfers
-	(*v13.AcceptOutcomes)(nil),             // 114: skerry.raftlog.v1.AcceptOutcomes
-	(v13.ImportOutcome)(0),                 // 115: skerry.raftlog.v1.ImportOutcome
-	(*v1.MapUpdate)(nil),                   // 116: skerry.cluster.v1.MapUpdate
+	(ReplicaState)(0),                          // 0: skerry.node.v1.ReplicaState
+	(DiskReport_Level)(0),                      // 1: skerry.node.v1.DiskReport.Level
+	(DiskReport_Health)(0),                     // 2: skerry.node.v1.DiskReport.Health
+	(Finding_Severity)(0),                      // 3: skerry.node.v1.Finding.Severity
+	(ChangeMembershipRequest_Change)(0),        // 4: skerry.node.v1.ChangeMembershipRequest.Change
+	(ControlCompactionRequest_Action)(0),       // 5: skerry.node.v1.ControlCompactionRequest.Action
+	(*AddBlockRequest)(nil),                    // 6: skerry.node.v1.AddBlockRequest
+	(*AddBlockResponse)(nil),                   // 7: skerry.node.v1.AddBlockResponse
+	(*GetBlocksRequest)(nil),                   // 8: skerry.node.v1.GetBlocksRequest
+	(*GetBlocksResponse)(nil),                  // 9: skerry.node.v1.GetBlocksResponse
+	(*QueryRequest)(nil),                       // 10: skerry.node.v1.QueryRequest
+	(*EncodedBlock)(nil),                       // 11: skerry.node.v1.EncodedBlock
+	(*QueryBlocksResponse)(nil),                // 12: skerry.node.v1.QueryBlocksResponse
+	(*QueryLabelsResponse)(nil),                // 13: skerry.node.v1.QueryLabelsResponse
+	(*Watermarks)(nil),                         // 14: skerry.node.v1.Watermarks
+	(*IssuedWatermark)(nil),                    // 15: skerry.node.v1.IssuedWatermark
+	(*AcceptedWatermark)(nil),                  // 16: skerry.node.v1.AcceptedWatermark
+	(*QueryCost)(nil),                          // 17: skerry.node.v1.QueryCost
+	(*ListTenantsRequest)(nil),                 // 18: skerry.node.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),                // 19: skerry.node.v1.ListTenantsResponse
+	(*TenantStatsRequest)(nil),                 // 20: skerry.node.v1.TenantStatsRequest
+	(*TenantStatsResponse)(nil),                // 21: skerry.node.v1.TenantStatsResponse
+	(*RangeMapRequest)(nil),                    // 22: skerry.node.v1.RangeMapRequest
+	(*RangeMapResponse)(nil),                   // 23: skerry.node.v1.RangeMapResponse
+	(*GroupStatusRequest)(nil),                 // 24: skerry.node.v1.GroupStatusRequest
+	(*GroupStatusResponse)(nil),                // 25: skerry.node.v1.GroupStatusResponse
+	(*GroupReplica)(nil),                       // 26: skerry.node.v1.GroupReplica
+	(*Membership)(nil),                         // 27: skerry.node.v1.Membership
+	(*HelloRequest)(nil),                       // 28: skerry.node.v1.HelloRequest
+	(*HelloResponse)(nil),                      // 29: skerry.node.v1.HelloResponse
+	(*FoundRequest)(nil),                       // 30: skerry.node.v1.FoundRequest
+	(*FoundResponse)(nil),                      // 31: skerry.node.v1.FoundResponse
+	(*JoinRequest)(nil),                        // 32: skerry.node.v1.JoinRequest
+	(*JoinResponse)(nil),                       // 33: skerry.node.v1.JoinResponse
+	(*WatchMapRequest)(nil),                    // 34: skerry.node.v1.WatchMapRequest
+	(*HeartbeatRequest)(nil),                   // 35: skerry.node.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),                  // 36: skerry.node.v1.HeartbeatResponse
+	(*NodeReport)(nil),                         // 37: skerry.node.v1.NodeReport
+	(*DiskReport)(nil),                         // 38: skerry.node.v1.DiskReport
+	(*ClusterStateRequest)(nil),                // 39: skerry.node.v1.ClusterStateRequest
+	(*ClusterStateResponse)(nil),               // 40: skerry.node.v1.ClusterStateResponse
+	(*NodeLiveness)(nil),                       // 41: skerry.node.v1.NodeLiveness
+	(*Finding)(nil),                            // 42: skerry.node.v1.Finding
+	(*OperateRequest)(nil),                     // 43: skerry.node.v1.OperateRequest
+	(*CreateGroupsAction)(nil),                 // 44: skerry.node.v1.CreateGroupsAction
+	(*SplitAction)(nil),                        // 45: skerry.node.v1.SplitAction
+	(*MergeAction)(nil),                        // 46: skerry.node.v1.MergeAction
+	(*TransferLeaderAction)(nil),               // 47: skerry.node.v1.TransferLeaderAction
+	(*OperateResponse)(nil),                    // 48: skerry.node.v1.OperateResponse
+	(*ChangeMembershipRequest)(nil),            // 49: skerry.node.v1.ChangeMembershipRequest
+	(*ChangeMembershipResponse)(nil),           // 50: skerry.node.v1.ChangeMembershipResponse
+	(*GroupMembershipRequest)(nil),             // 51: skerry.node.v1.GroupMembershipRequest
+	(*GroupMembershipResponse)(nil),            // 52: skerry.node.v1.GroupMembershipResponse
+	(*TransferLeaderRequest)(nil),              // 53: skerry.node.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),             // 54: skerry.node.v1.TransferLeaderResponse
+	(*ReplaceRangesRequest)(nil),               // 55: skerry.node.v1.ReplaceRangesRequest
+	(*ReplaceRangesResponse)(nil),              // 56: skerry.node.v1.ReplaceRangesResponse
+	(*PollCompactionRequest)(nil),              // 57: skerry.node.v1.PollCompactionRequest
+	(*PollCompactionResponse)(nil),             // 58: skerry.node.v1.PollCompactionResponse
+	(*LevelBacklog)(nil),                       // 59: skerry.node.v1.LevelBacklog
+	(*CompactionStatusRequest)(nil),            // 60: skerry.node.v1.CompactionStatusRequest
+	(*CompactionStatusResponse)(nil),           // 61: skerry.node.v1.CompactionStatusResponse
+	(*QueueKey)(nil),                           // 62: skerry.node.v1.QueueKey
+	(*JobInfo)(nil),                            // 63: skerry.node.v1.JobInfo
+	(*ListTombstonesRequest)(nil),              // 64: skerry.node.v1.ListTombstonesRequest
+	(*ListTombstonesResponse)(nil),             // 65: skerry.node.v1.ListTombstonesResponse
+	(*TombstoneInfo)(nil),                      // 66: skerry.node.v1.TombstoneInfo
+	(*PlanRetentionRequest)(nil),               // 67: skerry.node.v1.PlanRetentionRequest
+	(*PlanRetentionResponse)(nil),              // 68: skerry.node.v1.PlanRetentionResponse
+	(*RetentionVerdict)(nil),                   // 69: skerry.node.v1.RetentionVerdict
+	(*ControlCompactionRequest)(nil),           // 70: skerry.node.v1.ControlCompactionRequest
+	(*ControlCompactionResponse)(nil),          // 71: skerry.node.v1.ControlCompactionResponse
+	(*AcceptTransfersRequest)(nil),             // 72: skerry.node.v1.AcceptTransfersRequest
+	(*AcceptTransfersResponse)(nil),            // 73: skerry.node.v1.AcceptTransfersResponse
+	(*TransferStatusRequest)(nil),              // 74: skerry.node.v1.TransferStatusRequest
+	(*TransferStatusResponse)(nil),             // 75: skerry.node.v1.TransferStatusResponse
+	(*OutboxInfo)(nil),                         // 76: skerry.node.v1.OutboxInfo
+	(*ImportTombstonesRequest)(nil),            // 77: skerry.node.v1.ImportTombstonesRequest
+	(*ImportTombstonesResponse)(nil),           // 78: skerry.node.v1.ImportTombstonesResponse
+	(*DeleteTenantRequest)(nil),                // 79: skerry.node.v1.DeleteTenantRequest
+	(*DeleteTenantResponse)(nil),               // 80: skerry.node.v1.DeleteTenantResponse
+	(*GetDLQStatusRequest)(nil),                // 81: skerry.node.v1.GetDLQStatusRequest
+	(*GetDLQStatusResponse)(nil),               // 82: skerry.node.v1.GetDLQStatusResponse
+	(*DLQSweep)(nil),                           // 83: skerry.node.v1.DLQSweep
+	(*DLQFailure)(nil),                         // 84: skerry.node.v1.DLQFailure
+	(*DLQEntry)(nil),                           // 85: skerry.node.v1.DLQEntry
+	(*ListDLQRequest)(nil),                     // 86: skerry.node.v1.ListDLQRequest
+	(*ListDLQResponse)(nil),                    // 87: skerry.node.v1.ListDLQResponse
+	(*GetDLQEntryRequest)(nil),                 // 88: skerry.node.v1.GetDLQEntryRequest
+	(*GetDLQEntryResponse)(nil),                // 89: skerry.node.v1.GetDLQEntryResponse
+	(*RetryDLQRequest)(nil),                    // 90: skerry.node.v1.RetryDLQRequest
+	(*RetryDLQResponse)(nil),                   // 91: skerry.node.v1.RetryDLQResponse
+	(*PurgeDLQRequest)(nil),                    // 92: skerry.node.v1.PurgeDLQRequest
+	(*PurgeDLQResponse)(nil),                   // 93: skerry.node.v1.PurgeDLQResponse
+	(*DLQFault)(nil),                           // 94: skerry.node.v1.DLQFault
+	(*SweepDLQRequest)(nil),                    // 95: skerry.node.v1.SweepDLQRequest
+	(*SweepDLQResponse)(nil),                   // 96: skerry.node.v1.SweepDLQResponse
+	(*PlacementSamplesRequest)(nil),            // 97: skerry.node.v1.PlacementSamplesRequest
+	(*PlacementSamplesResponse)(nil),           // 98: skerry.node.v1.PlacementSamplesResponse
+	(*PlacementCounter)(nil),                   // 99: skerry.node.v1.PlacementCounter
+	(*DescribePlacementRequest)(nil),           // 100: skerry.node.v1.DescribePlacementRequest
+	(*DescribePlacementResponse)(nil),          // 101: skerry.node.v1.DescribePlacementResponse
+	(*PlacedDataset)(nil),                      // 102: skerry.node.v1.PlacedDataset
+	(*PlacedShard)(nil),                        // 103: skerry.node.v1.PlacedShard
+	nil,                                        // 104: skerry.node.v1.Membership.VotersEntry
+	nil,                                        // 105: skerry.node.v1.Membership.LearnersEntry
+	(*v1.RangeRef)(nil),                        // 106: skerry.cluster.v1.RangeRef
+	(*v11.Labels)(nil),                         // 107: types.v1.Labels
+	(*v12.TenantStats)(nil),                    // 108: metastore.v1.TenantStats
+	(*v1.RangeMap)(nil),                        // 109: skerry.cluster.v1.RangeMap
+	(*v1.Range)(nil),                           // 110: skerry.cluster.v1.Range
+	(*v1.Node)(nil),                            // 111: skerry.cluster.v1.Node
+	(*v1.Operation)(nil),                       // 112: skerry.cluster.v1.Operation
+	(*v13.SetNodeState)(nil),                   // 113: skerry.raftlog.v1.SetNodeState
+	(*v13.ChangeSettings)(nil),                 // 114: skerry.raftlog.v1.ChangeSettings
+	(*v13.ActivateFormat)(nil),                 // 115: skerry.raftlog.v1.ActivateFormat
+	(*v13.ReplaceRanges)(nil),                  // 116: skerry.raftlog.v1.ReplaceRanges
+	(*v12.PollCompactionJobsRequest)(nil),      // 117: metastore.v1.PollCompactionJobsRequest
+	(*v12.PollCompactionJobsResponse)(nil),     // 118: metastore.v1.PollCompactionJobsResponse
+	(*v12.Tombstones)(nil),                     // 119: metastore.v1.Tombstones
+	(*v13.AcceptTransfers)(nil),                // 120: skerry.raftlog.v1.AcceptTransfers
+	(*v13.AcceptOutcomes)(nil),                 // 121: skerry.raftlog.v1.AcceptOutcomes
+	(v13.ImportOutcome)(0),                     // 122: skerry.raftlog.v1.ImportOutcome
+	(*adaptiveplacement.DatasetPlacement)(nil), // 123: adaptive_placement.DatasetPlacement
+	(*v1.MapUpdate)(nil),                       // 124: skerry.cluster.v1.MapUpdate
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	99,  // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	99,  // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	99,  // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	106, // 0: skerry.node.v1.AddBlockRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	106, // 1: skerry.node.v1.GetBlocksRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	106, // 2: skerry.node.v1.QueryRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
 	11,  // 3: skerry.node.v1.QueryBlocksResponse.blocks:type_name -> skerry.node.v1.EncodedBlock
 	17,  // 4: skerry.node.v1.QueryBlocksResponse.cost:type_name -> skerry.node.v1.QueryCost
 	14,  // 5: skerry.node.v1.QueryBlocksResponse.watermarks:type_name -> skerry.node.v1.Watermarks
-	100, // 6: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
+	107, // 6: skerry.node.v1.QueryLabelsResponse.labels:type_name -> types.v1.Labels
 	17,  // 7: skerry.node.v1.QueryLabelsResponse.cost:type_name -> skerry.node.v1.QueryCost
 	14,  // 8: skerry.node.v1.QueryLabelsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
 	15,  // 9: skerry.node.v1.Watermarks.issued:type_name -> skerry.node.v1.IssuedWatermark
 	16,  // 10: skerry.node.v1.Watermarks.accepted:type_name -> skerry.node.v1.AcceptedWatermark
-	99,  // 11: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	99,  // 12: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
-	101, // 13: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
+	106, // 11: skerry.node.v1.ListTenantsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	106, // 12: skerry.node.v1.TenantStatsRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	108, // 13: skerry.node.v1.TenantStatsResponse.stats:type_name -> metastore.v1.TenantStats
 	14,  // 14: skerry.node.v1.TenantStatsResponse.watermarks:type_name -> skerry.node.v1.Watermarks
-	102, // 15: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	109, // 15: skerry.node.v1.RangeMapResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	26,  // 16: skerry.node.v1.GroupStatusResponse.replicas:type_name -> skerry.node.v1.GroupReplica
-	103, // 17: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
+	110, // 17: skerry.node.v1.GroupReplica.ranges:type_name -> skerry.cluster.v1.Range
 	27,  // 18: skerry.node.v1.GroupReplica.membership:type_name -> skerry.node.v1.Membership
 	0,   // 19: skerry.node.v1.GroupReplica.state:type_name -> skerry.node.v1.ReplicaState
-	97,  // 20: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
-	98,  // 21: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
-	104, // 22: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
-	104, // 23: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
-	104, // 24: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
-	102, // 25: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
-	102, // 26: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
-	104, // 27: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
-	102, // 28: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	104, // 20: skerry.node.v1.Membership.voters:type_name -> skerry.node.v1.Membership.VotersEntry
+	105, // 21: skerry.node.v1.Membership.learners:type_name -> skerry.node.v1.Membership.LearnersEntry
+	111, // 22: skerry.node.v1.HelloRequest.node:type_name -> skerry.cluster.v1.Node
+	111, // 23: skerry.node.v1.HelloResponse.node:type_name -> skerry.cluster.v1.Node
+	111, // 24: skerry.node.v1.HelloResponse.nodes:type_name -> skerry.cluster.v1.Node
+	109, // 25: skerry.node.v1.HelloResponse.founding:type_name -> skerry.cluster.v1.RangeMap
+	109, // 26: skerry.node.v1.FoundRequest.map:type_name -> skerry.cluster.v1.RangeMap
+	111, // 27: skerry.node.v1.JoinRequest.node:type_name -> skerry.cluster.v1.Node
+	109, // 28: skerry.node.v1.JoinResponse.map:type_name -> skerry.cluster.v1.RangeMap
 	37,  // 29: skerry.node.v1.HeartbeatRequest.report:type_name -> skerry.node.v1.NodeReport
-	104, // 30: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
+	111, // 30: skerry.node.v1.NodeReport.node:type_name -> skerry.cluster.v1.Node
 	26,  // 31: skerry.node.v1.NodeReport.replicas:type_name -> skerry.node.v1.GroupReplica
 	38,  // 32: skerry.node.v1.NodeReport.disk:type_name -> skerry.node.v1.DiskReport
 	1,   // 33: skerry.node.v1.DiskReport.level:type_name -> skerry.node.v1.DiskReport.Level
 	2,   // 34: skerry.node.v1.DiskReport.health:type_name -> skerry.node.v1.DiskReport.Health
-	102, // 35: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
-	105, // 36: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
+	109, // 35: skerry.node.v1.ClusterStateResponse.map:type_name -> skerry.cluster.v1.RangeMap
+	112, // 36: skerry.node.v1.ClusterStateResponse.operations:type_name -> skerry.cluster.v1.Operation
 	41,  // 37: skerry.node.v1.ClusterStateResponse.nodes:type_name -> skerry.node.v1.NodeLiveness
 	42,  // 38: skerry.node.v1.ClusterStateResponse.findings:type_name -> skerry.node.v1.Finding
 	37,  // 39: skerry.node.v1.NodeLiveness.report:type_name -> skerry.node.v1.NodeReport
 	3,   // 40: skerry.node.v1.Finding.severity:type_name -> skerry.node.v1.Finding.Severity
-	106, // 41: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
+	113, // 41: skerry.node.v1.OperateRequest.set_node_state:type_name -> skerry.raftlog.v1.SetNodeState
 	44,  // 42: skerry.node.v1.OperateRequest.create_groups:type_name -> skerry.node.v1.CreateGroupsAction
 	45,  // 43: skerry.node.v1.OperateRequest.split:type_name -> skerry.node.v1.SplitAction
 	46,  // 44: skerry.node.v1.OperateRequest.merge:type_name -> skerry.node.v1.MergeAction
 	47,  // 45: skerry.node.v1.OperateRequest.transfer_leader:type_name -> skerry.node.v1.TransferLeaderAction
-	107, // 46: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
-	108, // 47: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
+	114, // 46: skerry.node.v1.OperateRequest.change_settings:type_name -> skerry.raftlog.v1.ChangeSettings
+	115, // 47: skerry.node.v1.OperateRequest.activate_format:type_name -> skerry.raftlog.v1.ActivateFormat
 	4,   // 48: skerry.node.v1.ChangeMembershipRequest.change:type_name -> skerry.node.v1.ChangeMembershipRequest.Change
 	27,  // 49: skerry.node.v1.GroupMembershipResponse.membership:type_name -> skerry.node.v1.Membership
-	109, // 50: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
-	103, // 51: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
-	110, // 52: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
-	111, // 53: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
+	116, // 50: skerry.node.v1.ReplaceRangesRequest.ranges:type_name -> skerry.raftlog.v1.ReplaceRanges
+	110, // 51: skerry.node.v1.ReplaceRangesResponse.current:type_name -> skerry.cluster.v1.Range
+	117, // 52: skerry.node.v1.PollCompactionRequest.poll:type_name -> metastore.v1.PollCompactionJobsRequest
+	118, // 53: skerry.node.v1.PollCompactionResponse.poll:type_name -> metastore.v1.PollCompactionJobsResponse
 	59,  // 54: skerry.node.v1.PollCompactionResponse.backlog:type_name -> skerry.node.v1.LevelBacklog
 	59,  // 55: skerry.node.v1.CompactionStatusResponse.levels:type_name -> skerry.node.v1.LevelBacklog
 	62,  // 56: skerry.node.v1.CompactionStatusResponse.keys:type_name -> skerry.node.v1.QueueKey
 	63,  // 57: skerry.node.v1.CompactionStatusResponse.jobs:type_name -> skerry.node.v1.JobInfo
 	66,  // 58: skerry.node.v1.ListTombstonesResponse.tombstones:type_name -> skerry.node.v1.TombstoneInfo
-	112, // 59: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
+	119, // 59: skerry.node.v1.TombstoneInfo.tombstone:type_name -> metastore.v1.Tombstones
 	69,  // 60: skerry.node.v1.PlanRetentionResponse.remove:type_name -> skerry.node.v1.RetentionVerdict
 	69,  // 61: skerry.node.v1.PlanRetentionResponse.keep:type_name -> skerry.node.v1.RetentionVerdict
 	5,   // 62: skerry.node.v1.ControlCompactionRequest.action:type_name -> skerry.node.v1.ControlCompactionRequest.Action
-	99,  // 63: skerry.node.v1.AcceptTransfersRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	113, // 64: skerry.node.v1.AcceptTransfersRequest.transfers:type_name -> skerry.raftlog.v1.AcceptTransfers
-	114, // 65: skerry.node.v1.AcceptTransfersResponse.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcomes
+	106, // 63: skerry.node.v1.AcceptTransfersRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	120, // 64: skerry.node.v1.AcceptTransfersRequest.transfers:type_name -> skerry.raftlog.v1.AcceptTransfers
+	121, // 65: skerry.node.v1.AcceptTransfersResponse.outcomes:type_name -> skerry.raftlog.v1.AcceptOutcomes
 	76,  // 66: skerry.node.v1.TransferStatusResponse.outboxes:type_name -> skerry.node.v1.OutboxInfo
-	99,  // 67: skerry.node.v1.ImportTombstonesRequest.range:type_name -> skerry.cluster.v1.RangeRef
-	112, // 68: skerry.node.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
-	115, // 69: skerry.node.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
-	99,  // 70: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
+	106, // 67: skerry.node.v1.ImportTombstonesRequest.range:type_name -> skerry.cluster.v1.RangeRef
+	119, // 68: skerry.node.v1.ImportTombstonesRequest.tombstones:type_name -> metastore.v1.Tombstones
+	122, // 69: skerry.node.v1.ImportTombstonesResponse.outcomes:type_name -> skerry.raftlog.v1.ImportOutcome
+	106, // 70: skerry.node.v1.DeleteTenantRequest.ranges:type_name -> skerry.cluster.v1.RangeRef
 	83,  // 71: skerry.node.v1.GetDLQStatusResponse.groups:type_name -> skerry.node.v1.DLQSweep
 	84,  // 72: skerry.node.v1.GetDLQStatusResponse.failures:type_name -> skerry.node.v1.DLQFailure
 	85,  // 73: skerry.node.v1.ListDLQResponse.entries:type_name -> skerry.node.v1.DLQEntry
 	85,  // 74: skerry.node.v1.GetDLQEntryResponse.entry:type_name -> skerry.node.v1.DLQEntry
 	94,  // 75: skerry.node.v1.RetryDLQResponse.faults:type_name -> skerry.node.v1.DLQFault
 	94,  // 76: skerry.node.v1.PurgeDLQResponse.faults:type_name -> skerry.node.v1.DLQFault
-	6,   // 77: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
-	8,   // 78: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
-	10,  // 79: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
-	10,  // 80: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
-	18,  // 81: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
-	20,  // 82: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
-	22,  // 83: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
-	24,  // 84: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
-	57,  // 85: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
-	60,  // 86: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
-	64,  // 87: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
-	67,  // 88: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
-	79,  // 89: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
-	70,  // 90: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
-	72,  // 91: skerry.node.v1.NodeService.AcceptTransfers:input_type -> skerry.node.v1.AcceptTransfersRequest
-	77,  // 92: skerry.node.v1.NodeService.ImportTombstones:input_type -> skerry.node.v1.ImportTombstonesRequest
-	74,  // 93: skerry.node.v1.NodeService.TransferStatus:input_type -> skerry.node.v1.TransferStatusRequest
-	81,  // 94: skerry.node.v1.NodeService.GetDLQStatus:input_type -> skerry.node.v1.GetDLQStatusRequest
-	86,  // 95: skerry.node.v1.NodeService.ListDLQ:input_type -> skerry.node.v1.ListDLQRequest
-	88,  // 96: skerry.node.v1.NodeService.GetDLQEntry:input_type -> skerry.node.v1.GetDLQEntryRequest
-	90,  // 97: skerry.node.v1.NodeService.RetryDLQ:input_type -> skerry.node.v1.RetryDLQRequest
-	92,  // 98: skerry.node.v1.NodeService.PurgeDLQ:input_type -> skerry.node.v1.PurgeDLQRequest
-	95,  // 99: skerry.node.v1.NodeService.SweepDLQ:input_type -> skerry.node.v1.SweepDLQRequest
-	28,  // 100: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
-	30,  // 101: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
-	32,  // 102: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
-	34,  // 103: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
-	35,  // 104: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
-	39,  // 105: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
-	43,  // 106: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
-	49,  // 107: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
-	51,  // 108: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
-	53,  // 109: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
-	55,  // 110: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
-	7,   // 111: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
-	9,   // 112: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
-	12,  // 113: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
-	13,  // 114: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
-	19,  // 115: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
-	21,  // 116: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
-	23,  // 117: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
-	25,  // 118: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
-	58,  // 119: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
-	61,  // 120: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
-	65,  // 121: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
-	68,  // 122: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
-	80,  // 123: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
-	71,  // 124: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
-	73,  // 125: skerry.node.v1.NodeService.AcceptTransfers:output_type -> skerry.node.v1.AcceptTransfersResponse
-	78,  // 126: skerry.node.v1.NodeService.ImportTombstones:output_type -> skerry.node.v1.ImportTombstonesResponse
-	75,  // 127: skerry.node.v1.NodeService.TransferStatus:output_type -> skerry.node.v1.TransferStatusResponse
-	82,  // 128: skerry.node.v1.NodeService.GetDLQStatus:output_type -> skerry.node.v1.GetDLQStatusResponse
-	87,  // 129: skerry.node.v1.NodeService.ListDLQ:output_type -> skerry.node.v1.ListDLQResponse
-	89,  // 130: skerry.node.v1.NodeService.GetDLQEntry:output_type -> skerry.node.v1.GetDLQEntryResponse
-	91,  // 131: skerry.node.v1.NodeService.RetryDLQ:output_type -> skerry.node.v1.RetryDLQResponse
-	93,  // 132: skerry.node.v1.NodeService.PurgeDLQ:output_type -> skerry.node.v1.PurgeDLQResponse
-	96,  // 133: skerry.node.v1.NodeService.SweepDLQ:output_type -> skerry.node.v1.SweepDLQResponse
-	29,  // 134: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
-	31,  // 135: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
-	33,  // 136: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
-	116, // 137: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
-	36,  // 138: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
-	40,  // 139: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
-	48,  // 140: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
-	50,  // 141: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
-	52,  // 142: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
-	54,  // 143: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
-	56,  // 144: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
-	111, // [111:145] is the sub-list for method output_type
-	77,  // [77:111] is the sub-list for method input_type
-	77,  // [77:77] is the sub-list for extension type_name
-	77,  // [77:77] is the sub-list for extension extendee
-	0,   // [0:77] is the sub-list for field type_name
+	99,  // 77: skerry.node.v1.PlacementSamplesResponse.counters:type_name -> skerry.node.v1.PlacementCounter
+	102, // 78: skerry.node.v1.DescribePlacementResponse.datasets:type_name -> skerry.node.v1.PlacedDataset
+	123, // 79: skerry.node.v1.PlacedDataset.rule:type_name -> adaptive_placement.DatasetPlacement
+	103, // 80: skerry.node.v1.PlacedDataset.shards:type_name -> skerry.node.v1.PlacedShard
+	6,   // 81: skerry.node.v1.NodeService.AddBlock:input_type -> skerry.node.v1.AddBlockRequest
+	8,   // 82: skerry.node.v1.NodeService.GetBlocks:input_type -> skerry.node.v1.GetBlocksRequest
+	10,  // 83: skerry.node.v1.NodeService.QueryBlocks:input_type -> skerry.node.v1.QueryRequest
+	10,  // 84: skerry.node.v1.NodeService.QueryLabels:input_type -> skerry.node.v1.QueryRequest
+	18,  // 85: skerry.node.v1.NodeService.ListTenants:input_type -> skerry.node.v1.ListTenantsRequest
+	20,  // 86: skerry.node.v1.NodeService.TenantStats:input_type -> skerry.node.v1.TenantStatsRequest
+	22,  // 87: skerry.node.v1.NodeService.RangeMap:input_type -> skerry.node.v1.RangeMapRequest
+	24,  // 88: skerry.node.v1.NodeService.GroupStatus:input_type -> skerry.node.v1.GroupStatusRequest
+	57,  // 89: skerry.node.v1.NodeService.PollCompaction:input_type -> skerry.node.v1.PollCompactionRequest
+	60,  // 90: skerry.node.v1.NodeService.CompactionStatus:input_type -> skerry.node.v1.CompactionStatusRequest
+	64,  // 91: skerry.node.v1.NodeService.ListTombstones:input_type -> skerry.node.v1.ListTombstonesRequest
+	67,  // 92: skerry.node.v1.NodeService.PlanRetention:input_type -> skerry.node.v1.PlanRetentionRequest
+	79,  // 93: skerry.node.v1.NodeService.DeleteTenant:input_type -> skerry.node.v1.DeleteTenantRequest
+	70,  // 94: skerry.node.v1.NodeService.ControlCompaction:input_type -> skerry.node.v1.ControlCompactionRequest
+	72,  // 95: skerry.node.v1.NodeService.AcceptTransfers:input_type -> skerry.node.v1.AcceptTransfersRequest
+	77,  // 96: skerry.node.v1.NodeService.ImportTombstones:input_type -> skerry.node.v1.ImportTombstonesRequest
+	74,  // 97: skerry.node.v1.NodeService.TransferStatus:input_type -> skerry.node.v1.TransferStatusRequest
+	81,  // 98: skerry.node.v1.NodeService.GetDLQStatus:input_type -> skerry.node.v1.GetDLQStatusRequest
+	86,  // 99: skerry.node.v1.NodeService.ListDLQ:input_type -> skerry.node.v1.ListDLQRequest
+	88,  // 100: skerry.node.v1.NodeService.GetDLQEntry:input_type -> skerry.node.v1.GetDLQEntryRequest
+	90,  // 101: skerry.node.v1.NodeService.RetryDLQ:input_type -> skerry.node.v1.RetryDLQRequest
+	92,  // 102: skerry.node.v1.NodeService.PurgeDLQ:input_type -> skerry.node.v1.PurgeDLQRequest
+	95,  // 103: skerry.node.v1.NodeService.SweepDLQ:input_type -> skerry.node.v1.SweepDLQRequest
+	28,  // 104: skerry.node.v1.NodeService.Hello:input_type -> skerry.node.v1.HelloRequest
+	30,  // 105: skerry.node.v1.NodeService.Found:input_type -> skerry.node.v1.FoundRequest
+	32,  // 106: skerry.node.v1.NodeService.Join:input_type -> skerry.node.v1.JoinRequest
+	34,  // 107: skerry.node.v1.NodeService.WatchMap:input_type -> skerry.node.v1.WatchMapRequest
+	35,  // 108: skerry.node.v1.NodeService.Heartbeat:input_type -> skerry.node.v1.HeartbeatRequest
+	39,  // 109: skerry.node.v1.NodeService.ClusterState:input_type -> skerry.node.v1.ClusterStateRequest
+	43,  // 110: skerry.node.v1.NodeService.Operate:input_type -> skerry.node.v1.OperateRequest
+	49,  // 111: skerry.node.v1.NodeService.ChangeMembership:input_type -> skerry.node.v1.ChangeMembershipRequest
+	51,  // 112: skerry.node.v1.NodeService.GroupMembership:input_type -> skerry.node.v1.GroupMembershipRequest
+	53,  // 113: skerry.node.v1.NodeService.TransferLeader:input_type -> skerry.node.v1.TransferLeaderRequest
+	55,  // 114: skerry.node.v1.NodeService.ReplaceRanges:input_type -> skerry.node.v1.ReplaceRangesRequest
+	97,  // 115: skerry.node.v1.NodeService.PlacementSamples:input_type -> skerry.node.v1.PlacementSamplesRequest
+	100, // 116: skerry.node.v1.NodeService.DescribePlacement:input_type -> skerry.node.v1.DescribePlacementRequest
+	7,   // 117: skerry.node.v1.NodeService.AddBlock:output_type -> skerry.node.v1.AddBlockResponse
+	9,   // 118: skerry.node.v1.NodeService.GetBlocks:output_type -> skerry.node.v1.GetBlocksResponse
+	12,  // 119: skerry.node.v1.NodeService.QueryBlocks:output_type -> skerry.node.v1.QueryBlocksResponse
+	13,  // 120: skerry.node.v1.NodeService.QueryLabels:output_type -> skerry.node.v1.QueryLabelsResponse
+	19,  // 121: skerry.node.v1.NodeService.ListTenants:output_type -> skerry.node.v1.ListTenantsResponse
+	21,  // 122: skerry.node.v1.NodeService.TenantStats:output_type -> skerry.node.v1.TenantStatsResponse
+	23,  // 123: skerry.node.v1.NodeService.RangeMap:output_type -> skerry.node.v1.RangeMapResponse
+	25,  // 124: skerry.node.v1.NodeService.GroupStatus:output_type -> skerry.node.v1.GroupStatusResponse
+	58,  // 125: skerry.node.v1.NodeService.PollCompaction:output_type -> skerry.node.v1.PollCompactionResponse
+	61,  // 126: skerry.node.v1.NodeService.CompactionStatus:output_type -> skerry.node.v1.CompactionStatusResponse
+	65,  // 127: skerry.node.v1.NodeService.ListTombstones:output_type -> skerry.node.v1.ListTombstonesResponse
+	68,  // 128: skerry.node.v1.NodeService.PlanRetention:output_type -> skerry.node.v1.PlanRetentionResponse
+	80,  // 129: skerry.node.v1.NodeService.DeleteTenant:output_type -> skerry.node.v1.DeleteTenantResponse
+	71,  // 130: skerry.node.v1.NodeService.ControlCompaction:output_type -> skerry.node.v1.ControlCompactionResponse
+	73,  // 131: skerry.node.v1.NodeService.AcceptTransfers:output_type -> skerry.node.v1.AcceptTransfersResponse
+	78,  // 132: skerry.node.v1.NodeService.ImportTombstones:output_type -> skerry.node.v1.ImportTombstonesResponse
+	75,  // 133: skerry.node.v1.NodeService.TransferStatus:output_type -> skerry.node.v1.TransferStatusResponse
+	82,  // 134: skerry.node.v1.NodeService.GetDLQStatus:output_type -> skerry.node.v1.GetDLQStatusResponse
+	87,  // 135: skerry.node.v1.NodeService.ListDLQ:output_type -> skerry.node.v1.ListDLQResponse
+	89,  // 136: skerry.node.v1.NodeService.GetDLQEntry:output_type -> skerry.node.v1.GetDLQEntryResponse
+	91,  // 137: skerry.node.v1.NodeService.RetryDLQ:output_type -> skerry.node.v1.RetryDLQResponse
+	93,  // 138: skerry.node.v1.NodeService.PurgeDLQ:output_type -> skerry.node.v1.PurgeDLQResponse
+	96,  // 139: skerry.node.v1.NodeService.SweepDLQ:output_type -> skerry.node.v1.SweepDLQResponse
+	29,  // 140: skerry.node.v1.NodeService.Hello:output_type -> skerry.node.v1.HelloResponse
+	31,  // 141: skerry.node.v1.NodeService.Found:output_type -> skerry.node.v1.FoundResponse
+	33,  // 142: skerry.node.v1.NodeService.Join:output_type -> skerry.node.v1.JoinResponse
+	124, // 143: skerry.node.v1.NodeService.WatchMap:output_type -> skerry.cluster.v1.MapUpdate
+	36,  // 144: skerry.node.v1.NodeService.Heartbeat:output_type -> skerry.node.v1.HeartbeatResponse
+	40,  // 145: skerry.node.v1.NodeService.ClusterState:output_type -> skerry.node.v1.ClusterStateResponse
+	48,  // 146: skerry.node.v1.NodeService.Operate:output_type -> skerry.node.v1.OperateResponse
+	50,  // 147: skerry.node.v1.NodeService.ChangeMembership:output_type -> skerry.node.v1.ChangeMembershipResponse
+	52,  // 148: skerry.node.v1.NodeService.GroupMembership:output_type -> skerry.node.v1.GroupMembershipResponse
+	54,  // 149: skerry.node.v1.NodeService.TransferLeader:output_type -> skerry.node.v1.TransferLeaderResponse
+	56,  // 150: skerry.node.v1.NodeService.ReplaceRanges:output_type -> skerry.node.v1.ReplaceRangesResponse
+	98,  // 151: skerry.node.v1.NodeService.PlacementSamples:output_type -> skerry.node.v1.PlacementSamplesResponse
+	101, // 152: skerry.node.v1.NodeService.DescribePlacement:output_type -> skerry.node.v1.DescribePlacementResponse
+	117, // [117:153] is the sub-list for method output_type
+	81,  // [81:117] is the sub-list for method input_type
+	81,  // [81:81] is the sub-list for extension type_name
+	81,  // [81:81] is the sub-list for extension extendee
+	0,   // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -7216,7 +7848,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   93,
+			NumMessages:   100,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

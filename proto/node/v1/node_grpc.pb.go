@@ -57,6 +57,8 @@ const (
 	NodeService_GroupMembership_FullMethodName   = "/skerry.node.v1.NodeService/GroupMembership"
 	NodeService_TransferLeader_FullMethodName    = "/skerry.node.v1.NodeService/TransferLeader"
 	NodeService_ReplaceRanges_FullMethodName     = "/skerry.node.v1.NodeService/ReplaceRanges"
+	NodeService_PlacementSamples_FullMethodName  = "/skerry.node.v1.NodeService/PlacementSamples"
+	NodeService_DescribePlacement_FullMethodName = "/skerry.node.v1.NodeService/DescribePlacement"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -143,6 +145,12 @@ type NodeServiceClient interface {
 	TransferLeader(ctx context.Context, in *TransferLeaderRequest, opts ...grpc.CallOption) (*TransferLeaderResponse, error)
 	// ReplaceRanges splits or merges ranges of a group.
 	ReplaceRanges(ctx context.Context, in *ReplaceRangesRequest, opts ...grpc.CallOption) (*ReplaceRangesResponse, error)
+	// PlacementSamples tells how much the node has added since it started, by
+	// dataset and shard, page by page.
+	PlacementSamples(ctx context.Context, in *PlacementSamplesRequest, opts ...grpc.CallOption) (*PlacementSamplesResponse, error)
+	// DescribePlacement tells over how many shards each dataset is to be spread,
+	// and why. Only the directory's leader answers; others say NOT_READY.
+	DescribePlacement(ctx context.Context, in *DescribePlacementRequest, opts ...grpc.CallOption) (*DescribePlacementResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -502,6 +510,26 @@ func (c *nodeServiceClient) ReplaceRanges(ctx context.Context, in *ReplaceRanges
 	return out, nil
 }
 
+func (c *nodeServiceClient) PlacementSamples(ctx context.Context, in *PlacementSamplesRequest, opts ...grpc.CallOption) (*PlacementSamplesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlacementSamplesResponse)
+	err := c.cc.Invoke(ctx, NodeService_PlacementSamples_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) DescribePlacement(ctx context.Context, in *DescribePlacementRequest, opts ...grpc.CallOption) (*DescribePlacementResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribePlacementResponse)
+	err := c.cc.Invoke(ctx, NodeService_DescribePlacement_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations should embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -586,6 +614,12 @@ type NodeServiceServer interface {
 	TransferLeader(context.Context, *TransferLeaderRequest) (*TransferLeaderResponse, error)
 	// ReplaceRanges splits or merges ranges of a group.
 	ReplaceRanges(context.Context, *ReplaceRangesRequest) (*ReplaceRangesResponse, error)
+	// PlacementSamples tells how much the node has added since it started, by
+	// dataset and shard, page by page.
+	PlacementSamples(context.Context, *PlacementSamplesRequest) (*PlacementSamplesResponse, error)
+	// DescribePlacement tells over how many shards each dataset is to be spread,
+	// and why. Only the directory's leader answers; others say NOT_READY.
+	DescribePlacement(context.Context, *DescribePlacementRequest) (*DescribePlacementResponse, error)
 }
 
 // UnimplementedNodeServiceServer should be embedded to have
@@ -696,6 +730,12 @@ func (UnimplementedNodeServiceServer) TransferLeader(context.Context, *TransferL
 }
 func (UnimplementedNodeServiceServer) ReplaceRanges(context.Context, *ReplaceRangesRequest) (*ReplaceRangesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReplaceRanges not implemented")
+}
+func (UnimplementedNodeServiceServer) PlacementSamples(context.Context, *PlacementSamplesRequest) (*PlacementSamplesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlacementSamples not implemented")
+}
+func (UnimplementedNodeServiceServer) DescribePlacement(context.Context, *DescribePlacementRequest) (*DescribePlacementResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribePlacement not implemented")
 }
 func (UnimplementedNodeServiceServer) testEmbeddedByValue() {}
 
@@ -1322,6 +1362,42 @@ func _NodeService_ReplaceRanges_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_PlacementSamples_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlacementSamplesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).PlacementSamples(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_PlacementSamples_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).PlacementSamples(ctx, req.(*PlacementSamplesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _NodeService_DescribePlacement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribePlacementRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).DescribePlacement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_DescribePlacement_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).DescribePlacement(ctx, req.(*DescribePlacementRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1460,6 +1536,14 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReplaceRanges",
 			Handler:    _NodeService_ReplaceRanges_Handler,
+		},
+		{
+			MethodName: "PlacementSamples",
+			Handler:    _NodeService_PlacementSamples_Handler,
+		},
+		{
+			MethodName: "DescribePlacement",
+			Handler:    _NodeService_DescribePlacement_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
