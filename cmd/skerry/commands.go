@@ -45,6 +45,7 @@ func commands() []command {
 		transfersCommand(),
 		tombstonesCommand(),
 		retentionCommand(),
+		placementCommand(),
 		versionCommand(),
 	}, inspectCommands())
 }

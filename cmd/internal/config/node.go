@@ -44,6 +44,8 @@ type Node struct {
 	Retention  Retention
 	// What the node does about dead letters.
 	DeadLetters DeadLetters
+	// Over how many shards datasets are spread.
+	Spread Spread
 }
 
 // Disk holds the limits of the data folder's disk.
@@ -80,6 +82,7 @@ func defaultNode() Node {
 		Compaction:      defaultCompaction(),
 		Retention:       defaultRetention(),
 		DeadLetters:     defaultDeadLetters(),
+		Spread:          defaultSpread(),
 	}
 }
 

@@ -59,9 +59,9 @@ func (s *Server) settings() settings {
 	case CommandRouter:
 		return slices.Concat(s.publicAddress(), s.joining(), s.process(), s.router())
 	case CommandNode:
-		return slices.Concat(s.storage(), s.publicAddress(), s.joining(), s.cluster(), s.process(), s.node(), s.Objects.settings(), s.router(), s.Compaction.settings(), s.Retention.settings(), s.DeadLetters.settings())
+		return slices.Concat(s.storage(), s.publicAddress(), s.joining(), s.cluster(), s.process(), s.node(), s.Objects.settings(), s.router(), s.Compaction.settings(), s.Retention.settings(), s.DeadLetters.settings(), s.Spread.settings())
 	}
-	return slices.Concat(s.storage(), s.publicAddress(), s.cluster(), s.founding(), s.process(), s.node(), s.Objects.settings(), s.router(), s.Compaction.settings(), s.Retention.settings(), s.DeadLetters.settings())
+	return slices.Concat(s.storage(), s.publicAddress(), s.cluster(), s.founding(), s.process(), s.node(), s.Objects.settings(), s.router(), s.Compaction.settings(), s.Retention.settings(), s.DeadLetters.settings(), s.Spread.settings())
 }
 
 // plaintextTokens refuses ports at which others would show tokens in the clear. Raft's

@@ -67,13 +67,20 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		`metastore.index.cleanup-interval is "1s": want 0s, or 10s to`,
 		`metastore.index.cleanup-grace-period is "-1ns": want 0s to`,
 		`runtime-config.reload-period is "1h0m0s": want 1s to 10m0s`,
+		`adaptive-placement.enabled is "": want one of`,
+		`adaptive-placement.placement-rules-update-interval is "0s": want 1s to`,
+		`adaptive-placement.placement-rules-retention-period is "0s": want 1s to`,
+		`adaptive-placement.stats-retention-period is "0s": want 1s to`,
+		`adaptive-placement.std-dev is "": want one of`,
+		`adaptive-placement.load-balancing is "": want one of`,
+		`adaptive-placement.max-dataset-shards is "0": want 1 to`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)
 		}
 	}
-	if faults := strings.Count(err.Error(), ";") + 1; faults != 37 {
-		t.Errorf("%d faults, want 37: %v", faults, err)
+	if faults := strings.Count(err.Error(), ";") + 1; faults != 44 {
+		t.Errorf("%d faults, want 44: %v", faults, err)
 	}
 }
 

@@ -43,7 +43,15 @@ func (s *server) startNode(ctx context.Context) error {
 	if err := s.openObjects(); err != nil {
 		return err
 	}
-	return node.RecoverDeadLetters(s.objects, s.settings.DeadLetters.Interval)
+	if err := node.RecoverDeadLetters(s.objects, s.settings.DeadLetters.Interval); err != nil {
+		return err
+	}
+	if !s.settings.SpreadsDatasets() {
+		return nil
+	}
+	spreading := s.settings.Spread.Options()
+	spreading.Bucket = s.objects
+	return node.SpreadDatasets(spreading)
 }
 
 // nodeOptions translates the settings.
