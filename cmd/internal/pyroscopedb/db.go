@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 var (
@@ -68,7 +69,7 @@ func openAs(path, source string) (_ *DB, err error) {
 		return err
 	})
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: %w", source, ErrInUse)
 	case err != nil:
 		return nil, fmt.Errorf("%s is not a BoltDB file, or damaged: %w", source, err)

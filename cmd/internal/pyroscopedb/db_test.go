@@ -144,6 +144,28 @@ func mustMarshal(t *testing.T, message interface{ MarshalVT() ([]byte, error) })
 	return encoded
 }
 
+// Strings that occur twice, or are not used, do not come back; nor do tables that
+// blocks brought along stay as they are.
+func TestTablesAreTidied(t *testing.T) {
+	want := newBlock(time.Minute, "acme", 1, 1, "checkout")
+	names := pyroscopedbtest.Shard(want)
+	shared, brought := newBlock(time.Minute, "acme", 1, 1, "checkout"), newBlock(time.Minute, "acme", 2, 1, "checkout")
+	shared.StringTable, shared.Tenant, shared.CreatedBy = nil, 3, 2
+	shared.Datasets[0] = &metastorev1.Dataset{Tenant: 1, Name: 5, MinTime: 1000, MaxTime: 2000, Labels: []int32{1, 6, 5, 0}}
+	brought.StringTable = []string{"", "unused", "service_name", "checkout", "acme"}
+	brought.Tenant = 4
+	brought.Datasets[0] = &metastorev1.Dataset{Tenant: 4, Name: 3, MinTime: 1000, MaxTime: 2000, Labels: []int32{1, 2, 3, 0}}
+	got, damage := read(t, write(t, func(w *pyroscopedbtest.Writer) {
+		w.Strings(1, []string{"acme", "", "acme", "unused", "checkout", "service_name"}, names...)
+		w.Bucket(names...).Put([]byte(shared.Id), mustMarshal(t, shared))
+		w.Bucket(pyroscopedbtest.Shard(brought)...).Put([]byte(brought.Id), mustMarshal(t, brought))
+	}))
+	wantBlocks(t, got, []*metastorev1.BlockMeta{want, newBlock(time.Minute, "acme", 2, 1, "checkout")})
+	if len(damage) > 0 {
+		t.Errorf("damaged: %q", damage)
+	}
+}
+
 // Each damaged row is told with its place, and passed over.
 func TestDamage(t *testing.T) {
 	good := newBlock(time.Minute, "acme", 1, 1, "checkout")

@@ -15,13 +15,26 @@ var errRow = errors.New("damaged row")
 // tenant, name and labels. It is for one goroutine.
 type resolver struct {
 	table *stringTable
-	// By number in the shard's table: number in the block's, 0 if not used yet.
+	// By number in the shard's table: the first number of the same string. A table
+	// that is whole has no string twice.
+	first []int32
+	// By such a number: number in the block's table, 0 if not used yet.
 	own  []int32
 	used []int32
 }
 
 func newResolver(table *stringTable) *resolver {
-	return &resolver{table: table, own: make([]int32, len(table.all))}
+	r := &resolver{table: table, first: make([]int32, len(table.all)), own: make([]int32, len(table.all))}
+	numbers := make(map[string]int32, len(table.all))
+	for i, s := range table.all {
+		number, known := numbers[s]
+		if !known {
+			number = int32(i)
+			numbers[s] = number
+		}
+		r.first[i] = number
+	}
+	return r
 }
 
 // block decodes a row of a shard and checks that it belongs there.
@@ -44,10 +57,12 @@ func (r *resolver) block(key, value []byte, place Place) (*metastorev1.BlockMeta
 		return nil, fmt.Errorf("%w: the block was made at %s, which is not in the partition", errRow, at.UTC().Format(time.RFC3339))
 	}
 	// Tables with fewer than two entries are stored as they came.
-	if len(block.GetStringTable()) < 2 {
-		if err := r.resolve(block); err != nil {
-			return nil, err
-		}
+	strings := r
+	if own := block.GetStringTable(); len(own) > 1 {
+		strings = newResolver(&stringTable{all: own})
+	}
+	if err := strings.resolve(block); err != nil {
+		return nil, err
 	}
 	if err := metastorev1.ValidateBlock(block); err != nil {
 		return nil, fmt.Errorf("%w: %w", errRow, err)
@@ -90,7 +105,7 @@ func (r *resolver) resolve(block *metastorev1.BlockMeta) error {
 }
 
 func (r *resolver) ref(shared int32) int32 {
-	if shared == 0 {
+	if shared = r.first[shared]; shared == 0 {
 		return 0
 	}
 	if r.own[shared] == 0 {
