@@ -41,6 +41,7 @@ func commands() []command {
 		tenantsCommand(),
 		tenantsDeleteCommand(),
 		statusCommand(),
+		importCommand(),
 	}, clusterCommands(), compactionCommands(), dlqCommands(), []command{
 		transfersCommand(),
 		tombstonesCommand(),

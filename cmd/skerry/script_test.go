@@ -20,7 +20,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "metastoredb": metastoredb},
 		Setup: func(env *testscript.Env) error {
 			lone, old, well := newFakeCluster(), newFakeCluster(), newFakeCluster()
 			lone.fault = status.Error(codes.Unavailable, "group 1 has\nno leader")
