@@ -305,6 +305,6 @@ func (c *controller) state(context.Context) (*nodev1.ClusterStateResponse, error
 		}
 		response.Nodes = append(response.Nodes, liveness)
 	}
-	response.Findings = doctor.Diagnose(picture, operations, c.placement())
+	response.Findings = append(doctor.Diagnose(picture, operations, c.placement()), c.node.spreadFindings()...)
 	return response, nil
 }

@@ -88,6 +88,16 @@ func (n *Node) spread(ctx context.Context, epoch uint64) {
 	m.Run(ctx)
 }
 
+// spreadFindings tells what is wrong with adaptive placement, if this node manages it.
+func (n *Node) spreadFindings() []*nodev1.Finding {
+	if m := n.spreading.manager.Load(); m != nil {
+		if finding := m.Finding(); finding != nil {
+			return []*nodev1.Finding{finding}
+		}
+	}
+	return nil
+}
+
 // spreadCluster is the cluster as a manager sees it that began under an epoch of
 // the directory.
 type spreadCluster struct {

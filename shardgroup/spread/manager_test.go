@@ -64,7 +64,11 @@ type asManager struct {
 	number int
 }
 
-func (c *fakeCluster) Nodes() []string { return slices.Sorted(maps.Keys(c.nodes)) }
+func (c *fakeCluster) Nodes() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.nodes))
+}
 
 func (c *fakeCluster) Samples(_ context.Context, node string, request *nodev1.PlacementSamplesRequest) (*nodev1.PlacementSamplesResponse, error) {
 	c.mu.Lock()
@@ -77,6 +81,8 @@ func (c *fakeCluster) Samples(_ context.Context, node string, request *nodev1.Pl
 }
 
 func (c asManager) Leads(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.asked != nil {
 		c.asked()
 	}
@@ -86,11 +92,22 @@ func (c asManager) Leads(context.Context) error {
 	return nil
 }
 
-func (c *fakeCluster) Overrides() (map[string]adaptive.Override, error) { return c.limits, c.limitsErr }
+func (c *fakeCluster) Overrides() (map[string]adaptive.Override, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.limits, c.limitsErr
+}
+
+func (c *fakeCluster) change(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
 
 // testBucket keeps objects in memory, and can fail.
 type testBucket struct {
 	objects.Bucket // nothing else is called
+	mu             sync.Mutex
 	held           map[string][]byte
 	getErr         error
 	putErr         map[string]error
@@ -98,12 +115,14 @@ type testBucket struct {
 }
 
 func newBucket() *testBucket {
-	return &testBucket{held: map[string][]byte{}, putErr: map[string]error{}}
+	return &testBucket{held: map[string][]byte{}}
 }
 
 func (b *testBucket) String() string { return "test-bucket" }
 
 func (b *testBucket) Get(_ context.Context, name string, _ int64) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	content, held := b.held[name]
 	switch {
 	case b.getErr != nil:
@@ -115,12 +134,27 @@ func (b *testBucket) Get(_ context.Context, name string, _ int64) ([]byte, error
 }
 
 func (b *testBucket) Put(ctx context.Context, name string, content []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if err := cmp.Or(b.putErr[name], ctx.Err()); err != nil {
 		return err
 	}
 	b.puts++
 	b.held[name] = content
 	return nil
+}
+
+func (b *testBucket) written() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.puts
+}
+
+// fail makes reads, and writes of some objects, fail from now on.
+func (b *testBucket) fail(get error, put map[string]error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.getErr, b.putErr = get, put
 }
 
 func (b *testBucket) rules(t *testing.T) *adaptiveplacement.PlacementRules {
@@ -137,6 +171,8 @@ func (b *testBucket) stats(t *testing.T) *adaptiveplacement.DistributionStats {
 
 func decode(t *testing.T, b *testBucket, name string, unmarshal func([]byte) error) {
 	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if err := unmarshal(b.held[name]); err != nil {
 		t.Fatal(err)
 	}
@@ -149,8 +185,9 @@ type tenure struct {
 }
 
 func (c *fakeCluster) takeOver(t *testing.T, options Options, clockSkew time.Duration) tenure {
-	c.leader++
-	m := NewManager(options, asManager{c, c.leader}, fmt.Sprint("node-", c.leader),
+	number := 0
+	c.change(func() { c.leader++; number = c.leader })
+	m := NewManager(options, asManager{c, number}, fmt.Sprint("node-", number),
 		func() time.Time { return time.Now().Add(clockSkew) }, zaptest.NewLogger(t), NewMetrics())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -216,8 +253,8 @@ func TestManagerWrites(t *testing.T) {
 		if age := time.Now().UnixNano() - rules.CreatedAt; age > int64(interval) {
 			t.Errorf("the rules are %s old", time.Duration(age))
 		}
-		if bucket.puts != 2*200 || m.fails() != "<nil>" {
-			t.Errorf("%d objects were written; %s", bucket.puts, m.fails())
+		if bucket.written() != 2*200 || m.fails() != "<nil>" {
+			t.Errorf("%d objects were written; %s", bucket.written(), m.fails())
 		}
 		shown := series(t, m.metrics)
 		for name, want := range map[string]float64{
@@ -286,11 +323,13 @@ func TestDeposedManagerWritesNothing(t *testing.T) {
 		c.write(4)
 		rules, stats := bucket.rules(t), bucket.stats(t)
 		asked := 0
-		c.asked = func() {
-			if asked++; asked == 2 {
-				c.leader++ // it has written the rules, and not yet the statistics
+		c.change(func() {
+			c.asked = func() {
+				if asked++; asked == 2 {
+					c.leader++ // it has written the rules, and not yet the statistics
+				}
 			}
-		}
+		})
 		c.write(10)
 		if asked < 3 || bucket.rules(t).CreatedAt <= rules.CreatedAt || bucket.stats(t).CreatedAt != stats.CreatedAt {
 			t.Errorf("asked %d times; rules of %d, statistics of %d", asked, bucket.rules(t).CreatedAt, bucket.stats(t).CreatedAt)
@@ -298,18 +337,18 @@ func TestDeposedManagerWritesNothing(t *testing.T) {
 		if !strings.Contains(old.fails(), "another leader took over") {
 			t.Error(old.fails())
 		}
-		c.asked = nil
-		puts := bucket.puts
+		c.change(func() { c.asked = nil })
+		puts := bucket.written()
 		next := c.takeOver(t, Options{Bucket: bucket, Interval: time.Second}, 0)
 		defer next.end()
 		time.Sleep(9900 * time.Millisecond)
 		synctest.Wait()
-		if bucket.puts != puts {
-			t.Errorf("%d objects written while the one before may still write", bucket.puts-puts)
+		if bucket.written() != puts {
+			t.Errorf("%d objects written while the one before may still write", bucket.written()-puts)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if bucket.puts == puts {
+		if bucket.written() == puts {
 			t.Error("nothing is written afterwards")
 		}
 		old.end()
@@ -323,11 +362,11 @@ func TestManagerGainsConfidence(t *testing.T) {
 		m := c.takeOver(t, Options{Bucket: bucket, Confidence: time.Minute}, 0)
 		defer m.end()
 		c.write(3)
-		if bucket.puts != 0 || m.count(t, `skerry_adaptive_placement_updates_total{result="waits"}`) != 3 || m.count(t, "pyroscope_adaptive_placement_rules") != 1 {
-			t.Errorf("%d objects written, %v", bucket.puts, series(t, m.metrics))
+		if bucket.written() != 0 || m.count(t, `skerry_adaptive_placement_updates_total{result="waits"}`) != 3 || m.count(t, "pyroscope_adaptive_placement_rules") != 1 {
+			t.Errorf("%d objects written, %v", bucket.written(), series(t, m.metrics))
 		}
 		c.write(2)
-		if bucket.puts == 0 {
+		if bucket.written() == 0 {
 			t.Error("nothing is written afterwards")
 		}
 	})
@@ -337,21 +376,29 @@ func TestManagerGainsConfidence(t *testing.T) {
 func TestBucketFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, bucket := newFakeCluster("a", "b"), newBucket()
-		bucket.getErr = errors.New("no route")
+		bucket.fail(errors.New("no route"), nil)
 		m := c.takeOver(t, Options{Bucket: bucket}, 0)
 		defer m.end()
 		c.write(20)
-		if bucket.puts != 0 || !strings.Contains(m.fails(), "no route") || !strings.Contains(m.fails(), bucket.String()) {
-			t.Errorf("%d objects written; %s", bucket.puts, m.fails())
+		if bucket.written() != 0 || !strings.Contains(m.fails(), "no route") || !strings.Contains(m.fails(), bucket.String()) || m.Finding() != nil {
+			t.Errorf("%d objects written; %s; %v", bucket.written(), m.fails(), m.Finding())
 		}
-		bucket.getErr = nil
-		bucket.putErr[rulesName] = errors.New("no room")
+		c.write(1)
+		if f := m.Finding(); f.GetCode() != "placement-rules-old" || !strings.Contains(f.GetCause(), "no route") {
+			t.Errorf("nobody is told: %v", f)
+		}
+		bucket.fail(nil, map[string]error{rulesName: errors.New("no room")})
 		c.write(2)
 		if len(bucket.rules(t).Datasets) != 0 || len(bucket.stats(t).Datasets) != 1 || !strings.Contains(m.fails(), "no room") {
 			t.Errorf("got %v, %v; %s", bucket.rules(t), bucket.stats(t), m.fails())
 		}
-		bucket.putErr = map[string]error{statsName: errors.New("no room")}
+		bucket.fail(nil, map[string]error{statsName: errors.New("no room")})
 		c.write(2)
+		bucket.fail(nil, nil)
+		c.write(1)
+		if m.Finding() != nil {
+			t.Errorf("still told: %v", m.Finding())
+		}
 		if len(bucket.rules(t).Datasets) != 1 || m.count(t, `skerry_adaptive_placement_writes_total{object="stats",result="failed"}`) != 2 {
 			t.Errorf("got %v; %v", bucket.rules(t), series(t, m.metrics))
 		}
@@ -388,11 +435,13 @@ func TestOverridesAreFollowed(t *testing.T) {
 		m := c.takeOver(t, Options{Bucket: bucket}, 0)
 		defer m.end()
 		c.write(3)
-		if bucket.puts != 0 || !strings.Contains(m.fails(), "no file") {
-			t.Errorf("%d objects written; %s", bucket.puts, m.fails())
+		if bucket.written() != 0 || !strings.Contains(m.fails(), "no file") {
+			t.Errorf("%d objects written; %s", bucket.written(), m.fails())
 		}
 		most, shards, fixed := uint64(3), uint64(2), adaptive.RoundRobin
-		c.limitsErr, c.limits = nil, map[string]adaptive.Override{"acme": {MaxDatasetShards: &most, TenantShards: &shards, LoadBalancing: &fixed}}
+		c.change(func() {
+			c.limitsErr, c.limits = nil, map[string]adaptive.Override{"acme": {MaxDatasetShards: &most, TenantShards: &shards, LoadBalancing: &fixed}}
+		})
 		c.write(60)
 		want := adaptiveplacement.DatasetPlacement{Name: "shop", TenantShardLimit: 2, DatasetShardLimit: 3, LoadBalancing: 2}
 		if got := bucket.rules(t).Datasets[0]; got.String() != want.String() {
@@ -410,10 +459,12 @@ func TestNodesComeAndGo(t *testing.T) {
 		m := c.takeOver(t, Options{Bucket: bucket}, 0)
 		defer m.end()
 		for i := range 200 {
-			c.faults["b"] = nil
-			if i%3 == 1 {
-				c.faults["b"] = errors.New("connection refused")
-			}
+			c.change(func() {
+				c.faults["b"] = nil
+				if i%3 == 1 {
+					c.faults["b"] = errors.New("connection refused")
+				}
+			})
 			if i%20 == 19 {
 				c.restart("a")
 			}
@@ -422,7 +473,7 @@ func TestNodesComeAndGo(t *testing.T) {
 				t.Fatal(m.fails())
 			}
 		}
-		c.faults["b"] = nil
+		c.change(func() { c.faults["b"] = nil })
 		c.write(1)
 		stats := bucket.stats(t)
 		if len(stats.Datasets) != 1 {
@@ -433,7 +484,7 @@ func TestNodesComeAndGo(t *testing.T) {
 				t.Errorf("the rate is %.3f, want %.3f", got, want)
 			}
 		}
-		if m.count(t, `skerry_adaptive_placement_updates_total{result="partial"}`) < 60 || bucket.puts < 2*200 {
+		if m.count(t, `skerry_adaptive_placement_updates_total{result="partial"}`) < 60 || bucket.written() < 2*200 {
 			t.Errorf("%v", series(t, m.metrics))
 		}
 	})
