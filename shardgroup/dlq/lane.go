@@ -24,8 +24,10 @@ type lane struct {
 	mu      sync.Mutex
 	closed  bool
 	busy    bool
-	last    Result
-	stuck   time.Time
+	// The sweep under way has passed what somebody wants to be swept now.
+	again bool
+	last  Result
+	stuck time.Time
 	// When the oldest entry was written, as far as the running sweep has seen.
 	oldest time.Time
 }
@@ -99,6 +101,10 @@ func (l *lane) ended(s *sweep, whole bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.busy = false
+	if l.again {
+		l.again = false
+		l.recovery.Kick()
+	}
 	l.settle(s.result, whole && result == "complete")
 }
 
@@ -113,6 +119,15 @@ func (l *lane) settle(result Result, whole bool) {
 		l.stuck = result.Ended
 	}
 	l.last, l.oldest = result, result.Oldest
+}
+
+// forgive lets all entries be tried at once, also those that a sweep under way has
+// passed.
+func (l *lane) forgive() {
+	l.troubles.forgive()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.again = l.busy
 }
 
 // owns tells whether the lane's group owns a point, as the map says now.

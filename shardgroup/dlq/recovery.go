@@ -168,7 +168,7 @@ func (r *Recovery) Kick() {
 func (r *Recovery) Sweep() int {
 	lanes := r.all()
 	for _, l := range lanes {
-		l.troubles.forgive()
+		l.forgive()
 	}
 	r.Kick()
 	return len(lanes)

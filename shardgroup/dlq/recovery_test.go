@@ -513,3 +513,26 @@ func TestNothingIsLost(t *testing.T) {
 		t.Errorf("%d rejected, %d added", got, len(b.cluster.added))
 	}
 }
+
+// Who asks for a sweep while one is under way gets another.
+func TestSweepsAskedForFollow(t *testing.T) {
+	b := newBench(t)
+	b.options.Interval = time.Hour
+	slow, passed := segment(2, 1, time.Minute), segment(1, 1, time.Minute)
+	b.letter(slow)
+	release := make(chan struct{})
+	var waiting atomic.Bool
+	b.cluster.fault = func(_ context.Context, block *metastorev1.BlockMeta) error {
+		if block.GetId() == slow.GetId() {
+			waiting.Store(true)
+			<-release
+		}
+		return nil
+	}
+	b.start(2)
+	b.await("a sweep", waiting.Load)
+	b.letter(passed)
+	b.recovery.Sweep()
+	close(release)
+	b.await("another one", func() bool { return b.cluster.has(passed) })
+}

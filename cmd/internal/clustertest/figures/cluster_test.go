@@ -119,13 +119,13 @@ type cluster struct {
 }
 
 // found starts three nodes and makes them a cluster. With streams 0 the command
-// decides how many groups share the segments.
-func found(t *testing.T, binary, dir string, groups, streams int) *cluster {
+// decides how many groups share the segments; the nodes get some more arguments.
+func found(t *testing.T, binary, dir string, groups, streams int, more ...string) *cluster {
 	t.Helper()
 	c := &cluster{binary: binary, dir: dir, groups: groups}
 	var addresses []string
 	for i := range 3 {
-		n := newNode(t, binary, dir, "node", i+1)
+		n := newNode(t, binary, dir, "node", i+1, more...)
 		n.start(t)
 		c.nodes, addresses = append(c.nodes, n), append(addresses, n.api)
 	}

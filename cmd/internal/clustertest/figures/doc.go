@@ -17,6 +17,7 @@
 //	    -run TestFigureRestart    one process and many blocks, stopped and killed
 //	    -run TestFigureCatchUp    a node that was away, and one that is new
 //	    -run TestFigureTransfers  what compaction hands over to tenants' groups: rate, lag, queries meanwhile, Raft
+//	    -run TestFigureDeadLetters  what writers left in the object store, and what looking for it costs
 //
 // How long writes wait when a leader is killed, package clustertest measures:
 //
