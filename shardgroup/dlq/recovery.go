@@ -49,10 +49,10 @@ type Options struct {
 	// Bytes of metadata in memory, shared likewise. A larger entry is worked on
 	// alone. Default 128 MiB.
 	Bytes int64
-	// Bounds of reading an object, adding a block, and of changing an object.
-	// Default 10 s.
+	// Bounds of reading an object, adding a block, and of changing an object, with
+	// what the object store repeats by itself. Default 30 s.
 	Timeout time.Duration
-	// Bounds the time until a list tells the next name. Default 30 s.
+	// Bounds the time until a list tells the next name. Default 45 s.
 	ListTimeout time.Duration
 	// An entry that fails waits for that long, twice as long each time. Default one
 	// and 40 intervals.
@@ -84,10 +84,10 @@ func (o Options) withDefaults() Options {
 		o.Bytes = defaultBytes
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second
+		o.Timeout = 30 * time.Second
 	}
 	if o.ListTimeout == 0 {
-		o.ListTimeout = 30 * time.Second
+		o.ListTimeout = 45 * time.Second
 	}
 	if o.BackoffMin == 0 {
 		o.BackoffMin = o.Interval
