@@ -61,12 +61,13 @@ func (n *Node) direct(ctx context.Context, epoch uint64) {
 // counting returns what counts a block once it was added newly, nil if nothing does.
 func (n *Node) counting(block *metastorev1.BlockMeta) func(*raftlogv1.Result) {
 	counters := n.spreading.counters.Load()
-	if counters == nil {
+	sample := counters.Sample(block)
+	if sample == nil {
 		return nil
 	}
 	return func(result *raftlogv1.Result) {
 		if result.GetStatus() == raftlogv1.Result_STATUS_OK {
-			counters.Count(block)
+			counters.Count(sample)
 		}
 	}
 }

@@ -85,6 +85,16 @@ func TestShards(t *testing.T) {
 	}
 }
 
+// A number that was decided before is no growth, and what follows it no burst.
+func TestShardsResume(t *testing.T) {
+	a := resume(8, at(1e6))
+	for i, c := range []struct{ units, want uint64 }{{8, 8}, {8, 8}, {9, 9}, {10, 12}} {
+		if got := a.observe(c.units*128<<10-1, at(1e6+15*float64(i)), DefaultLimits()); got != c.want {
+			t.Errorf("step %d: %d units get %d shards, want %d", i, c.units, got, c.want)
+		}
+	}
+}
+
 // R-PLC-6, R-PLC-10: bounds, whatever comes.
 func TestShardsAreBounded(t *testing.T) {
 	limits := DefaultLimits()

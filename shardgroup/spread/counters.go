@@ -67,30 +67,51 @@ func NewCounters(process string, now func() time.Time, metrics *Metrics) *Counte
 	}
 }
 
-// Count takes a block that was added newly. Segments count only: compacted blocks
-// come from no distributor. The block may be changed afterwards, its strings not.
-func (c *Counters) Count(block *metastorev1.BlockMeta) {
+// Sample is what counts of a block. It holds no more of it: blocks wait in queues that
+// are bounded in what is encoded.
+type Sample struct {
+	shard    uint32
+	owner    string
+	datasets []sampled
+}
+
+type sampled struct {
+	tenant, name string
+	bytes        uint64
+}
+
+// Sample returns what counts of a block once it was added newly, nil for nothing.
+// Segments count only: compacted blocks come from no distributor.
+func (c *Counters) Sample(block *metastorev1.BlockMeta) *Sample {
 	if c == nil || block.GetCompactionLevel() != 0 || block.GetShard() == 0 {
-		return
+		return nil
 	}
 	id, err := ulid.Parse(block.GetId())
-	now := c.now()
-	if err != nil || now.Sub(id.Timestamp()) > oldAfter {
+	if err != nil || c.now().Sub(id.Timestamp()) > oldAfter {
 		c.metrics.dropped.WithLabelValues("old").Inc()
+		return nil
+	}
+	s := &Sample{shard: block.GetShard(), owner: block.StringAt(block.GetCreatedBy()), datasets: make([]sampled, 0, len(block.GetDatasets()))}
+	for _, dataset := range block.GetDatasets() {
+		tenant := block.StringAt(dataset.GetTenant())
+		// Indexes of a tenant's datasets are no datasets.
+		if tenant != "" && dataset.GetFormat() == 0 && dataset.GetSize() != 0 {
+			s.datasets = append(s.datasets, sampled{tenant, block.StringAt(dataset.GetName()), dataset.GetSize()})
+		}
+	}
+	return s
+}
+
+// Count takes a sample of a block that was added newly; nil is none.
+func (c *Counters) Count(s *Sample) {
+	if c == nil || s == nil {
 		return
 	}
-	key := adaptive.Key{Shard: block.GetShard(), Owner: block.StringAt(block.GetCreatedBy())}
+	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, dataset := range block.GetDatasets() {
-		// Indexes of a tenant's datasets are no datasets.
-		if dataset.GetFormat() != 0 || dataset.GetSize() == 0 {
-			continue
-		}
-		key.Tenant, key.Dataset = block.StringAt(dataset.GetTenant()), block.StringAt(dataset.GetName())
-		if key.Tenant == "" {
-			continue
-		}
+	for _, d := range s.datasets {
+		key := adaptive.Key{Tenant: d.tenant, Dataset: d.name, Shard: s.shard, Owner: s.owner}
 		counter := c.counters[key]
 		if counter == nil {
 			if counter = c.begin(key, now); counter == nil {
@@ -98,7 +119,7 @@ func (c *Counters) Count(block *metastorev1.BlockMeta) {
 				continue
 			}
 		}
-		counter.bytes, counter.touched = grown(counter.bytes, dataset.GetSize()), now
+		counter.bytes, counter.touched = grown(counter.bytes, d.bytes), now
 	}
 }
 

@@ -26,6 +26,8 @@ func newTestCounters(process string) (*Counters, *clock) {
 	return NewCounters(process, c.now, NewMetrics()), c
 }
 
+func (c *Counters) add(block *metastorev1.BlockMeta) { c.Count(c.Sample(block)) }
+
 // segment returns a level 0 block of a shard with datasets "TENANT/NAME=SIZE".
 func segment(at time.Time, shard uint32, owner string, datasets ...string) *metastorev1.BlockMeta {
 	block := &metastorev1.BlockMeta{
@@ -83,10 +85,10 @@ func series(t testing.TB, metrics *Metrics) map[string]float64 {
 // R-PLC-4, R-ADD-10: what a sample is.
 func TestCountersCount(t *testing.T) {
 	c, clock := newTestCounters("p")
-	c.Count(segment(clock.t, 1, "w1", "a/x=10", "a/y=1", "b/x=5", "a/x=3"))
-	c.Count(segment(clock.t, 1, "w1", "a/x=100"))
-	c.Count(segment(clock.t, 1, "w2", "a/x=7"))
-	c.Count(segment(clock.t, 2, "w1", "a/x=7"))
+	c.add(segment(clock.t, 1, "w1", "a/x=10", "a/y=1", "b/x=5", "a/x=3"))
+	c.add(segment(clock.t, 1, "w1", "a/x=100"))
+	c.add(segment(clock.t, 1, "w2", "a/x=7"))
+	c.add(segment(clock.t, 2, "w1", "a/x=7"))
 	for _, change := range []func(*metastorev1.BlockMeta){
 		func(b *metastorev1.BlockMeta) { b.CompactionLevel = 1 },
 		func(b *metastorev1.BlockMeta) { b.Shard = 0 },
@@ -100,19 +102,19 @@ func TestCountersCount(t *testing.T) {
 	} {
 		block := segment(clock.t, 1, "w1", "c/z=1")
 		change(block)
-		c.Count(block)
+		c.add(block)
 	}
 	want := "1 a/x 1 w1 113; 2 a/y 1 w1 1; 3 b/x 1 w1 5; 4 a/x 1 w2 7; 5 a/x 2 w1 7"
 	if got := text(c.Page(&nodev1.PlacementSamplesRequest{})); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	// A size that is a lie does not make the counter fall.
-	c.Count(segment(clock.t, 1, "w1", fmt.Sprint("a/x=", uint64(math.MaxUint64))))
+	c.add(segment(clock.t, 1, "w1", fmt.Sprint("a/x=", uint64(math.MaxUint64))))
 	if got := c.Page(&nodev1.PlacementSamplesRequest{Limit: 1}).Counters[0].Bytes; got != math.MaxUint64 {
 		t.Errorf("got %d", got)
 	}
 	var off *Counters
-	off.Count(segment(clock.t, 1, "w1", "a/x=10"))
+	off.add(segment(clock.t, 1, "w1", "a/x=10"))
 	if off.Len() != 0 {
 		t.Error("nobody counts")
 	}
@@ -121,7 +123,7 @@ func TestCountersCount(t *testing.T) {
 func TestCountersPages(t *testing.T) {
 	c, clock := newTestCounters("p")
 	for i := range 10 {
-		c.Count(segment(clock.t, 1, "w", fmt.Sprintf("a/%d=1", i)))
+		c.add(segment(clock.t, 1, "w", fmt.Sprintf("a/%d=1", i)))
 	}
 	clock.t = clock.t.Add(time.Minute)
 	var seen []uint64
@@ -152,18 +154,18 @@ func TestCountersPages(t *testing.T) {
 func TestCountersAreBounded(t *testing.T) {
 	c, clock := newTestCounters("p")
 	c.max, c.maxTenant = 8, 3
-	keep := func() { c.Count(segment(clock.t, 1, "w", "good/x=1")) }
+	keep := func() { c.add(segment(clock.t, 1, "w", "good/x=1")) }
 	keep()
 	for i := range 100 {
-		c.Count(segment(clock.t, 1, "w", fmt.Sprintf("greedy/%d=1", i)))
+		c.add(segment(clock.t, 1, "w", fmt.Sprintf("greedy/%d=1", i)))
 	}
 	if c.Len() != 4 {
 		t.Errorf("%d counters, one tenant may have 3", c.Len())
 	}
 	for i := range 100 {
-		c.Count(segment(clock.t, 1, "w", fmt.Sprintf("tenant-%d/x=1", i)))
+		c.add(segment(clock.t, 1, "w", fmt.Sprintf("tenant-%d/x=1", i)))
 	}
-	c.Count(segment(clock.t, 1, "w", strings.Repeat("x", maxNameBytes)+"/x=1"))
+	c.add(segment(clock.t, 1, "w", strings.Repeat("x", maxNameBytes)+"/x=1"))
 	if c.Len() != 8 {
 		t.Errorf("%d counters, 8 are allowed", c.Len())
 	}
@@ -173,7 +175,7 @@ func TestCountersAreBounded(t *testing.T) {
 	clock.t = clock.t.Add(50 * time.Second)
 	keep()
 	clock.t = clock.t.Add(11 * time.Second)
-	c.Count(segment(clock.t, 1, "w", "late/x=1"))
+	c.add(segment(clock.t, 1, "w", "late/x=1"))
 	if got, want := text(c.Page(&nodev1.PlacementSamplesRequest{})), "1 good/x 1 w 2; 9 late/x 1 w 1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -191,8 +193,8 @@ func TestCountersAreBounded(t *testing.T) {
 func TestCountersBoundNames(t *testing.T) {
 	c, clock := newTestCounters("p")
 	c.names = maxNamesBytes - 10
-	c.Count(segment(clock.t, 1, "w", "0123456789/x=1"))
-	c.Count(segment(clock.t, 1, "w", "01234567/x=1"))
+	c.add(segment(clock.t, 1, "w", "0123456789/x=1"))
+	c.add(segment(clock.t, 1, "w", "01234567/x=1"))
 	if got, want := text(c.Page(&nodev1.PlacementSamplesRequest{})), "1 01234567/x 1 w 1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -202,9 +204,13 @@ func TestCountersBoundNames(t *testing.T) {
 func TestCountingAllocatesNothing(t *testing.T) {
 	c, clock := newTestCounters("p")
 	block := segment(clock.t, 1, "w", "a/x=1", "a/y=1", "b/z=1")
-	c.Count(block)
-	if n := testing.AllocsPerRun(100, func() { c.Count(block) }); n != 0 {
+	sample := c.Sample(block)
+	c.Count(sample)
+	if n := testing.AllocsPerRun(100, func() { c.Count(sample) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { c.Sample(block) }); n > 2 {
+		t.Errorf("%v allocations of a sample", n)
 	}
 }
 
@@ -219,7 +225,7 @@ func BenchmarkCount(b *testing.B) {
 			block := segment(clock.t, 1, "segment-writer-1", names...)
 			b.ReportAllocs()
 			for b.Loop() {
-				c.Count(block)
+				c.add(block)
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func (c *fakeCluster) restart(node string) {
 }
 
 func (c *fakeCluster) add(node string, shard uint32, owner string, datasets ...string) {
-	c.nodes[node].Count(segment(time.Now(), shard, owner, datasets...))
+	c.nodes[node].add(segment(time.Now(), shard, owner, datasets...))
 }
 
 // asManager is the cluster as one of its managers sees it.
@@ -497,11 +497,18 @@ func TestGatheringIsWholeOrNothing(t *testing.T) {
 	now := tickingClock()
 	g := newGathered(cluster, now)
 	var got []string
+	var answered planner.Time
 	ask := func() error {
 		got = nil
-		_, _, err := g.ask(t.Context(), time.Second, func(_ string, key adaptive.Key, bytes uint64, _, _ planner.Time) {
+		_, _, err := g.ask(t.Context(), time.Second, func(process string, key adaptive.Key, bytes uint64, from, to planner.Time) {
 			got = append(got, fmt.Sprint(key.Dataset, "=", bytes))
+			if process != "p" || from != answered || to <= from {
+				t.Errorf("from %s to %s, the last answer came at %s", from, to, answered)
+			}
 		})
+		if err == nil {
+			answered = g.processes["p"].at
+		}
 		return err
 	}
 	page := func(process string, more bool, counters ...uint64) *nodev1.PlacementSamplesResponse {
