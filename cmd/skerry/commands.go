@@ -42,7 +42,7 @@ func commands() []command {
 		tenantsDeleteCommand(),
 		statusCommand(),
 		importCommand(),
-	}, clusterCommands(), compactionCommands(), dlqCommands(), []command{
+	}, clusterCommands(), compactionCommands(), dlqCommands(), objectCommands(), []command{
 		transfersCommand(),
 		tombstonesCommand(),
 		retentionCommand(),

@@ -41,6 +41,22 @@ func openFolder(root string, sync func(string) error) (*Folder, error) {
 	return folder, nil
 }
 
+// existingFolder uses a folder that exists, without trying it.
+func existingFolder(root string) (*Folder, error) {
+	absolute, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fmt.Errorf("object folder: %w", err)
+	}
+	info, err := os.Stat(absolute)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is no folder", absolute)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("object folder: %w", err)
+	}
+	return &Folder{absolute, syncDirectory}, nil
+}
+
 // Path returns the folder's absolute path.
 func (f *Folder) Path() string { return f.root }
 

@@ -10,7 +10,10 @@ import (
 type Options struct {
 	// Folder is the path of a local folder.
 	Folder string
-	S3     *S3Options
+	// Existing demands that the folder exists, and leaves it untried: for those who
+	// only read.
+	Existing bool
+	S3       *S3Options
 	// Prefix is put before all names; empty for none.
 	Prefix string
 	// Retry is for S3 only: a disk's faults do not pass.
@@ -34,6 +37,8 @@ func (o Options) backend(metrics prometheus.Registerer) (Bucket, error) {
 	switch {
 	case (o.Folder == "") == (o.S3 == nil):
 		return nil, errors.New("an object store is either a folder or in S3")
+	case o.S3 == nil && o.Existing:
+		return existingFolder(o.Folder)
 	case o.S3 == nil:
 		return OpenFolder(o.Folder)
 	}

@@ -2,12 +2,14 @@ package config
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/skerrydb/skerry/cmd/internal/flags"
 	"github.com/skerrydb/skerry/storage/objects"
 )
 
@@ -73,6 +75,28 @@ func (o Objects) s3Store() objects.Options {
 			Endpoint: o.S3.Endpoint, Bucket: o.S3.Bucket, Region: o.S3.Region, Insecure: o.S3.Insecure, Lookup: lookup,
 			AccessKeyID: o.S3.AccessKeyID, SecretAccessKey: o.S3.SecretAccessKey, CredentialsFile: o.S3.CredentialsFile,
 		},
+	}
+}
+
+// ObjectFlags declares the settings as flags of a command that keeps no data
+// itself. The function returns what they say, or a flags.UsageError. The folder
+// must exist: one that is made for the purpose holds nothing to look at.
+func ObjectFlags(set *flag.FlagSet) func() (objects.Options, error) {
+	o := defaultObjects()
+	all := o.settings()
+	all.find("storage.filesystem.dir").doc = "folder used as object store; needed, unless -storage.backend is s3"
+	all.register(set)
+	return func() (objects.Options, error) {
+		if err := joinFaults(all.validate()); err != nil {
+			return objects.Options{}, flags.Usage(err)
+		}
+		switch {
+		case o.Backend == BackendS3:
+			return o.s3Store(), nil
+		case o.ObjectsDir == "":
+			return objects.Options{}, flags.Usagef("say where the objects are: with -storage.filesystem.dir, or with -storage.backend s3 and -storage.s3.bucket-name")
+		}
+		return objects.Options{Folder: o.ObjectsDir, Existing: true, Prefix: o.Prefix}, nil
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"iter"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/skerrydb/skerry/cmd/internal/blockfile"
 	"github.com/skerrydb/skerry/cmd/internal/rebuild"
 	"github.com/skerrydb/skerry/proto/blockobject"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
@@ -401,7 +404,43 @@ func TestRate(t *testing.T) {
 	}
 }
 
-var footers = flag.Int("rebuild.blocks", 500, "blocks in the bucket of TestRebuildSpeed")
+// A selection of what a real Pyroscope wrote, sources among it. What is taken for
+// compacted lies within a block of a higher level of the same tenant.
+func TestRealBlocks(t *testing.T) {
+	bucket, index := folder(t), newFakeIndex()
+	all := map[string]*metastorev1.BlockMeta{}
+	for _, level := range []string{"L0", "L1", "L2"} {
+		file, err := os.Open("../../../proto/testdata/blocks/" + level + ".pb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		for block, err := range blockfile.Blocks(file) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[nameOf(block)] = store(t, bucket, block)
+		}
+	}
+	found, counts := run(t, bucket, index, nil)
+	if counts.Verdicts[rebuild.Added] != 114 || counts.Verdicts[rebuild.Compacted] != 26 {
+		t.Errorf("%+v", counts)
+	}
+	for name, verdict := range found {
+		if verdict != rebuild.Compacted {
+			continue
+		}
+		within := func(other *metastorev1.BlockMeta) bool {
+			b := all[name]
+			return other.Shard == b.Shard && other.CompactionLevel > b.CompactionLevel && other.MinTime <= b.MinTime && other.MaxTime >= b.MaxTime
+		}
+		if !slices.ContainsFunc(slices.Collect(maps.Values(index.blocks)), within) {
+			t.Errorf("%s is within no block that was added", name)
+		}
+	}
+}
+
+var footers = flag.Int("rebuild.blocks", 200, "blocks in the bucket of TestRebuildSpeed")
 
 // TestRebuildSpeed prints how fast footers are read from a folder.
 func TestRebuildSpeed(t *testing.T) {
