@@ -87,7 +87,7 @@ func (f *importFlags) explained(ctx context.Context, err error) error {
 	if !ok {
 		return err
 	}
-	if answer.Code() == codes.Unimplemented && strings.HasPrefix(answer.Message(), "unknown service") {
+	if answer.Code() == codes.Unimplemented && strings.Contains(answer.Message(), "unknown service") {
 		return fmt.Errorf("%w; it may be that operators have a port of their own: -addr is that of Pyroscope's API, -admin-addr that of the operators'", err)
 	}
 	failed := &callError{addr: f.client.addr, timeout: f.client.timeout, status: answer}

@@ -94,6 +94,8 @@ func TestMethodRole(t *testing.T) {
 		"/metastore.v1.CompactionService/PollCompactionJobs": Write,
 		"/metastore.v1.TenantService/DeleteTenant":           Operate,
 		"/skerry.admin.v1.AdminService/ControlCompaction":    Operate,
+		"/skerry.admin.v1.AdminService/ImportBlocks":         Operate,
+		"/skerry.admin.v1.AdminService/ImportTombstones":     Operate,
 		"/skerry.admin.v1.AdminService/Operate":              Operate,
 		"/raft_node.RaftNodeService/RemoveNode":              Operate,
 		"/skerry.node.v1.NodeService/DeleteTenant":           Node,
