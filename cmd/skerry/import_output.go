@@ -120,6 +120,9 @@ func writeImport(std streams, f *importFlags, report *importer.Report, err error
 	if v := report.Verified; v != nil {
 		writeVerified(&text, v)
 	}
+	if e := report.Expiring; e.Blocks > 0 {
+		fmt.Fprintf(&text, "retention   %s of %s are past their period, and go with the next sweeps: see skerry retention plan\n", plural(e.Blocks, "block"), plural(e.Shards, "shard"))
+	}
 	if n := len(report.PausedBefore); n > 0 {
 		fmt.Fprintf(&text, "compaction  was paused in %s before, and is: see skerry compaction resume\n", plural(uint64(n), "group"))
 	}

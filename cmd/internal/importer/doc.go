@@ -7,6 +7,7 @@
 //	add      blocks, many in a call; what is there already is left out
 //	verify   each block is read back and compared; the cluster holds no other
 //	bury     tombstones, after the blocks: none that stands for a live block
+//	warn     of what retention is about to remove, for want of the old one's settings
 //	resume   compaction
 //
 // Each step may be repeated, so an import that was interrupted is begun again. The

@@ -144,6 +144,7 @@ func (i *Import) paused(ctx context.Context) error {
 	if err := i.bury(ctx); err != nil {
 		return err
 	}
+	i.expiring(ctx)
 	return i.resume(ctx)
 }
 

@@ -51,6 +51,18 @@ type fakeCluster struct {
 	refuse     map[string]bool // blocks and tombstones, by id and name
 	live       map[string]bool // tombstones, by name
 	tombstones []string
+	expiring   []*nodev1.RetentionVerdict
+	// Answers of groups that are about a fault, until it is over.
+	leaderless int
+}
+
+// fault is what the group says, if it has no leader.
+func (f *fakeCluster) fault() string {
+	if f.leaderless == 0 {
+		return ""
+	}
+	f.leaderless--
+	return "no leader"
 }
 
 func (f *fakeCluster) called(call string) error {
@@ -130,11 +142,15 @@ func (f *fakeCluster) ImportTombstones(_ context.Context, in *adminv1.ImportTomb
 func (f *fakeCluster) Status(context.Context, *adminv1.StatusRequest, ...grpc.CallOption) (*adminv1.StatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	behind := ""
+	if f.leaderless > 0 {
+		behind = "down"
+	}
 	return &adminv1.StatusResponse{
 		Map: &clusterv1.RangeMap{Groups: []*clusterv1.Group{{GroupId: 1}, {GroupId: 2}}},
 		Nodes: []*adminv1.NodeStatus{
-			{Replicas: []*nodev1.GroupReplica{{GroupId: 2, AppliedIndex: 5, Blocks: 99}}},
-			{Replicas: []*nodev1.GroupReplica{{GroupId: 1, AppliedIndex: 9, Blocks: 7}, {GroupId: 2, AppliedIndex: 6, Blocks: uint64(len(f.blocks))}}},
+			{Replicas: []*nodev1.GroupReplica{{GroupId: 2, AppliedIndex: 5, Blocks: 99, Error: behind}}},
+			{Replicas: []*nodev1.GroupReplica{{GroupId: 1, AppliedIndex: 9, Blocks: 7}, {GroupId: 2, AppliedIndex: 6, Blocks: uint64(len(f.blocks)), Error: f.fault()}}},
 			{Error: "down"},
 		},
 	}, f.called("count")
@@ -143,14 +159,20 @@ func (f *fakeCluster) Status(context.Context, *adminv1.StatusRequest, ...grpc.Ca
 func (f *fakeCluster) CompactionStatus(context.Context, *adminv1.CompactionStatusRequest, ...grpc.CallOption) (*adminv1.CompactionStatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &adminv1.CompactionStatusResponse{Groups: []*adminv1.GroupCompaction{{GroupId: 2, Status: &nodev1.CompactionStatusResponse{Paused: f.paused}}}}, f.called("state")
+	return &adminv1.CompactionStatusResponse{Groups: []*adminv1.GroupCompaction{{GroupId: 2, Status: &nodev1.CompactionStatusResponse{Paused: f.paused}, Error: f.fault()}}}, f.called("state")
 }
 
 func (f *fakeCluster) ControlCompaction(_ context.Context, in *adminv1.ControlCompactionRequest, _ ...grpc.CallOption) (*adminv1.ControlCompactionResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.paused = in.GetAction() == nodev1.ControlCompactionRequest_ACTION_PAUSE
-	return &adminv1.ControlCompactionResponse{Groups: []*adminv1.GroupControl{{GroupId: 2, Changed: true}}}, f.called(map[bool]string{true: "pause", false: "resume"}[f.paused])
+	return &adminv1.ControlCompactionResponse{Groups: []*adminv1.GroupControl{{GroupId: 2, Changed: true, Error: f.fault()}}}, f.called(map[bool]string{true: "pause", false: "resume"}[f.paused])
+}
+
+func (f *fakeCluster) PlanRetention(context.Context, *adminv1.PlanRetentionRequest, ...grpc.CallOption) (*adminv1.PlanRetentionResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &adminv1.PlanRetentionResponse{Groups: []*adminv1.GroupRetention{{GroupId: 2, Plan: &nodev1.PlanRetentionResponse{Remove: f.expiring}}}}, f.called("plan")
 }
 
 func open(t *testing.T, fill func(w *pyroscopedbtest.Writer)) *pyroscopedb.DB {
@@ -228,8 +250,26 @@ func TestOrder(t *testing.T) {
 	if f.paused {
 		t.Error("compaction is still paused")
 	}
-	if got := strings.Join(slices.Compact(f.calls), " "); got != "state pause count add get count bury resume" {
+	if got := strings.Join(slices.Compact(f.calls), " "); got != "state pause count add get count bury plan resume" {
 		t.Errorf("calls: %s", got)
+	}
+}
+
+// A group may be without a leader whenever it is asked: that passes.
+func TestElections(t *testing.T) {
+	db := open(t, func(w *pyroscopedbtest.Writer) { w.Add(newBlock(1, "acme", 1)) })
+	for _, call := range []string{"state", "pause", "count", "add", "resume"} {
+		f := newCluster()
+		f.before = func(name string) error {
+			if name == call && !slices.Contains(f.calls[:len(f.calls)-1], name) {
+				f.leaderless = 2
+				return status.Error(codes.Unavailable, "a moment")
+			}
+			return nil
+		}
+		if report, _, err := run(t, db, f, nil); err != nil || f.paused || report.Verified.Equal != 1 {
+			t.Errorf("%s: %v, paused: %v", call, err, f.paused)
+		}
 	}
 }
 
@@ -317,6 +357,28 @@ func TestFailures(t *testing.T) {
 	f.before = func(string) error { return status.Error(codes.Unavailable, "down") }
 	if _, _, err := run(t, db, f, func(o *importer.Options) { o.RetryFor = 0 }); status.Code(err) != codes.Unavailable || len(f.calls) != 1 {
 		t.Errorf("%v after %q", err, f.calls)
+	}
+}
+
+// What would go at once for want of settings is told; that it cannot be told is no
+// failure.
+func TestExpiring(t *testing.T) {
+	db := open(t, func(w *pyroscopedbtest.Writer) { w.Add(newBlock(1, "acme", 1)) })
+	f := newCluster()
+	f.expiring = []*nodev1.RetentionVerdict{{Blocks: 3}, {Blocks: 4}}
+	report, notes, err := run(t, db, f, nil)
+	if err != nil || report.Expiring != (importer.ExpiringReport{Shards: 2, Blocks: 7}) || len(notes) != 1 || !strings.Contains(notes[0], "-retention-period") {
+		t.Errorf("%v, %+v, %q", err, report.Expiring, notes)
+	}
+	f = newCluster()
+	f.before = func(call string) error {
+		if call == "plan" {
+			return status.Error(codes.Internal, "no plan")
+		}
+		return nil
+	}
+	if _, notes, err = run(t, db, f, nil); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "no plan") {
+		t.Errorf("%v, %q", err, notes)
 	}
 }
 

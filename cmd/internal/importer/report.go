@@ -9,6 +9,8 @@ type Report struct {
 	Blocks     BlocksReport     `json:"blocks"`
 	Verified   *VerifyReport    `json:"verified,omitempty"`
 	Tombstones TombstonesReport `json:"tombstones"`
+	// What the next sweeps of retention would remove, of all that the cluster holds.
+	Expiring ExpiringReport `json:"retention_removes_next"`
 	// Groups whose compaction the import paused and did not resume; and those that
 	// were paused before, and stay so.
 	PausedHere   []uint64 `json:"paused_by_import,omitempty"`
@@ -57,6 +59,12 @@ type TombstonesReport struct {
 	// Left out: they stand for objects of blocks that are in the source or the cluster.
 	Live    uint64 `json:"left_out"`
 	Refused uint64 `json:"refused"`
+}
+
+// ExpiringReport counts what is past its retention period.
+type ExpiringReport struct {
+	Shards uint64 `json:"shards"`
+	Blocks uint64 `json:"blocks"`
 }
 
 // VerifyReport compares the source with the cluster.

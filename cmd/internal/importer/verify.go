@@ -6,12 +6,14 @@ import (
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/skerrydb/skerry/cmd/internal/pyroscopedb"
 	adminv1 "github.com/skerrydb/skerry/proto/admin/v1"
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
-
-	"github.com/skerrydb/skerry/cmd/internal/pyroscopedb"
 )
 
 // readConcurrency is how many lists are read at a time: the cluster waits for the
@@ -162,11 +164,22 @@ func (i *Import) verify(ctx context.Context) error {
 func sumText(sum uint64) string { return fmt.Sprintf("%016x", sum) }
 
 // blocksHeld counts the blocks of all groups, each by the replica that is farthest.
-func (i *Import) blocksHeld(ctx context.Context) (uint64, error) {
-	answer, err := call(ctx, i, i.cluster.Admin.Status, &adminv1.StatusRequest{})
-	if err != nil {
+func (i *Import) blocksHeld(ctx context.Context) (total uint64, err error) {
+	count := func(ctx context.Context, request *adminv1.StatusRequest, options ...grpc.CallOption) (*adminv1.StatusResponse, error) {
+		answer, err := i.cluster.Admin.Status(ctx, request, options...)
+		if err == nil {
+			total, err = blocksOf(answer)
+		}
+		return answer, err
+	}
+	if _, err := call(ctx, i, count, &adminv1.StatusRequest{}); err != nil {
 		return 0, fmt.Errorf("count the cluster's blocks: %w", err)
 	}
+	return total, nil
+}
+
+// blocksOf fails if no replica of a group answers, which may pass.
+func blocksOf(answer *adminv1.StatusResponse) (total uint64, err error) {
 	farthest := map[uint64]*nodev1.GroupReplica{}
 	for _, node := range answer.GetNodes() {
 		for _, replica := range node.GetReplicas() {
@@ -175,14 +188,13 @@ func (i *Import) blocksHeld(ctx context.Context) (uint64, error) {
 			}
 		}
 	}
-	total := uint64(0)
 	for _, group := range answer.GetMap().GetGroups() {
 		id := group.GetGroupId()
 		if id == clusterv1.DirectoryGroup {
 			continue
 		}
 		if farthest[id] == nil {
-			return 0, fmt.Errorf("count the cluster's blocks: no replica of group %d answers; see: skerry status", id)
+			return 0, status.Errorf(codes.Unavailable, "no replica of group %d answers", id)
 		}
 		total += farthest[id].GetBlocks()
 	}
