@@ -86,13 +86,16 @@ const (
 // Describe tells what the last update made, page by page.
 func (m *Manager) Describe(request *nodev1.DescribePlacementRequest) *nodev1.DescribePlacementResponse {
 	m.mu.Lock()
-	p, wrote, fault := m.published, m.wrote, m.fault
+	p, wrote, fault, idle := m.published, m.wrote, m.fault, m.idle
 	m.mu.Unlock()
 	response := &nodev1.DescribePlacementResponse{
 		NodeId: m.node, Since: int64(m.since), WrittenAt: int64(wrote), Bucket: m.options.Bucket.String(),
 	}
-	if fault != nil {
+	switch {
+	case fault != nil:
 		response.Error = fault.Error()
+	case idle:
+		response.Error = "nothing has been added lately: the objects are left as they are, for another metastore may write them"
 	}
 	if p == nil {
 		return response

@@ -14,8 +14,11 @@ const overdueAfter = 5 * time.Minute
 // they have.
 func (m *Manager) Finding() *nodev1.Finding {
 	m.mu.Lock()
-	last, fault := max(m.wrote, m.since), m.fault
+	last, fault, idle := max(m.wrote, m.since), m.fault, m.idle
 	m.mu.Unlock()
+	if idle {
+		return nil
+	}
 	late := m.clock().Sub(last)
 	if late <= max(overdueAfter, 10*m.options.Interval, m.options.Confidence+2*m.options.Interval) {
 		return nil

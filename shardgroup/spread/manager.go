@@ -47,11 +47,13 @@ type Manager struct {
 	created  planner.Time    // never falls, whatever the clocks of nodes say
 	dropped  [2]uint64       // as counted: of rates, of rules
 	told     string          // the last failure
+	sampled  planner.Time    // when something came last; 0 for never
 
 	mu        sync.Mutex
 	published *published
 	wrote     planner.Time
 	fault     error
+	idle      bool
 }
 
 // NewManager returns the manager of a tenure. The clock is looked at once.
@@ -94,6 +96,7 @@ const (
 	written    outcome = "ok"
 	incomplete outcome = "partial" // without what some nodes counted
 	waiting    outcome = "waits"
+	idle       outcome = "idle" // nothing is added here
 	failed     outcome = "failed"
 	superseded outcome = "superseded"
 )
@@ -105,7 +108,7 @@ func (m *Manager) conclude(ctx context.Context, result outcome, err error) {
 	}
 	m.metrics.updates.WithLabelValues(string(result)).Inc()
 	m.mu.Lock()
-	m.fault = err
+	m.fault, m.idle = err, result == idle
 	m.mu.Unlock()
 	if err == nil {
 		m.told = ""
@@ -135,8 +138,13 @@ func (m *Manager) update(ctx context.Context) (outcome, error) {
 		return m.options.Limits.With(overrides[tenant])
 	})
 	m.publish(p)
-	if now.Sub(m.since) < max(m.options.Confidence, m.options.PutTimeout) {
+	switch {
+	case now.Sub(m.since) < max(m.options.Confidence, m.options.PutTimeout):
 		return waiting, missed
+	case m.sampled == 0 || now.Sub(m.sampled) > m.options.Config.StatsRetention:
+		// Perhaps it all goes to another metastore, which writes rules of it: a cluster
+		// that is only being filled must not put empty ones in their place.
+		return idle, missed
 	}
 	switch err := m.write(ctx, p); {
 	case err != nil:
@@ -162,7 +170,10 @@ func (m *Manager) publish(p *published) {
 // gather adds what nodes counted since they were asked last. Who does not answer is
 // asked again; nothing is lost by that.
 func (m *Manager) gather(ctx context.Context) error {
-	answered, failed, err := m.gathered.ask(ctx, min(m.options.Interval, gatherTimeout), m.stats.Add)
+	answered, failed, err := m.gathered.ask(ctx, min(m.options.Interval, gatherTimeout), func(by string, key adaptive.Key, bytes uint64, from, to planner.Time) {
+		m.sampled = max(m.sampled, to)
+		m.stats.Add(by, key, bytes, from, to)
+	})
 	m.metrics.pulls.WithLabelValues("ok").Add(float64(answered))
 	m.metrics.pulls.WithLabelValues("failed").Add(float64(failed))
 	m.gathered.forget(m.options.Config.StatsRetention)

@@ -341,7 +341,9 @@ func TestDeposedManagerWritesNothing(t *testing.T) {
 		puts := bucket.written()
 		next := c.takeOver(t, Options{Bucket: bucket, Interval: time.Second}, 0)
 		defer next.end()
-		time.Sleep(9900 * time.Millisecond)
+		time.Sleep(5 * time.Second)
+		c.add("a", 1, "w1", "acme/shop=1")
+		time.Sleep(4900 * time.Millisecond)
 		synctest.Wait()
 		if bucket.written() != puts {
 			t.Errorf("%d objects written while the one before may still write", bucket.written()-puts)
@@ -352,6 +354,37 @@ func TestDeposedManagerWritesNothing(t *testing.T) {
 			t.Error("nothing is written afterwards")
 		}
 		old.end()
+	})
+}
+
+// A cluster that nobody adds to leaves alone what another metastore writes: before the
+// first add, and when adds have gone elsewhere.
+func TestIdleManagerWritesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, bucket := newFakeCluster("a", "b"), newBucket()
+		foreign := &adaptiveplacement.PlacementRules{CreatedAt: 5, Tenants: []*adaptiveplacement.TenantPlacement{{TenantId: "x"}}, Datasets: []*adaptiveplacement.DatasetPlacement{{Name: "y", DatasetShardLimit: 9}}}
+		content, err := foreign.MarshalVT()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bucket.held[rulesName] = content
+		m := c.takeOver(t, Options{Bucket: bucket}, 0)
+		defer m.end()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		page := m.Describe(&nodev1.DescribePlacementRequest{})
+		if bucket.written() != 0 || m.Finding() != nil || !strings.Contains(page.Error, "another metastore") {
+			t.Errorf("%d objects written, %v, %v", bucket.written(), m.Finding(), page)
+		}
+		c.write(2)
+		if bucket.written() != 4 {
+			t.Errorf("%d objects written", bucket.written())
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := bucket.written(); n < 4+2*59 || n > 4+2*61 {
+			t.Errorf("%d objects written, want those of a quarter of an hour", n)
+		}
 	})
 }
 

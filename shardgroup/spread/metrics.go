@@ -42,7 +42,7 @@ func NewMetrics() *Metrics {
 	}
 	dataset := []string{"tenant", "dataset"}
 	m := &Metrics{
-		updates: vector("updates", "Updates of the placement rules: made and written (ok), so, but without what some nodes counted (partial), made and not yet to be written (waits), failed, or ended with the manager's tenure (superseded).", "result"),
+		updates: vector("updates", "Updates of the placement rules: made and written (ok), so, but without what some nodes counted (partial), made and not yet to be written (waits), not written since nothing is added here (idle), failed, or ended with the manager's tenure (superseded).", "result"),
 		pulls:   vector("pulls", "Nodes asked for what they counted.", "result"),
 		writes:  vector("writes", "Objects written.", "object", "result"),
 		dropped: vector("dropped", "What was left out: segments that are minutes old when they come (old); since there are too many, samples without a counter on this node (counter) or a rate of the manager (rate), and datasets without a rule (rule).", "what"),
