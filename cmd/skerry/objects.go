@@ -16,8 +16,8 @@ import (
 )
 
 // verdictsHelp follows in the help of commands that compare objects with the index.
-const verdictsHelp = `The command reads the bucket itself: it needs the storage settings of the nodes, and may
-read the index (and add to it) as Pyroscope does. It goes through the bucket shard by shard
+const verdictsHelp = `The command reads the bucket itself: it needs the storage settings of the nodes. It reads
+the index (and adds to it) as Pyroscope does, and asks as an operator what is to be deleted. It goes through the bucket shard by shard
 and gives each object of a block a verdict:
 
   indexed     in order
@@ -26,7 +26,7 @@ and gives each object of a block a verdict:
               datasets before and after: it was compacted, and waits to be deleted
   unfinished  the index lacks it, but has the blocks that it was made of
   young       the index lacks it, but its writer may be about to add it (-min-age)
-  tombstoned  the index did not take it: it is to be deleted
+  tombstoned  it is to be deleted
   gone        it was deleted meanwhile
   damaged     it has no footer, or another block's
   resized     the index says another size
@@ -67,6 +67,7 @@ looked for among the objects only.
 type objectScan struct {
 	client      *client
 	store       func() (objects.Options, error)
+	admin       string
 	since       string
 	tenant      string
 	minAge      time.Duration
@@ -77,6 +78,7 @@ type objectScan struct {
 
 func objectScanFlags(set *flag.FlagSet) *objectScan {
 	s := &objectScan{client: clientFlags(set), store: config.ObjectFlags(set)}
+	set.StringVar(&s.admin, "admin-addr", "", "`HOST:PORT` gRPC address that serves operators, if -addr does not: it knows what is to be deleted")
 	set.StringVar(&s.since, "since", "", "`TIME` leave out blocks made before, such as -24h or 2026-01-31T00:00:00Z")
 	set.StringVar(&s.tenant, "tenant", "", "`TENANT` only its blocks, and segments with data of it")
 	set.DurationVar(&s.minAge, "min-age", time.Minute, "`DURATION` leave objects alone that are younger")
@@ -121,6 +123,9 @@ func (s *objectScan) start(ctx context.Context, std streams, args []string, do f
 	defer conn.Close()
 	report := newScanReport(std, bucket.String(), int(s.limit), now)
 	options.Found, options.Progress = report.found, report.progress
+	if options.Tombstones, report.Warnings, err = s.tombstones(ctx, conn); err != nil {
+		return err
+	}
 	err = do(ctx, bucket, newClusterIndex(s.client, conn, s.tenant), options, report)
 	report.clear()
 	if err != nil && ctx.Err() != nil {

@@ -18,6 +18,8 @@ type scanReport struct {
 	// Shards that an earlier run had dealt with.
 	Resumed int `json:"shards_done_before,omitempty"`
 	rebuild.Counts
+	// What the command could not find out.
+	Warnings []string `json:"warnings"`
 	// The first of each verdict, without those that are in order.
 	Findings []rebuild.Finding `json:"findings"`
 
@@ -94,6 +96,9 @@ func (r *scanReport) write(w io.Writer) error {
 		r.Strays, plural(r.Footers, "footer"), roughly(elapsed), r.rate(r.Footers, r.began.Add(elapsed)))
 	if r.Resumed > 0 {
 		fmt.Fprintf(w, "%s had been dealt with before\n", plural(uint64(r.Resumed), "shard"))
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintln(w, "warning:", oneLine(warning))
 	}
 	counts := newGrid("VERDICT", "OBJECTS")
 	for _, verdict := range []rebuild.Verdict{

@@ -62,15 +62,17 @@ func TestRebuildFromS3(t *testing.T) {
 	if got := scan("check objects", 1); got.Verdicts[rebuild.Missing] != n || got.Verdicts[rebuild.Compacted] != 1 {
 		t.Errorf("check of an empty cluster: %+v", got.Counts)
 	}
-	if got := scan("rebuild", 0, "-dry-run"); got.Verdicts[rebuild.Missing] != n || after.blocksHeld() != 0 {
-		t.Errorf("dry run: %+v", got.Counts)
+	dry := scan("rebuild", 0, "-dry-run")
+	if dry.Verdicts[rebuild.Missing] != n || after.blocksHeld() != 0 {
+		t.Errorf("dry run: %+v", dry.Counts)
 	}
 	notes := filepath.Join(t.TempDir(), "notes")
 	got := scan("rebuild", 0, "-resume", notes)
 	if got.Verdicts[rebuild.Added] != n || got.Verdicts[rebuild.Compacted] != 1 || len(got.Verdicts) != 2 {
 		t.Errorf("rebuild: %+v", got.Counts)
 	}
-	t.Logf("%d blocks came back in %.2fs, %.0f/s", n, got.Seconds, float64(n)/got.Seconds)
+	t.Logf("%d footers were read in %.2fs, %.0f/s; %d blocks came back in %.2fs, %.0f/s",
+		dry.Footers, dry.Seconds, float64(dry.Footers)/dry.Seconds, n, got.Seconds, float64(n)/got.Seconds)
 	if _, err := os.Stat(notes); err == nil {
 		t.Error("the notes are left behind")
 	}
@@ -139,6 +141,38 @@ func TestRebuildGoesOn(t *testing.T) {
 	// Without the notes the rest comes back, too.
 	if got = scanObjects(t, 0, args[:len(args)-2]...); got.Verdicts[rebuild.Added] != uint64(len(blocks))-want || got.Verdicts[rebuild.Indexed] != want {
 		t.Errorf("%+v", got.Counts)
+	}
+}
+
+// What a tenant deleted is in the bucket until workers come by. It stays deleted.
+func TestRebuildLeavesTheDeletedAlone(t *testing.T) {
+	folder, err := objects.OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startServe(t, t.TempDir(), "-retention-period", "0", "-tenants.allow-delete")
+	blocks := liveBlocks(t, 0)
+	storeAndAdd(t, folder, s, blocks)
+	const gone = "tenant-0"
+	if _, err := s.DeleteTenant(t.Context(), &metastorev1.DeleteTenantRequest{TenantId: gone}); err != nil {
+		t.Fatal(err)
+	}
+	of := uint64(0)
+	for _, block := range blocks {
+		if blockobject.Tenant(block) == gone {
+			of++
+		}
+	}
+	args := []string{"-addr", s.conn.Target(), "-o", "json", "-min-age", "0", "-storage.filesystem.dir", folder.Path()}
+	if got := scanObjects(t, 0, append([]string{"check", "objects"}, args...)...); got.Verdicts[rebuild.Tombstoned] < of || of == 0 || len(got.Warnings) > 0 {
+		t.Errorf("%+v, %d blocks of the tenant, %q", got.Counts, of, got.Warnings)
+	}
+	if got := scanObjects(t, 0, append([]string{"rebuild", "-doubtful"}, args...)...); got.Verdicts[rebuild.Added] > 0 {
+		t.Errorf("%+v", got.Counts)
+	}
+	found, err := s.QueryMetadata(t.Context(), &metastorev1.QueryMetadataRequest{TenantId: []string{gone}, EndTime: math.MaxInt32 * 1000, Query: "{}"})
+	if err != nil || len(found.GetBlocks()) > 0 {
+		t.Errorf("%d blocks came back, %v", len(found.GetBlocks()), err)
 	}
 }
 

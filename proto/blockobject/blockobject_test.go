@@ -174,16 +174,16 @@ func (m *memory) GetRange(_ context.Context, _ string, offset, length int64) ([]
 
 func TestRead(t *testing.T) {
 	long := clone(segment)
-	long.StringTable = append(long.StringTable, strings.Repeat("x", 1000))
+	long.StringTable = append(long.StringTable, strings.Repeat("x", 5000))
 	for name, test := range map[string]struct {
 		block *metastorev1.BlockMeta
 		data  int
 		reads []string
 	}{
-		"short":   {segment, dataBytes, []string{"106+256"}},
-		"tiny":    {segment, 0, []string{"0+256"}},
-		"long":    {long, dataBytes, []string{"1109+256", "128+981"}},
-		"no data": {long, 0, []string{"981+256", "0+981"}},
+		"short":   {segment, dataBytes, []string{"0+4096"}},
+		"tiny":    {segment, 0, []string{"0+4096"}},
+		"long":    {long, dataBytes, []string{"1269+4096", "128+1141"}},
+		"no data": {long, 0, []string{"1141+4096", "0+1141"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			footer, err := blockobject.Encode(test.block)
@@ -214,7 +214,7 @@ func TestReadOfWhatHasNoFooter(t *testing.T) {
 
 func TestReadOfWhatIsReplaced(t *testing.T) {
 	long := clone(segment)
-	long.StringTable = append(long.StringTable, strings.Repeat("x", 1000))
+	long.StringTable = append(long.StringTable, strings.Repeat("x", 5000))
 	footer, err := blockobject.Encode(long)
 	if err != nil {
 		t.Fatal(err)

@@ -11,9 +11,9 @@ import (
 // be sent nor received.
 const FooterBytesMax = 100 << 20
 
-// What is read of an object first. It holds few footers, but it is what
-// Pyroscope reads, and costs no more than the last eight bytes.
-const firstBytes = 256
+// What is read of an object first. Pyroscope reads 256 bytes, which hold few
+// footers; requests cost, not bytes, and this holds most of them.
+const firstBytes = 4 << 10
 
 // Bucket is what Read needs of one.
 type Bucket interface {

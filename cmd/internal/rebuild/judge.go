@@ -35,6 +35,8 @@ func (r *run) judge(all []*object) []*object {
 		}
 		verdict, detail := verdicts[o], ""
 		switch {
+		case !o.indexed && r.options.Tombstones.cover(o.location):
+			verdict = Tombstoned
 		case verdict != "":
 		case o.indexed && o.block.Size != 0 && o.block.Size != uint64(o.entry.Size):
 			verdict, detail = Resized, fmt.Sprintf("it has %d bytes, the index says %d", o.entry.Size, o.block.Size)

@@ -45,6 +45,8 @@ type Options struct {
 	MinAge time.Duration
 	// Doubtful brings also back what is Compacted or Unfinished.
 	Doubtful bool
+	// Tombstones are the cluster's, as far as they are known.
+	Tombstones Tombstones
 	// DryRun adds nothing.
 	DryRun bool
 	// Concurrency bounds footers read, and blocks added, at a time.
@@ -91,7 +93,7 @@ const (
 	Young Verdict = "young"
 	// Gone ones were deleted meanwhile.
 	Gone Verdict = "gone"
-	// Tombstoned ones were not taken by the index: they are to be deleted.
+	// Tombstoned ones are to be deleted: the cluster says so, or did not take them.
 	Tombstoned Verdict = "tombstoned"
 
 	// Missing ones are not indexed. A dry run leaves them so.

@@ -336,6 +336,29 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// What is to be deleted stays out even of an index that would take it.
+func TestTombstones(t *testing.T) {
+	bucket := folder(t)
+	one, other := store(t, bucket, block("", 1, 0, 1, 2, "a/x")), store(t, bucket, block("", 1, 0, 2, 3, "a/y"))
+	early, late := store(t, bucket, block("a", 1, 1, 99, 100, "a/z")), store(t, bucket, block("a", 1, 1, 100, 101, "a/z"))
+	elsewhere, level := store(t, bucket, block("a", 2, 1, 99, 100, "a/z")), store(t, bucket, block("b", 1, 1, 1, 2, "b/x"))
+	var tombstones rebuild.Tombstones
+	tombstones.Note(&metastorev1.Tombstones{Blocks: &metastorev1.BlockTombstones{Shard: 1, Blocks: []string{one.Id, "no id"}}})
+	tombstones.Note(&metastorev1.Tombstones{Blocks: &metastorev1.BlockTombstones{Shard: 1, Tenant: "b", CompactionLevel: 0, Blocks: []string{level.Id}}})
+	tombstones.Note(&metastorev1.Tombstones{Shard: &metastorev1.ShardTombstone{
+		Shard: 1, Tenant: "a", Timestamp: epoch.UnixNano(), Duration: int64(100 * time.Second),
+	}})
+	tombstones.Note(&metastorev1.Tombstones{Shard: &metastorev1.ShardTombstone{Shard: 1, Tenant: "a", Timestamp: epoch.UnixNano(), Duration: 1}})
+	found, _ := run(t, bucket, newFakeIndex(), func(o *rebuild.Options) { o.Tombstones, o.Doubtful = tombstones, true })
+	want := findings{
+		nameOf(one): rebuild.Tombstoned, nameOf(other): rebuild.Added, nameOf(early): rebuild.Tombstoned, nameOf(late): rebuild.Added,
+		nameOf(elsewhere): rebuild.Added, nameOf(level): rebuild.Added,
+	}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestItEndsAtFaultsAndGoesOnThere(t *testing.T) {
 	bucket, index := folder(t), newFakeIndex()
 	for shard := range uint32(5) {
