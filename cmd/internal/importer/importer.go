@@ -150,7 +150,7 @@ func (i *Import) paused(ctx context.Context) error {
 
 func (i *Import) leftOut() error {
 	if n := i.report.Source.DamagedRows + i.report.Blocks.Refused + i.report.Tombstones.Refused; n > 0 {
-		return fmt.Errorf("%w: %d rows were left out: damaged ones may be whole on another replica; the blocks' objects have their metadata, too", ErrLeftOut, n)
+		return fmt.Errorf("%w: %d rows were left out: damaged ones may be whole on another replica, and their objects have the metadata, too: see skerry rebuild -help", ErrLeftOut, n)
 	}
 	return nil
 }
