@@ -15,8 +15,11 @@ func (s *S3) s3Error(ctx context.Context, err error, doing, name string) error {
 	if err == nil {
 		return nil
 	}
+	if name != "" {
+		doing += " " + name
+	}
 	if cause := context.Cause(ctx); cause != nil {
-		return cause
+		return fmt.Errorf("%s: %s: %w", s.where, doing, cause)
 	}
 	answer := minio.ToErrorResponse(err)
 	switch status := answer.StatusCode; {
@@ -28,9 +31,6 @@ func (s *S3) s3Error(ctx context.Context, err error, doing, name string) error {
 		err = fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case refusal(status):
 		err = fmt.Errorf("%w: %s (%s, status %d)", ErrRefused, answer.Message, answer.Code, status)
-	}
-	if name != "" {
-		doing += " " + name
 	}
 	return fmt.Errorf("%s: %s: %w", s.where, doing, err)
 }
