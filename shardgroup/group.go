@@ -101,6 +101,7 @@ func (n *Node) startGroup(record *clusterv1.Group) error {
 		n.halt(g)
 		return err
 	}
+	g.settling.Go(func() { n.campaign(g.life, g, record) })
 	g.settling.Go(func() { n.settle(g.life, g, record) })
 	return nil
 }

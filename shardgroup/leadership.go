@@ -73,6 +73,13 @@ func (l *leadership) another() <-chan struct{} {
 	return l.heard
 }
 
+// known reports whether the group is known to have a leader.
+func (l *leadership) known() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.info.LeaderID != 0
+}
+
 func (l *leadership) leads() bool {
 	return l.info.LeaderID != 0 && l.info.LeaderID == l.replicaID
 }

@@ -69,6 +69,7 @@ type Node struct {
 	// Leaders are being moved away from a bad disk.
 	shedding atomic.Bool
 	disk     *disk.Watchdog
+	mailbox  *mailbox // nil with dragonboat's own transport
 	// What writers left in the object store; nil until lettersKnown is closed.
 	letters      atomic.Pointer[deadLetters]
 	lettersKnown chan struct{}
@@ -122,6 +123,9 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 	n.maps = newMapFeed(func(m *clusterv1.RangeMap) error { return saveMapFile(options.DataDir, mapFile, m) })
 	n.limits = newLimits(options, n.metrics)
 	n.spreading.begun = make(chan struct{})
+	if options.Transport != nil {
+		n.mailbox = &mailbox{TransportFactory: options.Transport}
+	}
 	if err := n.start(); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -220,7 +224,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 	// Groups share the write-ahead logs of their log shard: few shards gather
 	// more groups' entries in each fsync.
 	logDB.Shards = 4
-	return config.NodeHostConfig{
+	c := config.NodeHostConfig{
 		NodeHostDir:       n.raftDir(),
 		RTTMillisecond:    uint64(tickRTT * n.options.RTT.Milliseconds()),
 		RaftAddress:       n.options.RaftAddress,
@@ -232,11 +236,14 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		MaxSendQueueSize:  raftQueueBytes, MaxReceiveQueueSize: raftQueueBytes,
 		Expert: config.ExpertConfig{
 			NodeRegistryFactory: n.registry,
-			TransportFactory:    n.options.Transport,
 			LogDB:               logDB,
 			Engine:              config.EngineConfig{ExecShards: 4, CommitShards: 4, ApplyShards: 4, SnapshotShards: 4, CloseShards: 4},
 		},
 	}
+	if n.mailbox != nil {
+		c.Expert.TransportFactory = n.mailbox
+	}
+	return c
 }
 
 // LeaderUpdated implements raftio.IRaftEventListener.

@@ -1,0 +1,63 @@
+package shardgroup
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/lni/dragonboat/v4/config"
+	"github.com/lni/dragonboat/v4/raftio"
+	"github.com/lni/dragonboat/v4/raftpb"
+
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+)
+
+const (
+	// Spaces attempts to lead a group of one replica.
+	campaignRetry = 10 * time.Millisecond
+	// After that the group waits for its election's time, as all others do.
+	campaignPatience = 5 * time.Second
+)
+
+// mailbox is a transport that also keeps the way to the node's own replicas.
+type mailbox struct {
+	config.TransportFactory
+	deliver atomic.Pointer[raftio.MessageHandler]
+}
+
+// Create implements config.TransportFactory.
+func (m *mailbox) Create(c config.NodeHostConfig, messages raftio.MessageHandler, chunks raftio.ChunkHandler) raftio.ITransport {
+	m.deliver.Store(&messages)
+	return m.TransportFactory.Create(c, messages, chunks)
+}
+
+// campaign has a replica that is alone in its group become its leader at once:
+// there is nobody whose silence an election would have to wait for. It sends what
+// a leader sends to whom it hands over, which for Raft is the clock moving forward
+// (section 3.10 of Ongaro's thesis), so it is safe whoever else there may be.
+//
+// Dragonboat takes no notice before everything committed is applied; so it is
+// repeated until the group has a leader.
+func (n *Node) campaign(ctx context.Context, g *Group, record *clusterv1.Group) {
+	if n.mailbox == nil || !aloneIn(record, g.replicaID) {
+		return
+	}
+	deliver := n.mailbox.deliver.Load()
+	if deliver == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, campaignPatience)
+	defer cancel()
+	for ; ctx.Err() == nil && !g.leader.known(); pause(ctx, campaignRetry) {
+		(*deliver)(raftpb.MessageBatch{
+			DeploymentId: n.deploymentID(), BinVer: raftio.TransportBinVersion,
+			Requests: []raftpb.Message{{Type: raftpb.TimeoutNow, ShardID: g.id, From: g.replicaID, To: g.replicaID}},
+		})
+	}
+}
+
+// aloneIn reports whether a replica is its group's only one.
+func aloneIn(record *clusterv1.Group, replicaID uint64) bool {
+	replicas := record.GetReplicas()
+	return len(replicas) == 1 && replicas[0].GetReplicaId() == replicaID
+}
