@@ -100,13 +100,9 @@ func (n *Node) begin() error {
 	if err := followHostname(n.raftDir(), hostname, n.deploymentID()); err != nil {
 		return err
 	}
-	host, err := dragonboat.NewNodeHost(n.hostConfig())
+	host, err := n.openHost()
 	if err != nil {
-		return fmt.Errorf("start Raft on %s: %w", n.options.RaftAddress, err)
-	}
-	if host == nil {
-		// Dragonboat swallows its own panic over a log that cannot be written.
-		return fmt.Errorf("start Raft on %s: the log in %s cannot be opened, see the lines before: check the disk and start the node again", n.options.RaftAddress, n.raftDir())
+		return err
 	}
 	n.mu.Lock()
 	n.host = host
@@ -123,6 +119,26 @@ func (n *Node) begin() error {
 	n.background.Go(func() { n.reconcile(n.life) })
 	n.background.Go(func() { n.sendHeartbeats(n.life) })
 	return nil
+}
+
+// openHost starts dragonboat. Over a log that cannot be read or written it may
+// panic, or swallow a panic and return nothing; the node cannot start, but its end
+// is to be one that an operator understands.
+func (n *Node) openHost() (host *dragonboat.NodeHost, err error) {
+	broken := fmt.Sprintf("start Raft on %s: the log in %s cannot be opened, see the lines before: check the disk and start the node again", n.options.RaftAddress, n.raftDir())
+	defer func() {
+		if r := recover(); r != nil {
+			host, err = nil, fmt.Errorf("%s (%v)", broken, r)
+		}
+	}()
+	host, err = dragonboat.NewNodeHost(n.hostConfig())
+	if err != nil {
+		return nil, fmt.Errorf("start Raft on %s: %w", n.options.RaftAddress, err)
+	}
+	if host == nil {
+		return nil, errors.New(broken)
+	}
+	return host, nil
 }
 
 // localMap returns the youngest map that the data directory holds, or nil: the
