@@ -54,9 +54,8 @@ var directoryHandlers = map[raftlogv1.Kind]since{
 type update struct {
 	tx       *kv.Tx
 	handlers map[raftlogv1.Kind]since
-	header   header
-	ranges   ranges.Table
-	index    *index.Writer
+	standing
+	index *index.Writer
 	// Opened when first needed; see openCompaction.
 	tables *compaction
 	// Of the command in its entry.
@@ -65,16 +64,30 @@ type update struct {
 	graves int
 }
 
-func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]since, cache *index.GroupCache) (*update, error) {
+// standing is what every update begins with: what the one before it left.
+type standing struct {
+	header header
+	ranges ranges.Table
+}
+
+func loadStanding(tx *kv.Tx) (*standing, error) {
 	h, err := loadHeader(tx)
 	if err != nil {
 		return nil, err
 	}
 	table, err := ranges.Load(tx)
-	if err != nil {
-		return nil, err
+	return &standing{h, table}, err
+}
+
+// newUpdate begins with what the store holds, or with what is known of it.
+func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]since, cache *index.GroupCache, known *standing) (*update, error) {
+	if known == nil {
+		var err error
+		if known, err = loadStanding(tx); err != nil {
+			return nil, err
+		}
 	}
-	u := &update{tx: tx, handlers: handlers, header: h, ranges: table, index: index.NewWriter(tx, cache)}
+	u := &update{tx: tx, handlers: handlers, standing: *known, index: index.NewWriter(tx, cache)}
 	return u, u.hide()
 }
 

@@ -20,6 +20,8 @@ type Machine struct {
 	db       *kv.DB
 	handlers map[raftlogv1.Kind]since
 	cache    *index.GroupCache
+	// What the last Update left; nil if it is to be read from the store. Of Update.
+	known *standing
 
 	mu sync.Mutex
 	// Read transactions that PrepareSnapshot opened and SaveSnapshot has not
@@ -65,8 +67,10 @@ func (m *Machine) Open(<-chan struct{}) (uint64, error) {
 // Update applies entries in one transaction. Each entry's result holds encoded
 // raftlog.v1.Results.
 func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
+	known := m.known
+	m.known = nil
 	err := m.db.Update(func(tx *kv.Tx) error {
-		u, err := newUpdate(tx, m.handlers, m.cache)
+		u, err := newUpdate(tx, m.handlers, m.cache, known)
 		if err != nil {
 			return err
 		}
@@ -77,12 +81,15 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 			}
 			entries[i].Result = sm.Result{Value: uint64(len(data)), Data: data}
 		}
+		known = &u.standing
 		return u.finish()
 	})
 	if err != nil {
 		m.cache.Clear()
+		return entries, err
 	}
-	return entries, err
+	m.known = known
+	return entries, nil
 }
 
 // Lookup answers a Query of this package.
@@ -133,6 +140,7 @@ func (m *Machine) SaveSnapshot(prepared any, w io.Writer, stop <-chan struct{}) 
 func (m *Machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
 	// Readers run beside it: what they leave is of the state before.
 	defer m.cache.Clear()
+	m.known = nil
 	return m.db.Restore(stoppableReader{r, stop})
 }
 
