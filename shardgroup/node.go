@@ -221,9 +221,10 @@ const raftQueueBytes = 80 << 20
 
 func (n *Node) hostConfig() config.NodeHostConfig {
 	logDB := config.GetSmallMemLogDBConfig()
-	// Groups share the write-ahead logs of their log shard: few shards gather
-	// more groups' entries in each fsync.
-	logDB.Shards = 4
+	// One worker steps all groups and syncs what they wrote at once, so a group
+	// that shares the node costs an entry, not a sync. Both numbers belong to the
+	// format of the data directory.
+	logDB.Shards = 1
 	c := config.NodeHostConfig{
 		NodeHostDir:       n.raftDir(),
 		RTTMillisecond:    uint64(tickRTT * n.options.RTT.Milliseconds()),
@@ -237,7 +238,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		Expert: config.ExpertConfig{
 			NodeRegistryFactory: n.registry,
 			LogDB:               logDB,
-			Engine:              config.EngineConfig{ExecShards: 4, CommitShards: 4, ApplyShards: 4, SnapshotShards: 4, CloseShards: 4},
+			Engine:              config.EngineConfig{ExecShards: 1, CommitShards: 1, ApplyShards: 4, SnapshotShards: 4, CloseShards: 4},
 		},
 	}
 	if n.mailbox != nil {
