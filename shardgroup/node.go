@@ -20,6 +20,7 @@ import (
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	"github.com/skerrydb/skerry/shardgroup/disk"
 	"github.com/skerrydb/skerry/shardgroup/overrides"
+	"github.com/skerrydb/skerry/shardgroup/raftlog"
 	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/storage/kv"
 )
@@ -238,6 +239,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		Expert: config.ExpertConfig{
 			NodeRegistryFactory: n.registry,
 			LogDB:               logDB,
+			LogDBFactory:        raftlog.NewFactory(n.log.Named("raft"), n.metrics.registerer),
 			Engine:              config.EngineConfig{ExecShards: 1, CommitShards: 1, ApplyShards: 4, SnapshotShards: 4, CloseShards: 4},
 		},
 	}

@@ -1,0 +1,158 @@
+package raftlog
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/lni/dragonboat/v4/raftpb"
+)
+
+// SaveRaftState implements raftio.ILogDB: it makes entries, votes, terms and
+// snapshot records durable at once. What only moves commit indexes on is
+// remembered, and stored with the next of these.
+func (l *Log) SaveRaftState(updates []raftpb.Update, _ uint64) error {
+	batch := l.db.NewBatch()
+	defer func() { _ = batch.Close() }() // it only fails for batches that were closed
+	locked := make([]*replica, 0, len(updates))
+	defer func() {
+		for _, r := range locked {
+			r.mu.Unlock()
+		}
+	}()
+	for i := range updates {
+		r, err := l.lock(id{ShardID: updates[i].ShardID, ReplicaID: updates[i].ReplicaID})
+		if err != nil {
+			return err
+		}
+		locked = append(locked, r)
+		if err := r.add(batch, &updates[i]); err != nil {
+			return err
+		}
+	}
+	return l.commit(batch, locked)
+}
+
+// SaveSnapshots implements raftio.ILogDB.
+func (l *Log) SaveSnapshots(updates []raftpb.Update) error {
+	for i := range updates {
+		if err := l.saveSnapshot(&updates[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) saveSnapshot(u *raftpb.Update) error {
+	r, err := l.lock(id{ShardID: u.ShardID, ReplicaID: u.ReplicaID})
+	if err != nil {
+		return err
+	}
+	defer r.mu.Unlock()
+	batch := l.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	newer, err := r.addSnapshot(batch, &u.Snapshot)
+	if err != nil || !newer {
+		return err
+	}
+	return l.commit(batch, []*replica{r})
+}
+
+// commit makes a batch durable. After a failure nobody knows what the store holds.
+func (l *Log) commit(batch *pebble.Batch, changed []*replica) error {
+	if batch.Empty() {
+		l.metrics.avoided.Inc()
+		return nil
+	}
+	start := time.Now()
+	if err := batch.Commit(pebble.Sync); err != nil {
+		for _, r := range changed {
+			r.loaded = false
+		}
+		return fmt.Errorf("write the Raft log: %w", err)
+	}
+	l.metrics.synced(time.Since(start), batch.Len())
+	return nil
+}
+
+// add puts into a batch what of an update must be durable.
+func (r *replica) add(batch *pebble.Batch, u *raftpb.Update) error {
+	if !raftpb.IsEmptyState(u.State) {
+		r.state = u.State
+	}
+	durable := len(u.EntriesToSave) > 0 || r.state.Term != r.saved.Term || r.state.Vote != r.saved.Vote
+	newer, err := r.addSnapshot(batch, &u.Snapshot)
+	if err != nil {
+		return err
+	}
+	if newer {
+		// It takes the place of all entries: those of this update follow it.
+		if err := batch.DeleteRange(entryKey(r.id, 0), entriesEnd(r.id), nil); err != nil {
+			return err
+		}
+		r.last = 0
+	}
+	if !durable && !newer {
+		return nil
+	}
+	if err := r.addEntries(batch, u.EntriesToSave); err != nil {
+		return err
+	}
+	return r.addState(batch)
+}
+
+func (r *replica) addSnapshot(batch *pebble.Batch, snapshot *raftpb.Snapshot) (newer bool, err error) {
+	if raftpb.IsEmptySnapshot(*snapshot) || snapshot.Index <= r.snapshot {
+		return false, nil
+	}
+	r.snapshot = snapshot.Index
+	return true, put(batch, kindSnapshot, r.id, snapshot)
+}
+
+// addEntries replaces all entries from the first one on.
+func (r *replica) addEntries(batch *pebble.Batch, entries []raftpb.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	last := entries[len(entries)-1].Index
+	if r.last > last {
+		if err := batch.DeleteRange(entryKey(r.id, last+1), entriesEnd(r.id), nil); err != nil {
+			return err
+		}
+	}
+	for i := range entries {
+		size := entries[i].Size()
+		row := batch.SetDeferred(25, size)
+		appendEntryKey(row.Key[:0], r.id, entries[i].Index)
+		if _, err := entries[i].MarshalTo(row.Value); err != nil {
+			return err
+		}
+		if err := row.Finish(); err != nil {
+			return err
+		}
+	}
+	r.last = last
+	return nil
+}
+
+func (r *replica) addState(batch *pebble.Batch) error {
+	if r.state == r.saved {
+		return nil
+	}
+	r.saved = r.state
+	return putState(batch, r.id, r.state)
+}
+
+func putState(batch *pebble.Batch, of id, state raftpb.State) error {
+	return put(batch, kindState, of, &state)
+}
+
+type marshaller interface{ Marshal() ([]byte, error) }
+
+func put(batch *pebble.Batch, kind byte, of id, row marshaller) error {
+	encoded, err := row.Marshal()
+	if err != nil {
+		return err
+	}
+	return batch.Set(rowKey(kind, of), encoded, nil)
+}
