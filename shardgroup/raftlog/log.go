@@ -124,7 +124,7 @@ func (l *Log) lock(of id) (*replica, error) {
 	}
 	if err := l.load(r); err != nil {
 		r.mu.Unlock()
-		return nil, fmt.Errorf("Raft log of group %d: %w", of.ShardID, err)
+		return nil, fmt.Errorf("the Raft log of group %d: %w", of.ShardID, err)
 	}
 	return r, nil
 }

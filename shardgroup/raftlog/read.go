@@ -38,7 +38,7 @@ func (l *Log) ReadRaftState(groupID, replicaID, snapshotIndex uint64) (raftio.Ra
 		return raftio.RaftState{}, err
 	}
 	if state.EntryCount == 0 || state.FirstIndex > snapshotIndex+1 {
-		return raftio.RaftState{}, fmt.Errorf("Raft log of group %d: entries begin at %d, the snapshot ends at %d: restore the directory from a backup", groupID, state.FirstIndex, snapshotIndex)
+		return raftio.RaftState{}, fmt.Errorf("the Raft log of group %d: entries begin at %d, the snapshot ends at %d: restore the directory from a backup", groupID, state.FirstIndex, snapshotIndex)
 	}
 	return state, nil
 }
@@ -54,7 +54,7 @@ func (l *Log) IterateEntries(entries []raftpb.Entry, size, groupID, replicaID, l
 	for ok := iterator.First(); ok && indexOf(iterator.Key()) == next; ok = iterator.Next() {
 		var entry raftpb.Entry
 		if err := entry.Unmarshal(iterator.Value()); err != nil {
-			return nil, 0, errors.Join(fmt.Errorf("Raft log of group %d: entry %d: %w", groupID, next, err), iterator.Close())
+			return nil, 0, errors.Join(fmt.Errorf("the Raft log of group %d: entry %d: %w", groupID, next, err), iterator.Close())
 		}
 		entries = append(entries, entry)
 		next++
