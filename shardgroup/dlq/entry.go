@@ -88,10 +88,10 @@ func (s *sweep) recover(e objects.Entry, k blockobject.Location) (outcome, error
 	}
 	switch err := s.add(k, block, content); {
 	case err == nil:
-		// The entry is met again if it stays, and adding it then changes nothing.
+		// If it stays it is met again, after a pause, and adding it then changes nothing.
 		if err := s.remove(e.Name); err != nil {
 			r.metrics.deletesFailed.Inc()
-			s.log.Warn("a recovered dead letter could not be deleted, will try again", zap.String("key", e.Name), zap.Error(err))
+			return success, fmt.Errorf("it was added, but cannot be deleted: %w", err)
 		}
 		return success, nil
 	case errors.Is(err, ErrInvalid):

@@ -207,7 +207,7 @@ func (r *Recovery) sweep(ctx context.Context) {
 		r.listed(err)
 		return
 	}
-	p := &plan{recovery: r, lanes: lanes, folders: map[*lane][]string{}, full: map[*lane]bool{}}
+	p := &plan{recovery: r, lanes: lanes, found: newFound()}
 	err := p.make(ctx)
 	if ctx.Err() != nil {
 		return

@@ -271,6 +271,39 @@ func TestFailuresWait(t *testing.T) {
 	}
 }
 
+// Entries that cannot be deleted are not added again and again.
+func TestDeletesThatFail(t *testing.T) {
+	b := newBench(t)
+	b.options.BackoffMin, b.options.BackoffMax = time.Hour, time.Hour
+	stays := segment(1, 1, time.Minute)
+	b.letter(stays)
+	b.bucket.set(func(_ context.Context, operation, name string) error {
+		if operation == "delete" && name == letterName(stays) {
+			return errors.New("read-only")
+		}
+		return nil
+	})
+	b.start(2)
+	b.await("the failure", func() bool { return b.metric("skerry_dlq_pending_entries", "") == 1 })
+	for i := range 3 {
+		good := segment(10+i, 1, time.Minute)
+		b.letter(good)
+		b.await("another one", func() bool { return b.cluster.has(good) })
+	}
+	if got := b.cluster.tried(stays); got != 1 {
+		t.Errorf("added %d times", got)
+	}
+	if failures := b.recovery.Status().Failures; len(failures) != 1 || !strings.Contains(failures[0].Err, "read-only") {
+		t.Errorf("failures %+v", failures)
+	}
+	if got := b.metric("skerry_dlq_failed_deletes_total", ""); got != 1 {
+		t.Errorf("%v failed deletes", got)
+	}
+	b.bucket.set(nil)
+	b.recovery.Sweep()
+	b.await("it to go", func() bool { return !b.exists(letterName(stays)) })
+}
+
 // A group that is led elsewhere is left alone; others are not.
 func TestLeadershipEndsOneGroup(t *testing.T) {
 	b := newBench(t)
