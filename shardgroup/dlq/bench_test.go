@@ -257,6 +257,8 @@ type faulty struct {
 	// Called before each operation.
 	fault func(ctx context.Context, operation, name string) error
 	calls map[string]int
+	// When objects were written, if not at the time of their ULID.
+	times map[string]time.Time
 }
 
 func (f *faulty) before(ctx context.Context, operation, name string) error {
@@ -318,7 +320,7 @@ func (f *faulty) Attributes(ctx context.Context, name string) (objects.Attribute
 		return objects.Attributes{}, err
 	}
 	a, err := f.Bucket.Attributes(ctx, name)
-	a.Modified = modified(name)
+	a.Modified = f.modified(name)
 	return a, err
 }
 
@@ -331,7 +333,7 @@ func (f *faulty) List(ctx context.Context, o objects.ListOptions) iter.Seq2[obje
 		}
 		for e, err := range f.Bucket.List(ctx, o) {
 			if !e.Prefix && err == nil {
-				e.Modified = modified(e.Name)
+				e.Modified = f.modified(e.Name)
 			}
 			if !yield(e, err) {
 				return
@@ -340,8 +342,13 @@ func (f *faulty) List(ctx context.Context, o objects.ListOptions) iter.Seq2[obje
 	}
 }
 
-// modified is the time of the ULID in a name.
-func modified(name string) time.Time {
+// modified is the time of the ULID in a name, unless a test says otherwise.
+func (f *faulty) modified(name string) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if at, said := f.times[name]; said {
+		return at
+	}
 	for _, part := range strings.Split(path.Dir(name), "/") {
 		if id, err := ulid.Parse(part); err == nil {
 			return ulid.Time(id.Time())

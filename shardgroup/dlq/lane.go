@@ -24,8 +24,8 @@ type lane struct {
 	mu      sync.Mutex
 	closed  bool
 	busy    bool
-	// The sweep under way has passed what somebody wants to be swept now.
-	again bool
+	// It is to be swept at the next occasion; if it is busy, once more.
+	due   bool
 	last  Result
 	stuck time.Time
 	// When the oldest entry was written, as far as the running sweep has seen.
@@ -47,13 +47,27 @@ func newLane(ctx context.Context, r *Recovery, group uint64) *lane {
 	return &lane{
 		recovery: r, group: group, ctx: ctx,
 		troubles: newTroubles(r.options.BackoffMin, r.options.BackoffMax, r.options.Now),
+		due:      true,
 	}
 }
 
-func (l *lane) sweeping() bool {
+// ready tells whether the lane is to be swept, and can be. What is asked for from
+// here on counts for the next sweep.
+func (l *lane) ready() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.busy
+	if l.busy || !l.due {
+		return false
+	}
+	l.due = false
+	return true
+}
+
+// interval makes a lane due that is idle: sweeps of one do not overlap.
+func (l *lane) interval() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.due = l.due || !l.busy
 }
 
 // start sweeps folders in a goroutine of its own; whole, if there are no others but
@@ -101,8 +115,7 @@ func (l *lane) ended(s *sweep, whole bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.busy = false
-	if l.again {
-		l.again = false
+	if l.due {
 		l.recovery.Kick()
 	}
 	l.settle(s.result, whole && result == "complete")
@@ -127,7 +140,7 @@ func (l *lane) forgive() {
 	l.troubles.forgive()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.again = l.busy
+	l.due = true
 }
 
 // owns tells whether the lane's group owns a point, as the map says now.

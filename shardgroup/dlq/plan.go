@@ -100,8 +100,8 @@ func (p *plan) shard(ctx context.Context, folder string, found found) error {
 	})
 }
 
-// lane returns the idle lane that looks after a folder, nil if it is another
-// process's or is busy.
+// lane returns the lane that looks after a folder, nil if it is another process's
+// or is not swept now.
 func (p *plan) lane(shard uint32, directory string) *lane {
 	group, known := p.recovery.cluster.Owner(home(shard, directory))
 	if !known {

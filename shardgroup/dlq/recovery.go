@@ -155,7 +155,7 @@ func (r *Recovery) Lead(ctx context.Context, group uint64) {
 	l.close()
 }
 
-// Kick asks for a sweep now.
+// Kick asks for a sweep now of the lanes that are due.
 func (r *Recovery) Kick() {
 	select {
 	case r.kick <- struct{}{}:
@@ -184,6 +184,10 @@ func (r *Recovery) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+			for _, l := range r.all() {
+				l.interval()
+			}
+			timer.Reset(r.options.Interval)
 		case <-r.kick:
 		}
 		r.sweep(ctx)
@@ -192,13 +196,12 @@ func (r *Recovery) Run(ctx context.Context) {
 			return
 		case <-time.After(min(listPause, r.options.Interval)):
 		}
-		timer.Reset(r.options.Interval)
 	}
 }
 
-// sweep lists once and starts the lanes that have something to do.
+// sweep lists once and starts the lanes that are due.
 func (r *Recovery) sweep(ctx context.Context) {
-	lanes := r.idle()
+	lanes := r.ready()
 	if len(lanes) == 0 {
 		return
 	}
@@ -243,11 +246,11 @@ func (r *Recovery) all() []*lane {
 	return lanes
 }
 
-// idle returns the lanes that are not sweeping, by group.
-func (r *Recovery) idle() map[uint64]*lane {
+// ready returns the lanes to be swept now, by group.
+func (r *Recovery) ready() map[uint64]*lane {
 	lanes := map[uint64]*lane{}
 	for _, l := range r.all() {
-		if !l.sweeping() {
+		if l.ready() {
 			lanes[l.group] = l
 		}
 	}

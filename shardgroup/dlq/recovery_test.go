@@ -74,6 +74,11 @@ func TestOutcomes(t *testing.T) {
 		"too large":            {good, nil, onGet(good, objects.ErrTooLarge), "too_large", end{kept: true}},
 		"old, with its object": {old, nil, func(b *bench) { b.object(old) }, "success", end{added: true}},
 		"old, without":         {old, nil, nothing, "object_missing", end{aside: true}},
+		"old, written anew":    {old, nil, func(b *bench) { b.bucket.times = map[string]time.Time{letterName(old): now} }, "object_missing", end{aside: true}},
+		"of a clock that is ahead": {good, nil, func(b *bench) {
+			b.bucket.times = map[string]time.Time{letterName(good): now.Add(-time.Hour)}
+		}, "object_missing", end{aside: true}},
+		"just not old": {tenantBlock(3, "acme", 1, delay-time.Minute), nil, nothing, "success", end{added: true}},
 		"old, who knows": {old, nil, func(b *bench) {
 			b.bucket.set(func(_ context.Context, operation, _ string) error {
 				if operation == "attributes" {
@@ -129,7 +134,7 @@ func TestOutcomes(t *testing.T) {
 			key := b.put(letterName(c.block), content)
 			aside := "dlq-rejected/" + strings.TrimPrefix(key, "dlq/")
 			c.prepare(b)
-			b.start(2)
+			b.start(2, 4)
 			b.await(c.status, func() bool { return b.attempts(c.status) > 0 })
 			b.await("the end", func() bool {
 				return end{b.exists(key), b.exists(aside), b.cluster.has(c.block)} == c.end
@@ -562,10 +567,11 @@ func TestSweepsAskedForFollow(t *testing.T) {
 		}
 		return nil
 	}
-	b.start(2)
+	b.start(2, 3)
 	b.await("a sweep", waiting.Load)
 	b.letter(passed)
-	b.recovery.Sweep()
+	b.recovery.Sweep() // begins none, since the group is busy
+	b.await("the other group to be swept", func() bool { return b.bucket.count("list") >= 5 })
 	close(release)
 	b.await("another one", func() bool { return b.cluster.has(passed) })
 }
