@@ -2,6 +2,7 @@ package dlq_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -85,7 +86,9 @@ func (b *bench) put(name string, content []byte) string {
 	file := filepath.Join(b.root, filepath.FromSlash(name)) // without a sync of each
 	err := os.MkdirAll(filepath.Dir(file), 0o755)
 	if err == nil {
-		err = os.WriteFile(file, content, 0o644)
+		// Whole or not at all; the folder does not list what is not complete.
+		partial := filepath.Join(filepath.Dir(file), ".skerry-new")
+		err = errors.Join(os.WriteFile(partial, content, 0o644), os.Rename(partial, file))
 	}
 	if err != nil {
 		b.Fatal(err)
