@@ -22,10 +22,9 @@ type run struct {
 	options Options
 	pace    *pace
 
-	// What was listed, if that is asked for; used by one goroutine.
-	seen map[blockobject.Location]bool
-
-	mu     sync.Mutex
+	mu sync.Mutex
+	// What was listed, if that is asked for.
+	seen   map[blockobject.Location]bool
 	counts Counts
 }
 
@@ -134,33 +133,37 @@ func (r *run) objects(ctx context.Context, kind blockobject.Kind, shard uint32, 
 		}
 		location.Directory = directory // the same text for all of them
 		all = append(all, &object{location: location, entry: entry})
-		if r.seen != nil {
-			r.seen[location] = true
-		}
 	}
-	r.update(func(c *Counts) { c.Strays += strays })
+	r.update(func(c *Counts) {
+		c.Strays += strays
+		if r.seen != nil {
+			for _, o := range all {
+				r.seen[o.location] = true
+			}
+		}
+	})
 	return all, nil
 }
 
-// each does something with each object, some at a time, up to the first fault.
-func (r *run) each(ctx context.Context, all []*object, do func(context.Context, *object) error) error {
+// each does something with each of all, some at a time, up to the first fault.
+func each[T any](ctx context.Context, atATime int, all []T, do func(context.Context, T) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	next := make(chan *object)
+	next := make(chan T)
 	var workers sync.WaitGroup
-	for range min(r.options.Concurrency, len(all)) {
+	for range min(atATime, len(all)) {
 		workers.Go(func() {
-			for o := range next {
-				if err := do(ctx, o); err != nil {
+			for one := range next {
+				if err := do(ctx, one); err != nil {
 					cancel(err)
 					return
 				}
 			}
 		})
 	}
-	for _, o := range all {
+	for _, one := range all {
 		select {
-		case next <- o:
+		case next <- one:
 		case <-ctx.Done():
 		}
 		if ctx.Err() != nil {

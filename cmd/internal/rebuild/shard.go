@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/skerrydb/skerry/proto/blockobject"
@@ -15,6 +16,9 @@ import (
 // coverMargin is how much older a block may be than one of those it was made of:
 // it has the time of the oldest. Jobs of all levels together span less.
 const coverMargin = 48 * time.Hour
+
+// listsMax bounds how many directories are listed at a time.
+const listsMax = 8
 
 // shard deals with the objects of one shard, of which compaction never leads out.
 // Memory holds the metadata of the shard's blocks that are not older than asked
@@ -31,7 +35,7 @@ func (r *run) shard(ctx context.Context, shard uint32) error {
 		}
 		return ctx.Err()
 	}
-	if err := r.each(ctx, lacking, r.add); err != nil {
+	if err := each(ctx, r.options.Concurrency, lacking, r.add); err != nil {
 		return err
 	}
 	return r.confirm(ctx, shard, lacking)
@@ -47,27 +51,31 @@ func (r *run) read(ctx context.Context, shard uint32) ([]*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []*object
-	take := func(kind blockobject.Kind, directory, tenant string, since time.Time) error {
-		found, err := r.objects(ctx, kind, shard, directory, since)
-		if err != nil {
-			return err
-		}
-		if err := r.lookUp(ctx, tenant, shard, found); err != nil {
-			return err
-		}
-		if err := r.each(ctx, found, r.readFooter); err != nil {
-			return err
-		}
-		all = append(all, found...)
-		return nil
+	type source struct {
+		kind              blockobject.Kind
+		directory, tenant string
+		since             time.Time
 	}
+	sources := []source{{blockobject.Segment, blockobject.AnonymousDirectory, "", r.options.Since}}
 	for _, tenant := range tenants {
-		if err := take(blockobject.Block, tenant, tenant, since); err != nil {
-			return nil, err
-		}
+		sources = append(sources, source{blockobject.Block, tenant, tenant, since})
 	}
-	if err := take(blockobject.Segment, blockobject.AnonymousDirectory, "", r.options.Since); err != nil {
+	var mu sync.Mutex
+	var all []*object
+	err = each(ctx, min(r.options.Concurrency, listsMax), sources, func(ctx context.Context, s source) error {
+		found, err := r.objects(ctx, s.kind, shard, s.directory, s.since)
+		if err == nil {
+			err = r.lookUp(ctx, s.tenant, shard, found)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, found...)
+		return err
+	})
+	if err == nil {
+		err = each(ctx, r.options.Concurrency, all, r.readFooter)
+	}
+	if err != nil {
 		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(o *object) bool { return o.block == nil })
