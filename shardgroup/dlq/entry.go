@@ -50,47 +50,15 @@ func (o outcome) rejects() bool { return o == unmarshalError || o == invalid || 
 // recover takes one entry to its end. An error means that the entry is still there,
 // and says why.
 func (s *sweep) recover(e objects.Entry, k blockobject.Location) (outcome, error) {
-	r := s.recovery
-	reading, cancel := context.WithTimeout(s.ctx, r.options.Timeout)
-	defer cancel()
-	content, err := r.bucket.Get(reading, e.Name, metastorev1.MaxBlockBytes)
-	switch {
-	case err == nil:
-	case errors.Is(err, objects.ErrNotFound):
-		return notFound, nil
-	case errors.Is(err, objects.ErrTooLarge):
-		return tooLarge, err
-	default:
-		return s.failed(readError, err)
-	}
-	block, bad, fault := decode(content)
-	if bad != "" {
-		// The object's footer is a second copy, written before.
-		copied, encoded, err := secondCopy(reading, r.bucket, k)
-		switch {
-		case err == nil:
-			block, content = copied, encoded
-			r.metrics.footers.Inc()
-		case !errors.Is(err, errNoCopy):
-			return s.failed(readError, err)
-		case bad == empty:
-			return empty, s.remove(e.Name)
-		default:
-			return bad, s.moveAside(e.Name, content, bad, fault)
-		}
-	} else if s.phantom(e, block) {
-		switch err := s.objectExists(reading, block); {
-		case errors.Is(err, objects.ErrNotFound):
-			return objectMissing, s.moveAside(e.Name, content, objectMissing, err)
-		case err != nil:
-			return s.failed(readError, err)
-		}
+	block, content, o, err := s.read(e, k)
+	if block == nil {
+		return o, err
 	}
 	switch err := s.add(k, block, content); {
 	case err == nil:
 		// If it stays it is met again, after a pause, and adding it then changes nothing.
 		if err := s.remove(e.Name); err != nil {
-			r.metrics.deletesFailed.Inc()
+			s.recovery.metrics.deletesFailed.Inc()
 			return success, fmt.Errorf("it was added, but cannot be deleted: %w", err)
 		}
 		return success, nil
@@ -101,6 +69,68 @@ func (s *sweep) recover(e objects.Entry, k blockobject.Location) (outcome, error
 	default:
 		return s.failed(metastoreError, err)
 	}
+}
+
+// read returns the block to be added, also as it is encoded, or how the entry ended
+// without one.
+func (s *sweep) read(e objects.Entry, k blockobject.Location) (*metastorev1.BlockMeta, []byte, outcome, error) {
+	block, content, bad, err := s.readEntry(e, k)
+	if bad == "" {
+		return block, content, "", nil
+	}
+	switch {
+	case err == nil || !bad.rejects() && bad != empty:
+		return nil, nil, bad, err
+	case bad == empty:
+		return nil, nil, empty, s.remove(e.Name)
+	}
+	return nil, nil, bad, s.moveAside(e.Name, content, bad, err)
+}
+
+// readEntry returns a block, or what is wrong and why. Of what is to be moved aside
+// it returns the content.
+func (s *sweep) readEntry(e objects.Entry, k blockobject.Location) (*metastorev1.BlockMeta, []byte, outcome, error) {
+	s.access <- struct{}{}
+	defer func() { <-s.access }()
+	r := s.recovery
+	reading, cancel := context.WithTimeout(s.ctx, r.options.Timeout)
+	defer cancel()
+	fails := func(err error) (*metastorev1.BlockMeta, []byte, outcome, error) {
+		o, err := s.failed(readError, err)
+		return nil, nil, o, err
+	}
+	content, err := r.bucket.Get(reading, e.Name, metastorev1.MaxBlockBytes)
+	switch {
+	case err == nil:
+	case errors.Is(err, objects.ErrNotFound):
+		return nil, nil, notFound, nil
+	case errors.Is(err, objects.ErrTooLarge):
+		return nil, nil, tooLarge, err
+	default:
+		return fails(err)
+	}
+	block, bad, fault := decode(content)
+	if bad != "" {
+		// The object's footer is a second copy, written before.
+		copied, encoded, err := secondCopy(reading, r.bucket, k)
+		switch {
+		case err == nil:
+			r.metrics.footers.Inc()
+			return copied, encoded, "", nil
+		case !errors.Is(err, errNoCopy):
+			return fails(err)
+		}
+		return nil, content, bad, fault
+	}
+	if s.phantom(e, block) {
+		switch err := s.objectExists(reading, block); {
+		case errors.Is(err, objects.ErrNotFound):
+			return nil, content, objectMissing, err
+		case err != nil:
+			return fails(err)
+		}
+	}
+	return block, content, "", nil
 }
 
 // failed tells a failure from the end of the sweep.
@@ -181,6 +211,8 @@ func (s *sweep) finishing() (context.Context, context.CancelFunc) {
 
 // remove deletes an entry.
 func (s *sweep) remove(name string) error {
+	s.access <- struct{}{}
+	defer func() { <-s.access }()
 	ctx, cancel := s.finishing()
 	defer cancel()
 	return remove(ctx, s.recovery.bucket, name)
@@ -188,6 +220,8 @@ func (s *sweep) remove(name string) error {
 
 // moveAside puts an entry where no sweep looks, and only then deletes it.
 func (s *sweep) moveAside(name string, content []byte, why outcome, fault error) error {
+	s.access <- struct{}{}
+	defer func() { <-s.access }()
 	ctx, cancel := s.finishing()
 	defer cancel()
 	if err := s.recovery.bucket.Put(ctx, rejected(name), content); err != nil {

@@ -43,8 +43,9 @@ type Options struct {
 	// An older entry's block may have been indexed, compacted and forgotten
 	// meanwhile: it is added only if its object exists.
 	TombstoneDelay time.Duration
-	// Entries that the process works on at a time, shared evenly by the groups that
-	// have some. Default 256.
+	// Operations on objects that the process has under way at a time, shared evenly by
+	// the groups that have entries. Four times as many entries may wait for being
+	// added. Default 256.
 	Workers int
 	// Bytes of metadata in memory, shared likewise. A larger entry is worked on
 	// alone. Default 128 MiB.
@@ -68,8 +69,11 @@ const (
 	defaultWorkers = 256
 	defaultBytes   = 128 << 20
 	// Bounds of one group's share of the workers.
-	groupWorkersMin, groupWorkersMax = 4, 128
-	defaultFolders                   = 4096
+	groupWorkersMin, groupWorkersMax = 4, 64
+	// Entries of a group that are taken up, for each of its workers: adding waits for a
+	// disk, and the more wait together, the fewer syncs there are.
+	entriesPerWorker = 4
+	defaultFolders   = 4096
 	// Entries whose failures a group remembers.
 	troublesMax = 10_000
 	// Between two lists at least, however often somebody asks.

@@ -23,7 +23,8 @@ type sweep struct {
 	ctx    context.Context
 	stop   context.CancelCauseFunc
 	log    *zap.Logger
-	slots  chan struct{}
+	slots  chan struct{} // of entries
+	access chan struct{} // of operations on objects
 	budget *budget
 
 	working sync.WaitGroup
@@ -39,7 +40,7 @@ type sweep struct {
 func newSweep(l *lane, workers int, bytes int64) *sweep {
 	s := &sweep{
 		lane: l, log: l.recovery.log.With(zap.Uint64("group", l.group)),
-		slots: make(chan struct{}, workers), budget: newBudget(bytes), result: Result{Started: l.recovery.options.Now()},
+		slots: make(chan struct{}, entriesPerWorker*workers), access: make(chan struct{}, workers), budget: newBudget(bytes), result: Result{Started: l.recovery.options.Now()},
 	}
 	s.ctx, s.stop = context.WithCancelCause(l.ctx)
 	return s
