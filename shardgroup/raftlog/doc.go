@@ -4,7 +4,9 @@
 // Dragonboat brings a log store of its own. It also syncs each change of a commit
 // index, twice as many syncs as there are entries: the second one tells nothing that
 // a quorum would not find out again (Raft keeps the commit index in memory only,
-// figure 2 of the paper). Here such a change waits for the next entry, or vote.
+// figure 2 of the paper). Here such a change waits for the next entry, or vote. Only
+// if it commits a change of membership it is synced: dragonboat takes the quorum from
+// what is committed, and the last of two voters would ask the one that left, in vain.
 //
 // Layout, all numbers big endian:
 //

@@ -70,6 +70,8 @@ type replica struct {
 	saved, state raftpb.State
 	// Index of the last entry, 0 for none, and of the last snapshot record.
 	last, snapshot uint64
+	// No change of membership has a higher index; see mustStore.
+	change uint64
 }
 
 func open(fs vfs.FS, dir string, e events, registerer prometheus.Registerer) (*Log, error) {
@@ -145,6 +147,8 @@ func (l *Log) load(r *replica) error {
 	if iterator.Last() {
 		r.last = indexOf(iterator.Key())
 	}
+	// What the entries are is not looked up.
+	r.change = r.last
 	r.state, r.snapshot, r.loaded = r.saved, snapshot.Index, true
 	return iterator.Close()
 }

@@ -246,6 +246,70 @@ func TestCommitsAreNotSynced(t *testing.T) {
 	}
 }
 
+// That a change of membership is committed survives a crash, in all ways in which it
+// can become so: if the last of two voters forgot that it is alone by now, it would
+// wait for ever for one that has forgotten it.
+func TestCommittedMembershipIsKept(t *testing.T) {
+	change := func(term, index uint64) raftpb.Entry {
+		return raftpb.Entry{Term: term, Index: index, Type: raftpb.ConfigChangeEntry, Cmd: []byte("change")}
+	}
+	of := id{ShardID: 3, ReplicaID: 1}
+	save := func(l *Log, u raftpb.Update) {
+		u.ShardID, u.ReplicaID = of.ShardID, of.ReplicaID
+		must(t, l.SaveRaftState([]raftpb.Update{u}, 1))
+	}
+	two := append(entries(1, 1, 2), change(1, 3))
+	for _, s := range []struct {
+		what  string
+		saves []raftpb.Update
+		// The process starts again after so many saves.
+		restart int
+	}{
+		{"alone", []raftpb.Update{
+			{State: raftpb.State{Term: 1}, EntriesToSave: two},
+			{State: raftpb.State{Term: 1, Commit: 3}},
+		}, 0},
+		{"step by step", []raftpb.Update{
+			{State: raftpb.State{Term: 1}, EntriesToSave: two},
+			{State: raftpb.State{Term: 1, Commit: 1}},
+			{EntriesToSave: entries(1, 4, 4)},
+			{State: raftpb.State{Term: 1, Commit: 3}},
+		}, 0},
+		{"after another one", []raftpb.Update{
+			{State: raftpb.State{Term: 1}, EntriesToSave: []raftpb.Entry{change(1, 1)}},
+			{EntriesToSave: append(entries(1, 2, 1), change(1, 3))},
+			{State: raftpb.State{Term: 1, Commit: 3}},
+		}, 0},
+		{"appended before a restart", []raftpb.Update{
+			{State: raftpb.State{Term: 1}, EntriesToSave: append(two, entries(1, 4, 1)...)},
+			{State: raftpb.State{Term: 1, Commit: 3}},
+		}, 1},
+		{"before entries that were replaced", []raftpb.Update{
+			{State: raftpb.State{Term: 1}, EntriesToSave: append(two, change(1, 4))},
+			{State: raftpb.State{Term: 2}, EntriesToSave: entries(2, 4, 1)},
+			{State: raftpb.State{Term: 2, Commit: 3}},
+		}, 0},
+	} {
+		t.Run(s.what, func(t *testing.T) {
+			fs := vfs.NewCrashableMem()
+			l := openIn(t, fs)
+			for i, u := range s.saves {
+				if i == s.restart && i > 0 {
+					must(t, l.Close())
+					l = openIn(t, fs)
+				}
+				save(l, u)
+			}
+			crashed := openIn(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+			if got, err := crashed.ReadRaftState(of.ShardID, of.ReplicaID, 0); err != nil || got.State.Commit != 3 {
+				t.Errorf("committed up to %d, want 3 (%v)", got.State.Commit, err)
+			}
+			must(t, crashed.Close())
+			must(t, l.Close())
+		})
+	}
+}
+
 // A replica that left takes its log along, and others keep theirs.
 func TestRemoveNodeData(t *testing.T) {
 	fs := vfs.NewCrashableMem()

@@ -10,13 +10,16 @@ import (
 
 // SaveRaftState implements raftio.ILogDB: it makes entries, votes, terms and
 // snapshot records durable at once. What only moves commit indexes on is
-// remembered, and stored with the next of these.
+// remembered, and stored with the next of these, but for changes of membership.
 func (l *Log) SaveRaftState(updates []raftpb.Update, _ uint64) error {
 	batch := l.db.NewBatch()
 	defer func() { _ = batch.Close() }() // it only fails for batches that were closed
 	locked := make([]*replica, 0, len(updates))
+	saved := false
 	defer func() {
 		for _, r := range locked {
+			// After a failure nobody knows what the store holds.
+			r.loaded = saved
 			r.mu.Unlock()
 		}
 	}()
@@ -30,7 +33,9 @@ func (l *Log) SaveRaftState(updates []raftpb.Update, _ uint64) error {
 			return err
 		}
 	}
-	return l.commit(batch, locked)
+	err := l.commit(batch)
+	saved = err == nil
+	return err
 }
 
 // SaveSnapshots implements raftio.ILogDB.
@@ -52,23 +57,21 @@ func (l *Log) saveSnapshot(u *raftpb.Update) error {
 	batch := l.db.NewBatch()
 	defer func() { _ = batch.Close() }()
 	newer, err := r.addSnapshot(batch, &u.Snapshot)
-	if err != nil || !newer {
-		return err
+	if err == nil && newer {
+		err = l.commit(batch)
 	}
-	return l.commit(batch, []*replica{r})
+	r.loaded = err == nil
+	return err
 }
 
-// commit makes a batch durable. After a failure nobody knows what the store holds.
-func (l *Log) commit(batch *pebble.Batch, changed []*replica) error {
+// commit makes a batch durable.
+func (l *Log) commit(batch *pebble.Batch) error {
 	if batch.Empty() {
 		l.metrics.avoided.Inc()
 		return nil
 	}
 	start := time.Now()
 	if err := batch.Commit(pebble.Sync); err != nil {
-		for _, r := range changed {
-			r.loaded = false
-		}
 		return fmt.Errorf("write the Raft log: %w", err)
 	}
 	l.metrics.synced(time.Since(start), batch.Len())
@@ -80,7 +83,7 @@ func (r *replica) add(batch *pebble.Batch, u *raftpb.Update) error {
 	if !raftpb.IsEmptyState(u.State) {
 		r.state = u.State
 	}
-	durable := len(u.EntriesToSave) > 0 || r.state.Term != r.saved.Term || r.state.Vote != r.saved.Vote
+	durable := len(u.EntriesToSave) > 0 || r.mustStore()
 	newer, err := r.addSnapshot(batch, &u.Snapshot)
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func (r *replica) add(batch *pebble.Batch, u *raftpb.Update) error {
 		if err := batch.DeleteRange(entryKey(r.id, 0), entriesEnd(r.id), nil); err != nil {
 			return err
 		}
-		r.last = 0
+		r.last, r.change = 0, 0
 	}
 	if !durable && !newer {
 		return nil
@@ -99,6 +102,14 @@ func (r *replica) add(batch *pebble.Batch, u *raftpb.Update) error {
 		return err
 	}
 	return r.addState(batch)
+}
+
+// mustStore reports whether the state is more than a commit index that a quorum would
+// find out again. A change of membership says who the quorum is: once it is committed,
+// those that left may forget the group, and no vote of theirs can be had any more.
+func (r *replica) mustStore() bool {
+	return r.state.Term != r.saved.Term || r.state.Vote != r.saved.Vote ||
+		r.state.Commit != r.saved.Commit && r.saved.Commit < r.change
 }
 
 func (r *replica) addSnapshot(batch *pebble.Batch, snapshot *raftpb.Snapshot) (newer bool, err error) {
@@ -120,7 +131,11 @@ func (r *replica) addEntries(batch *pebble.Batch, entries []raftpb.Entry) error 
 			return err
 		}
 	}
+	r.change = min(r.change, entries[0].Index-1)
 	for i := range entries {
+		if entries[i].Type == raftpb.ConfigChangeEntry {
+			r.change = entries[i].Index
+		}
 		size := entries[i].Size()
 		row := batch.SetDeferred(25, size)
 		appendEntryKey(row.Key[:0], r.id, entries[i].Index)
