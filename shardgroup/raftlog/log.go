@@ -39,14 +39,11 @@ func NewFactory(log *zap.Logger, registerer prometheus.Registerer) Factory {
 // Name implements config.LogDBFactory.
 func (Factory) Name() string { return name }
 
-// Create implements config.LogDBFactory: it opens the log in the first directory.
-func (f Factory) Create(_ config.NodeHostConfig, callback config.LogDBCallback, dirs, _ []string) (raftio.ILogDB, error) {
-	busy := func(busy bool) {
-		if callback != nil {
-			callback(config.LogDBInfo{Busy: busy})
-		}
-	}
-	return open(vfs.Default, filepath.Join(dirs[0], "log"), events{f.log, busy}, f.registerer)
+// Create implements config.LogDBFactory: it opens the log in the first directory. The
+// callback is not told when saves have to wait: it takes a lock under which dragonboat
+// itself saves, and the one worker that would read what it tells waits in a save.
+func (f Factory) Create(_ config.NodeHostConfig, _ config.LogDBCallback, dirs, _ []string) (raftio.ILogDB, error) {
+	return open(vfs.Default, filepath.Join(dirs[0], "log"), f.log, f.registerer)
 }
 
 // Log holds the logs of a node's replicas. Its methods may be called concurrently;
@@ -74,16 +71,16 @@ type replica struct {
 	change uint64
 }
 
-func open(fs vfs.FS, dir string, e events, registerer prometheus.Registerer) (*Log, error) {
-	db, err := pebble.Open(dir, pebbleOptions(fs, &e))
+func open(fs vfs.FS, dir string, log *zap.Logger, registerer prometheus.Registerer) (*Log, error) {
+	metrics := newMetrics(registerer)
+	db, err := pebble.Open(dir, pebbleOptions(fs, &events{log, metrics}))
 	if err != nil {
 		return nil, fmt.Errorf("open the Raft log in %s: %w", dir, err)
 	}
-	l := &Log{db: db, replicas: map[id]*replica{}}
-	if l.metrics, err = newMetrics(registerer, db); err != nil {
+	if err := metrics.register(db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return l, nil
+	return &Log{db: db, metrics: metrics, replicas: map[id]*replica{}}, nil
 }
 
 // Name implements raftio.ILogDB.

@@ -21,8 +21,7 @@ func pebbleOptions(fs vfs.FS, events *events) *pebble.Options {
 		Logger:             events,
 		EventListener: &pebble.EventListener{
 			BackgroundError: events.background,
-			WriteStallBegin: func(pebble.WriteStallBeginInfo) { events.busy(true) },
-			WriteStallEnd:   func() { events.busy(false) },
+			WriteStallBegin: func(pebble.WriteStallBeginInfo) { events.metrics.stalls.Inc() },
 		},
 		CacheSize:                   8 << 20,
 		MaxOpenFiles:                256,
@@ -43,8 +42,8 @@ func pebbleOptions(fs vfs.FS, events *events) *pebble.Options {
 
 // events is what the store below tells.
 type events struct {
-	log  *zap.Logger
-	busy func(bool)
+	log     *zap.Logger
+	metrics *metrics
 }
 
 // Infof drops the message: it tells of ordinary work only.
