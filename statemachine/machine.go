@@ -81,8 +81,12 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 			}
 			entries[i].Result = sm.Result{Value: uint64(len(data)), Data: data}
 		}
-		known = &u.standing
-		return u.finish()
+		if err := u.finish(); err != nil {
+			return err
+		}
+		left := u.standing // nothing else of the update is kept in memory
+		known = &left
+		return nil
 	})
 	if err != nil {
 		m.cache.Clear()
