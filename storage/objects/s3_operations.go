@@ -3,6 +3,7 @@ package objects
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -124,6 +125,9 @@ type answered struct {
 	modified time.Time
 }
 
+// errNoLength means that nobody could tell whether the content is whole.
+var errNoLength = fmt.Errorf("%w: the answer does not say how long the object is: is there a proxy that passes it on in pieces?", ErrUnsupported)
+
 // get asks for a range, or for all of an object if wanted is empty. Errors are
 // not translated.
 func (s *S3) get(ctx context.Context, name, wanted string) (answered, error) {
@@ -141,8 +145,11 @@ func (s *S3) get(ctx context.Context, name, wanted string) (answered, error) {
 	answer := answered{ReadCloser: body, to: found.Size, size: found.Size, modified: found.LastModified}
 	if said := header.Get("Content-Range"); said != "" {
 		if answer.from, answer.to, answer.size, err = contentRange(header); err != nil {
-			return answered{}, fmt.Errorf("%w: %w", err, body.Close())
+			return answered{}, errors.Join(err, body.Close())
 		}
+	}
+	if answer.size < 0 {
+		return answered{}, errors.Join(errNoLength, body.Close())
 	}
 	return answer, nil
 }

@@ -1,0 +1,36 @@
+package objects_test
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skerrydb/skerry/storage/objects"
+)
+
+// Proxies may pass answers on in pieces, without their length.
+func TestAnswersWithoutLength(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+		w.Header().Set("ETag", `"e"`)
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		_, _ = w.Write([]byte("content"))
+	}))
+	t.Cleanup(server.Close)
+	bucket := openS3(t, objects.S3Options{
+		Endpoint: strings.TrimPrefix(server.URL, "http://"), Bucket: "bucket", Region: "r", Insecure: true, AccessKeyID: "k", SecretAccessKey: "s",
+	})
+	ctx := t.Context()
+	_, gotten := bucket.Get(ctx, "a", 100)
+	_, _, ranged := bucket.GetRange(ctx, "a", -3, 3)
+	_, looked := bucket.Attributes(ctx, "a")
+	for operation, err := range map[string]error{"get": gotten, "range": ranged, "attributes": looked} {
+		if !errors.Is(err, objects.ErrUnsupported) || !strings.Contains(err.Error(), "how long") {
+			t.Errorf("%s: %v", operation, err)
+		}
+	}
+}
