@@ -218,17 +218,14 @@ func (s *sweep) remove(name string) error {
 	return remove(ctx, s.recovery.bucket, name)
 }
 
-// moveAside puts an entry where no sweep looks, and only then deletes it.
+// moveAside puts an entry where no sweep looks.
 func (s *sweep) moveAside(name string, content []byte, why outcome, fault error) error {
 	s.access <- struct{}{}
 	defer func() { <-s.access }()
 	ctx, cancel := s.finishing()
 	defer cancel()
-	if err := s.recovery.bucket.Put(ctx, rejected(name), content); err != nil {
+	if err := move(ctx, s.recovery.bucket, name, rejected(name), content); err != nil {
 		return fmt.Errorf("move aside: %w", err)
-	}
-	if err := remove(ctx, s.recovery.bucket, name); err != nil {
-		return fmt.Errorf("delete what was moved aside: %w", err)
 	}
 	s.mu.Lock()
 	s.rejected++
@@ -239,6 +236,23 @@ func (s *sweep) moveAside(name string, content []byte, why outcome, fault error)
 			zap.String("key", rejected(name)), zap.String("status", string(why)), zap.String("reason", shorten(fault.Error())))
 	}
 	return nil
+}
+
+// move puts an entry elsewhere, and only then deletes it. Meanwhile somebody may have
+// moved it the other way: operators into the queue, sweeps out of it. Then the two
+// deletions leave nothing; so each looks afterwards, and who deleted last sees that.
+func move(ctx context.Context, bucket objects.Bucket, from, to string, content []byte) error {
+	if err := bucket.Put(ctx, to, content); err != nil {
+		return err
+	}
+	if err := remove(ctx, bucket, from); err != nil {
+		return fmt.Errorf("delete what is also at %s: %w", to, err)
+	}
+	if _, err := bucket.Attributes(ctx, to); err == nil {
+		return nil
+	}
+	// One that was recovered meanwhile is recovered again, which changes nothing.
+	return bucket.Put(ctx, to, content)
 }
 
 func remove(ctx context.Context, bucket objects.Bucket, name string) error {

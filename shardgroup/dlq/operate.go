@@ -124,10 +124,7 @@ func (f Folders) Retry(ctx context.Context, keys []string, after string, dryRun 
 		if err != nil {
 			return 0, err
 		}
-		if err := f.Bucket.Put(ctx, restored(name), content); err != nil {
-			return 0, err
-		}
-		return int64(len(content)), remove(ctx, f.Bucket, name)
+		return int64(len(content)), move(ctx, f.Bucket, name, restored(name), content)
 	})
 }
 
