@@ -83,6 +83,8 @@ func (l *lane) start(folders []string, full, whole bool, workers int, bytes int6
 	defer l.mu.Unlock()
 	switch {
 	case l.closed || l.busy:
+	case len(folders) == 0 && !whole:
+		// There may be entries in what was not listed: what is known of them holds.
 	case len(folders) == 0:
 		now := l.recovery.options.Now()
 		l.settle(Result{Started: now, Ended: now}, whole)

@@ -436,6 +436,36 @@ func TestListsThatFail(t *testing.T) {
 	b.await("all", func() bool { return b.attempts("success") == 5 })
 }
 
+// What cannot be listed is not gone: alerts on it must go on.
+func TestListsThatFailEndNoAlert(t *testing.T) {
+	b := newBench(t)
+	b.cluster.fault = func(context.Context, *metastorev1.BlockMeta) error { return errors.New("overloaded") }
+	b.letter(segment(1, 1, time.Minute))
+	b.start(2)
+	b.await("a sweep", func() bool { return b.metric("skerry_dlq_pending_entries", "") == 1 })
+	b.bucket.set(func(_ context.Context, operation, _ string) error {
+		if operation == "list" {
+			return errors.New("no answer")
+		}
+		return nil
+	})
+	failed := b.metric("skerry_dlq_sweeps_total", "list_failed")
+	b.await("lists that fail", func() bool { return b.metric("skerry_dlq_sweeps_total", "list_failed") > failed+3 })
+	if got := b.metric("skerry_dlq_pending_entries", ""); got != 1 {
+		t.Errorf("%v entries are pending, want 1", got)
+	}
+	if got := b.metric("skerry_dlq_oldest_entry_age_seconds", ""); got < 60 {
+		t.Errorf("the oldest is %v s old, want a minute", got)
+	}
+	b.bucket.set(nil)
+	b.cluster.mu.Lock()
+	b.cluster.fault = nil
+	b.cluster.mu.Unlock()
+	b.await("the end of it", func() bool {
+		return b.metric("skerry_dlq_pending_entries", "") == 0 && b.metric("skerry_dlq_oldest_entry_age_seconds", "") == 0
+	})
+}
+
 // More folders than one sweep takes are gone through one part after the other.
 func TestManyFolders(t *testing.T) {
 	b := newBench(t)
