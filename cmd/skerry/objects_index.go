@@ -102,6 +102,7 @@ func (i *clusterIndex) Blocks(ctx context.Context) iter.Seq2[*metastorev1.BlockM
 const (
 	stretchFirst = 6 * time.Hour
 	stretchMin   = time.Second
+	stretchMax   = 1 << 62 // milliseconds
 	fewBlocks    = 2000
 )
 
@@ -115,9 +116,13 @@ func (i *clusterIndex) blocksOf(ctx context.Context, tenant string, yield func(*
 	if !stats.GetDataIngested() {
 		return true
 	}
-	stretch := stretchFirst.Milliseconds()
-	for from := stats.GetOldestProfileTime(); from <= stats.GetNewestProfileTime(); {
-		to := min(from+stretch-1, stats.GetNewestProfileTime())
+	stretch, from, newest := stretchFirst.Milliseconds(), stats.GetOldestProfileTime(), stats.GetNewestProfileTime()
+	for from <= newest {
+		to := newest
+		// Times may lie as far apart as numbers do: their difference and sum may not fit.
+		if uint64(newest)-uint64(from) >= uint64(stretch) {
+			to = from + stretch - 1
+		}
 		found, err := ask(ctx, i.client, i.queries.QueryMetadata, &metastorev1.QueryMetadataRequest{
 			TenantId: []string{tenant}, StartTime: from, EndTime: to, Query: "{}",
 		})
@@ -134,8 +139,11 @@ func (i *clusterIndex) blocksOf(ctx context.Context, tenant string, yield func(*
 				return false
 			}
 		}
+		if to == newest {
+			break
+		}
 		if from = to + 1; len(found.GetBlocks()) < fewBlocks {
-			stretch = min(2*stretch, 1<<50)
+			stretch = min(2*stretch, stretchMax)
 		}
 	}
 	return true
