@@ -152,7 +152,7 @@ func setUpRebuild(set *flag.FlagSet) action {
 					return err
 				}
 				report.Resumed = len(notes.Shards)
-				options.Done, options.Finished = notes.done, notes.finished
+				options.Since, options.Done, options.Finished = notes.Since, notes.done, notes.finished
 			}
 			var err error
 			if report.Counts, err = rebuild.Run(ctx, bucket, index, options); err != nil {
