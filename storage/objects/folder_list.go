@@ -82,6 +82,9 @@ func (w *folderWalk) below(name string) bool {
 		return true
 	}
 	if w.options.Delimited {
+		if checkName(strings.TrimSuffix(name, "/")) != nil {
+			return true // what is below could not be asked for
+		}
 		return name <= w.options.After || w.yield(Entry{Name: name, Prefix: true}, nil)
 	}
 	if name < w.options.After && !strings.HasPrefix(w.options.After, name) {

@@ -148,3 +148,28 @@ func TestFolderWritersAndDeleters(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// A list tells of no folder that could not be listed then.
+func TestFoldersThatNobodyCanAskFor(t *testing.T) {
+	root := t.TempDir()
+	folder, err := objects.OpenFolder(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := folder.Put(t.Context(), "dlq/1/a", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, "dlq", "\xff"), 0o755); err != nil {
+		t.Skip("the file system takes no such name:", err)
+	}
+	var names []string
+	for entry, err := range folder.List(t.Context(), objects.ListOptions{Prefix: "dlq/", Delimited: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, entry.Name)
+	}
+	if len(names) != 1 || names[0] != "dlq/1/" {
+		t.Errorf("%q", names)
+	}
+}
