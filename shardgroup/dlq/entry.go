@@ -105,12 +105,12 @@ func (s *sweep) readEntry(e objects.Entry, k blockobject.Location) (*metastorev1
 	case errors.Is(err, objects.ErrNotFound):
 		return nil, nil, notFound, nil
 	case errors.Is(err, objects.ErrTooLarge):
-		return nil, nil, tooLarge, err
+		return nil, nil, tooLarge, fmt.Errorf("%w: no metadata is so large, and it will never be recovered: look what it is, and delete it in the object store", err)
 	default:
 		return fails(err)
 	}
 	block, bad, fault := decode(content)
-	if bad != "" {
+	if bad != "" || cutShort(block, k) {
 		// The object's footer is a second copy, written before.
 		copied, encoded, err := secondCopy(reading, r.bucket, k)
 		switch {
@@ -119,8 +119,9 @@ func (s *sweep) readEntry(e objects.Entry, k blockobject.Location) (*metastorev1
 			return copied, encoded, "", nil
 		case !errors.Is(err, errNoCopy):
 			return fails(err)
+		case bad != "":
+			return nil, content, bad, fault
 		}
-		return nil, content, bad, fault
 	}
 	if s.phantom(e, block) {
 		switch err := s.objectExists(reading, block); {
@@ -157,6 +158,13 @@ func decode(content []byte) (block *metastorev1.BlockMeta, bad outcome, fault er
 		return nil, invalid, err
 	}
 	return block, "", nil
+}
+
+// cutShort tells whether an entry may be the beginning of what was written. Metadata
+// that ends behind its ID is metadata, too, but of no tenant and shard.
+func cutShort(block *metastorev1.BlockMeta, k blockobject.Location) bool {
+	id, err := ulid.Parse(block.GetId())
+	return err == nil && id == k.ID && blockobject.DeadLetterOf(block.TenantName(), block.GetShard(), block.GetCompactionLevel(), id) != k
 }
 
 func check(block *metastorev1.BlockMeta) error {

@@ -336,6 +336,25 @@ func TestLeadershipEndsOneGroup(t *testing.T) {
 
 // What lies in the folder of another tenant goes where it belongs, and does not end
 // the sweep if that does not take it.
+// The beginning of metadata may be metadata. The object knows better.
+func TestEntryCutBehindAField(t *testing.T) {
+	b := newBench(t)
+	whole := segment(1, 1, time.Minute)
+	b.object(whole)
+	b.put(letterName(whole), encode(t, &metastorev1.BlockMeta{FormatVersion: 1, Id: whole.GetId()}))
+	alone := segment(2, 3, time.Minute)
+	b.put(letterName(alone), encode(t, &metastorev1.BlockMeta{FormatVersion: 1, Id: alone.GetId()}))
+	b.start(2, 3)
+	b.await("both", func() bool { return b.attempts("success") == 2 })
+	b.stop()
+	if got := b.cluster.blocks[whole.GetId()]; got.GetShard() != 1 || len(got.GetDatasets()) != 1 {
+		t.Errorf("added was %v", got)
+	}
+	if !b.cluster.has(alone) {
+		t.Error("what has no copy was not added as it is")
+	}
+}
+
 func TestMisfiledEntries(t *testing.T) {
 	b := newBench(t)
 	foreign := tenantBlock(1, "far", 1, time.Minute)
