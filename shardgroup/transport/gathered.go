@@ -8,22 +8,28 @@ import (
 )
 
 const (
-	// How long heartbeats, and the answers to them, may wait for those of other
-	// groups. All groups of a node tick together, but a few workers come to them one
-	// after the other: without a wait each has a frame of its own.
+	// How long messages may wait for those of other groups, or for what makes them
+	// unnecessary.
 	gatherFor = 3 * time.Millisecond
 	gatherMax = 4096 // messages
 )
 
-// gathered are heartbeats that wait. A heartbeat that confirms a leadership for a
-// read has a hint and never waits, nor does anything else; what waited goes with
-// it, ahead, so the order of messages stays.
+// gathered are messages that nobody waits for, so that they may: for those of other
+// groups, instead of a frame each. What waited goes ahead of what does not wait, so
+// the order of messages stays. They are
+//
+//   - heartbeats and answers to them, but for those with a hint: these confirm a
+//     leadership for a read;
+//   - what tells a follower only that more is committed. A leader sends that after each
+//     entry, and tells it again with the next: if that comes in time, one of the two
+//     messages, and the answer to it, are saved. A follower that reads meanwhile
+//     hears of it from the heartbeat that confirms the leadership.
 type gathered struct {
 	waiting raftpb.MessageBatch
 	flush   *time.Timer // sends what waits
 }
 
-// hold keeps a batch if it may wait.
+// hold keeps a batch if all of it may wait.
 func (g *gathered) hold(batch raftpb.MessageBatch) bool {
 	if len(g.waiting.Requests)+len(batch.Requests) > gatherMax {
 		return false
@@ -36,7 +42,7 @@ func (g *gathered) hold(batch raftpb.MessageBatch) bool {
 	if len(g.waiting.Requests) == 0 {
 		g.flush.Reset(gatherFor)
 	}
-	waiting := append(g.waiting.Requests, batch.Requests...) // a copy: the slice is the caller's
+	waiting := append(dropTold(g.waiting.Requests, batch.Requests), batch.Requests...) // a copy: the slice is the caller's
 	g.waiting, g.waiting.Requests = batch, waiting
 	return true
 }
@@ -52,10 +58,29 @@ func (g *gathered) with(batch raftpb.MessageBatch) raftpb.MessageBatch {
 	if len(batch.Requests) == 0 {
 		return waiting
 	}
-	batch.Requests = slices.Concat(waiting.Requests, batch.Requests)
+	left := dropTold(waiting.Requests, batch.Requests)
+	batch.Requests = slices.Concat(left, batch.Requests)
 	return batch
 }
 
 func patient(m *raftpb.Message) bool {
-	return (m.Type == raftpb.Heartbeat || m.Type == raftpb.HeartbeatResp) && m.Hint == 0 && m.HintHigh == 0
+	switch m.Type {
+	case raftpb.Heartbeat, raftpb.HeartbeatResp:
+		return m.Hint == 0 && m.HintHigh == 0
+	default:
+		return onlyCommits(m)
+	}
+}
+
+func onlyCommits(m *raftpb.Message) bool { return m.Type == raftpb.Replicate && len(m.Entries) == 0 }
+
+// dropTold removes what tells a follower of commits, if another message tells it that
+// and more.
+func dropTold(waiting, others []raftpb.Message) []raftpb.Message {
+	return slices.DeleteFunc(waiting, func(m raftpb.Message) bool {
+		return onlyCommits(&m) && slices.ContainsFunc(others, func(o raftpb.Message) bool {
+			return o.Type == raftpb.Replicate && o.ShardID == m.ShardID && o.To == m.To && o.From == m.From && o.Term == m.Term &&
+				o.LogIndex >= m.LogIndex && o.Commit >= m.Commit
+		})
+	})
 }

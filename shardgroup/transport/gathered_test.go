@@ -30,8 +30,12 @@ func newGathered(t *testing.T) *gathered {
 	return g
 }
 
-// TestOnlyHeartbeatsWait: commits and reads must not.
-func TestOnlyHeartbeatsWait(t *testing.T) {
+func committed(shard, term, index, commit uint64) raftpb.Message {
+	return raftpb.Message{Type: raftpb.Replicate, ShardID: shard, To: 2, From: 1, Term: term, LogIndex: index, LogTerm: term, Commit: commit}
+}
+
+// TestWhoWaits: nothing that writes or reads wait for.
+func TestWhoWaits(t *testing.T) {
 	answer := heartbeatFor(3, 0)
 	answer.Type = raftpb.HeartbeatResp
 	confirms := heartbeatFor(3, 1)
@@ -48,6 +52,7 @@ func TestOnlyHeartbeatsWait(t *testing.T) {
 		"confirms a read":           {gather(heartbeatFor(3, 9)), false},
 		"confirms one, high bits":   {gather(high), false},
 		"answer that confirms":      {gather(confirms), false},
+		"commits":                   {gather(committed(3, 7, 100, 99)), true},
 		"entries":                   {gather(replicate(3, 2, 7, 100, 1)), false},
 		"heartbeats with an entry":  {gather(heartbeatFor(3, 0), replicate(3, 2, 7, 100, 1)), false},
 		"question of a candidate":   {gather(raftpb.Message{Type: raftpb.RequestVote, ShardID: 3}), false},
@@ -77,6 +82,50 @@ func TestGatheredKeepsTheOrder(t *testing.T) {
 	g.hold(gather(heartbeatFor(5, 0)))
 	if got := g.with(raftpb.MessageBatch{}); !slices.Equal(shardsOf(got), []uint64{5}) || got.DeploymentId != deployment {
 		t.Errorf("sent %+v", got)
+	}
+}
+
+// TestCommitsAreToldOnce: by what is sent anyway, but only if that tells as much, to the
+// same replica.
+func TestCommitsAreToldOnce(t *testing.T) {
+	entries := func(change func(*raftpb.Message)) raftpb.Message {
+		m := committed(3, 7, 100, 100)
+		m.Entries = []raftpb.Entry{{Index: 101, Term: 7}}
+		if change != nil {
+			change(&m)
+		}
+		return m
+	}
+	for name, test := range map[string]struct {
+		next raftpb.Message
+		told bool
+	}{
+		"entries":                {entries(nil), true},
+		"commits":                {committed(3, 7, 101, 101), true},
+		"entries of an older":    {entries(func(m *raftpb.Message) { m.LogIndex = 99 }), false},
+		"less committed":         {entries(func(m *raftpb.Message) { m.Commit = 99 }), false},
+		"another term":           {entries(func(m *raftpb.Message) { m.Term = 8 }), false},
+		"another group":          {entries(func(m *raftpb.Message) { m.ShardID = 4 }), false},
+		"another replica":        {entries(func(m *raftpb.Message) { m.To = 3 }), false},
+		"another kind":           {entries(func(m *raftpb.Message) { m.Type = raftpb.ReplicateResp }), false},
+		"heartbeat with a hint":  {heartbeatFor(3, 5), false},
+		"heartbeat without hint": {heartbeatFor(3, 0), false},
+	} {
+		g := newGathered(t)
+		g.hold(gather(heartbeatFor(1, 0), committed(3, 7, 100, 100)))
+		var sent raftpb.MessageBatch
+		if g.hold(gather(test.next)) {
+			sent = g.with(raftpb.MessageBatch{})
+		} else {
+			sent = g.with(gather(test.next))
+		}
+		want := 3
+		if test.told {
+			want = 2
+		}
+		if n := len(sent.Requests); n != want || sent.Requests[0].Type != raftpb.Heartbeat || sent.Requests[n-1].Type != test.next.Type {
+			t.Errorf("%s: sent %+v", name, sent.Requests)
+		}
 	}
 }
 
