@@ -145,7 +145,14 @@ func (i *Import) paused(ctx context.Context) error {
 		return err
 	}
 	i.expiring(ctx)
-	return i.resume(ctx)
+	if err := i.resume(ctx); err != nil {
+		return err
+	}
+	if n := len(i.report.PausedBefore); n > 0 {
+		// Who paused it is not known: an operator, or an import that was killed.
+		i.options.Note(fmt.Sprintf("compaction stays paused in %d groups, where it was before the import: if an import that was interrupted left it so, end that with: skerry compaction resume", n))
+	}
+	return nil
 }
 
 func (i *Import) leftOut() error {

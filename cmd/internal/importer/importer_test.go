@@ -255,6 +255,21 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// Who paused compaction before is not known. It stays so, and not in silence: it may
+// have been an import that was killed.
+func TestPausedBefore(t *testing.T) {
+	db := open(t, func(w *pyroscopedbtest.Writer) { w.Add(newBlock(1, "acme", 1)) })
+	f := newCluster()
+	f.paused = true
+	report, notes, err := run(t, db, f, nil)
+	if err != nil || !f.paused || len(report.PausedBefore) != 1 || len(report.PausedHere) != 0 {
+		t.Errorf("%v, paused: %v, %+v", err, f.paused, report)
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0], "skerry compaction resume") {
+		t.Errorf("%q", notes)
+	}
+}
+
 // A group may be without a leader whenever it is asked: that passes.
 func TestElections(t *testing.T) {
 	db := open(t, func(w *pyroscopedbtest.Writer) { w.Add(newBlock(1, "acme", 1)) })
