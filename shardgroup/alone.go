@@ -2,9 +2,11 @@ package shardgroup
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/lni/dragonboat/v4"
 	"github.com/lni/dragonboat/v4/config"
 	"github.com/lni/dragonboat/v4/raftio"
 	"github.com/lni/dragonboat/v4/raftpb"
@@ -34,7 +36,9 @@ func (m *mailbox) Create(c config.NodeHostConfig, messages raftio.MessageHandler
 // campaign has a replica that is alone in its group become its leader at once:
 // there is nobody whose silence an election would have to wait for. It sends what
 // a leader sends to whom it hands over, which for Raft is the clock moving forward
-// (section 3.10 of Ongaro's thesis), so it is safe whoever else there may be.
+// (section 3.10 of Ongaro's thesis), so it is safe whoever else there may be. Others
+// would have to listen, though, even to one that they have removed, and lose their
+// leader each time: so the log must agree with the record, which may be old.
 //
 // Dragonboat takes no notice before everything committed is applied; so it is
 // repeated until the group has a leader.
@@ -49,11 +53,22 @@ func (n *Node) campaign(ctx context.Context, g *Group, record *clusterv1.Group) 
 	ctx, cancel := context.WithTimeout(ctx, campaignPatience)
 	defer cancel()
 	for ; ctx.Err() == nil && !g.leader.known(); pause(ctx, campaignRetry) {
+		if info := g.host.GetNodeHostInfo(dragonboat.NodeHostInfoOption{SkipLogInfo: true}); info == nil || !appliedAlone(info.ShardInfoList, g.id, g.replicaID) {
+			continue
+		}
 		(*deliver)(raftpb.MessageBatch{
 			DeploymentId: n.deploymentID(), BinVer: raftio.TransportBinVersion,
 			Requests: []raftpb.Message{{Type: raftpb.TimeoutNow, ShardID: g.id, From: g.replicaID, To: g.replicaID}},
 		})
 	}
+}
+
+// appliedAlone reports whether a replica is its group's only voter by what it has applied.
+func appliedAlone(shards []dragonboat.ShardInfo, groupID, replicaID uint64) bool {
+	return slices.ContainsFunc(shards, func(shard dragonboat.ShardInfo) bool {
+		_, votes := shard.Replicas[replicaID]
+		return shard.ShardID == groupID && !shard.Pending && votes && len(shard.Replicas) == 1
+	})
 }
 
 // aloneIn reports whether a replica is its group's only one.
