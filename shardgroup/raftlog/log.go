@@ -51,6 +51,8 @@ func (f Factory) Create(_ config.NodeHostConfig, _ config.LogDBCallback, dirs, _
 type Log struct {
 	db      *pebble.DB
 	metrics *metrics
+	// Bytes of entries; tests have less.
+	maxBatch int
 
 	mu       sync.Mutex
 	replicas map[id]*replica
@@ -80,7 +82,7 @@ func open(fs vfs.FS, dir string, log *zap.Logger, registerer prometheus.Register
 	if err := metrics.register(db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Log{db: db, metrics: metrics, replicas: map[id]*replica{}}, nil
+	return &Log{db: db, metrics: metrics, maxBatch: maxBatchBytes, replicas: map[id]*replica{}}, nil
 }
 
 // Name implements raftio.ILogDB.

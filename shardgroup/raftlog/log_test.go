@@ -246,6 +246,37 @@ func TestCommitsAreNotSynced(t *testing.T) {
 	}
 }
 
+// What all groups save at once may be more than the store takes in one write.
+func TestLargeSavesAreDivided(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	l := openIn(t, fs)
+	l.maxBatch = 5 << 10
+	written := func() int {
+		m := &dto.Metric{}
+		must(t, l.metrics.syncs.Write(m))
+		return int(m.GetHistogram().GetSampleCount())
+	}
+	var updates []raftpb.Update
+	for group := range uint64(8) {
+		all := entries(1, 1, 3)
+		all[1].Cmd = make([]byte, 2<<10)
+		updates = append(updates, raftpb.Update{ShardID: 1 + group, ReplicaID: 1, State: raftpb.State{Term: 1}, EntriesToSave: all})
+	}
+	must(t, l.SaveRaftState(updates, 1))
+	if got := written(); got != 4 {
+		t.Errorf("%d writes, want 4 of two groups each", got)
+	}
+	crashed := openIn(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+	for _, u := range updates {
+		check(t, crashed, id{ShardID: u.ShardID, ReplicaID: 1}, &expected{state: u.State, entries: u.EntriesToSave})
+	}
+	must(t, crashed.Close())
+	// One that is too large by itself is written by itself.
+	l.maxBatch = 1
+	must(t, l.SaveRaftState([]raftpb.Update{{ShardID: 1, ReplicaID: 1, State: raftpb.State{Term: 1}, EntriesToSave: entries(1, 4, 1)}}, 1))
+	must(t, l.Close())
+}
+
 // That a change of membership is committed survives a crash, in all ways in which it
 // can become so: if the last of two voters forgot that it is alone by now, it would
 // wait for ever for one that has forgotten it.

@@ -8,12 +8,18 @@ import (
 	"github.com/lni/dragonboat/v4/raftpb"
 )
 
+// maxBatchBytes is when a batch is written before the next replica's updates: a node
+// that catches up gets 64 MiB for each group at once, and the store panics over 4 GiB.
+const maxBatchBytes = 32 << 20
+
 // SaveRaftState implements raftio.ILogDB: it makes entries, votes, terms and
 // snapshot records durable at once. What only moves commit indexes on is
-// remembered, and stored with the next of these, but for changes of membership.
+// remembered, and stored with the next of these, but for changes of membership. Each
+// replica's update is written wholly or not at all.
 func (l *Log) SaveRaftState(updates []raftpb.Update, _ uint64) error {
 	batch := l.db.NewBatch()
 	defer func() { _ = batch.Close() }() // it only fails for batches that were closed
+	size := 0
 	locked := make([]*replica, 0, len(updates))
 	saved := false
 	defer func() {
@@ -29,6 +35,13 @@ func (l *Log) SaveRaftState(updates []raftpb.Update, _ uint64) error {
 			return err
 		}
 		locked = append(locked, r)
+		if size += bytesOf(updates[i].EntriesToSave); size > l.maxBatch && !batch.Empty() {
+			if err := l.commit(batch); err != nil {
+				return err
+			}
+			_ = batch.Close()
+			batch, size = l.db.NewBatch(), bytesOf(updates[i].EntriesToSave)
+		}
 		if err := r.add(batch, &updates[i]); err != nil {
 			return err
 		}
@@ -102,6 +115,13 @@ func (r *replica) add(batch *pebble.Batch, u *raftpb.Update) error {
 		return err
 	}
 	return r.addState(batch)
+}
+
+func bytesOf(entries []raftpb.Entry) (sum int) {
+	for i := range entries {
+		sum += entries[i].SizeUpperLimit()
+	}
+	return sum
 }
 
 // mustStore reports whether the state is more than a commit index that a quorum would
