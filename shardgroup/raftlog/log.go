@@ -50,6 +50,7 @@ func (f Factory) Create(_ config.NodeHostConfig, _ config.LogDBCallback, dirs, _
 // those that change one replica's log wait for each other.
 type Log struct {
 	db      *pebble.DB
+	fs      *pacedFS
 	metrics *metrics
 	// Bytes of entries; tests have less.
 	maxBatch int
@@ -74,15 +75,15 @@ type replica struct {
 }
 
 func open(fs vfs.FS, dir string, log *zap.Logger, registerer prometheus.Registerer) (*Log, error) {
-	metrics := newMetrics(registerer)
-	db, err := pebble.Open(dir, pebbleOptions(fs, &events{log, metrics}))
+	metrics, paced := newMetrics(registerer), newPacedFS(fs)
+	db, err := pebble.Open(dir, pebbleOptions(paced, newEvents(log, metrics)))
 	if err != nil {
 		return nil, fmt.Errorf("open the Raft log in %s: %w", dir, err)
 	}
 	if err := metrics.register(db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Log{db: db, metrics: metrics, maxBatch: maxBatchBytes, replicas: map[id]*replica{}}, nil
+	return &Log{db: db, fs: paced, metrics: metrics, maxBatch: maxBatchBytes, replicas: map[id]*replica{}}, nil
 }
 
 // Name implements raftio.ILogDB.
@@ -107,6 +108,7 @@ func (l *Log) Close() error {
 		err = batch.Commit(pebble.Sync)
 	}
 	l.metrics.unregister()
+	l.fs.hurry()
 	return errors.Join(err, batch.Close(), l.db.Close())
 }
 

@@ -3,10 +3,11 @@ package raftlog
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // formatMajorVersion is pinned: a newer library must not raise it by itself.
@@ -14,13 +15,18 @@ const formatMajorVersion = pebble.FormatValueSeparation
 
 // Entries are written once, read by followers that lag, and removed a few thousand
 // entries later.
-func pebbleOptions(fs vfs.FS, events *events) *pebble.Options {
+func pebbleOptions(fs *pacedFS, events *events) *pebble.Options {
 	o := &pebble.Options{
 		FS:                 fs,
 		FormatMajorVersion: formatMajorVersion,
 		Logger:             events,
 		EventListener: &pebble.EventListener{
-			BackgroundError: events.background,
+			BackgroundError: func(err error) {
+				fs.failures.Add(1)
+				events.background(err)
+			},
+			CompactionEnd:   func(i pebble.CompactionInfo) { fs.ended(i.Err) },
+			FlushEnd:        func(i pebble.FlushInfo) { fs.ended(i.Err) },
 			WriteStallBegin: func(pebble.WriteStallBeginInfo) { events.metrics.stalls.Inc() },
 		},
 		CacheSize:                   8 << 20,
@@ -44,6 +50,13 @@ func pebbleOptions(fs vfs.FS, events *events) *pebble.Options {
 type events struct {
 	log     *zap.Logger
 	metrics *metrics
+}
+
+func newEvents(log *zap.Logger, metrics *metrics) *events {
+	// What fails is tried again for ever: say so a few times a second.
+	return &events{metrics: metrics, log: log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, 5, 0)
+	}))}
 }
 
 // Infof drops the message: it tells of ordinary work only.
