@@ -75,9 +75,11 @@ func Open(path string, log *zap.Logger, registerer prometheus.Registerer) (*File
 			Name: "skerry_overrides_last_reload_success_timestamp_seconds", Help: "When the overrides file was last read with success; 0 for never.",
 		}),
 	}
-	for _, collector := range f.collectors() {
+	for i, collector := range f.collectors() {
 		if err := registerer.Register(collector); err != nil {
-			f.Close()
+			for _, own := range f.collectors()[:i] {
+				registerer.Unregister(own)
+			}
 			return nil, err
 		}
 	}

@@ -187,3 +187,20 @@ func replace(t *testing.T, path, content string) {
 		t.Fatal(err)
 	}
 }
+
+// One that cannot be opened leaves the metrics of another alone.
+func TestOpenedTwice(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	path := filepath.Join(t.TempDir(), "overrides.yaml")
+	first, err := overrides.Open(path, zap.NewNop(), registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := overrides.Open(path, zap.NewNop(), registry); err == nil {
+		t.Fatal("the same metrics were registered twice")
+	}
+	if families, err := registry.Gather(); err != nil || len(families) != 2 {
+		t.Errorf("%d metrics are left, want 2 (%v)", len(families), err)
+	}
+}
