@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zaptest"
 
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/shardgroup"
 	"github.com/skerrydb/skerry/shardgroup/transport"
 )
@@ -38,5 +39,27 @@ func TestAloneDoesNotWaitForElections(t *testing.T) {
 			}
 		}
 		closeNode(t, node)
+	}
+}
+
+// A node says that it is alive as soon as the cluster knows of its start, not at the
+// next regular report, here in an hour.
+func TestAliveFromTheStart(t *testing.T) {
+	node, err := shardgroup.Open(t.Context(), shardgroup.Options{
+		DataDir: t.TempDir(), RaftAddress: freeAddress(t), Found: true, Groups: 1, RTT: 5 * time.Millisecond, HeartbeatInterval: time.Hour,
+		CacheBytes: 8 << 20, MemTableBytes: 1 << 20,
+	}, zaptest.NewLogger(t), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeNode(t, node) })
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		state, err := node.Service().ClusterState(t.Context(), &nodev1.ClusterStateRequest{})
+		if err == nil && len(state.GetNodes()) == 1 && state.GetNodes()[0].GetAlive() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%v, %v", state, err)
+		}
 	}
 }

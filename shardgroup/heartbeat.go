@@ -37,6 +37,7 @@ func (n *Node) sendHeartbeats(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-n.introduced: // who is registered is alive, and need not wait to say so
 		}
 		n.sendHeartbeat(ctx)
 	}

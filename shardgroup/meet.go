@@ -55,6 +55,7 @@ func (n *Node) meet(ctx context.Context) {
 			n.readiness.note(err)
 			if err == nil {
 				n.registered.Store(true)
+				wake(n.introduced)
 				continue
 			}
 			if time.Since(said) > waitingLog && ctx.Err() == nil {

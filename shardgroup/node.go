@@ -55,6 +55,8 @@ type Node struct {
 	directoryApplied chan struct{}
 	// Wakes the reconciler.
 	kick chan struct{}
+	// Told when the cluster knows of this start.
+	introduced chan struct{}
 	// The first fault that the process must not survive.
 	failed chan error
 	// The directory's leader runs it; nil elsewhere.
@@ -117,7 +119,7 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 		metrics: newMetrics(registerer), registry: newRegistry(),
 		groups: map[uint64]*Group{}, faults: map[uint64]error{}, gone: map[uint64]uint64{}, unremoved: map[uint64]string{},
 		cache:            statemachine.NewCache(options.IndexCacheBytes),
-		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), failed: make(chan error, 1),
+		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), introduced: make(chan struct{}, 1), failed: make(chan error, 1),
 		lettersKnown: make(chan struct{}),
 	}
 	n.life, n.cancelBackground = context.WithCancel(context.Background())
