@@ -88,12 +88,12 @@ func (f *Folder) GetRange(ctx context.Context, name string, offset, length int64
 		return nil, 0, err
 	}
 	// Looked at first: to open what is no file may wait for ever.
-	if _, err := stat(target, name); err != nil {
+	if _, err := f.stat(target, name); err != nil {
 		return nil, 0, err
 	}
 	file, err := os.Open(target)
 	if err != nil {
-		return nil, 0, notFound(err, name)
+		return nil, 0, f.notFound(err, name)
 	}
 	defer file.Close()
 	info, err := file.Stat()
@@ -117,7 +117,7 @@ func (f *Folder) Attributes(ctx context.Context, name string) (Attributes, error
 	if err != nil {
 		return Attributes{}, err
 	}
-	info, err := stat(target, name)
+	info, err := f.stat(target, name)
 	if err != nil {
 		return Attributes{}, err
 	}
@@ -125,12 +125,12 @@ func (f *Folder) Attributes(ctx context.Context, name string) (Attributes, error
 }
 
 // stat returns what is known of an object's file. What is no file is no object.
-func stat(target, name string) (fs.FileInfo, error) {
+func (f *Folder) stat(target, name string) (fs.FileInfo, error) {
 	info, err := os.Stat(target)
 	if err == nil && !info.Mode().IsRegular() {
 		err = fs.ErrNotExist
 	}
-	return info, notFound(err, name)
+	return info, f.notFound(err, name)
 }
 
 // path returns where an object is kept.
@@ -149,10 +149,26 @@ func (f *Folder) path(ctx context.Context, name string) (string, error) {
 }
 
 // notFound tells an object that is not there from other faults. It is not there
-// either if what would be its directory is an object.
-func notFound(err error, name string) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return fmt.Errorf("%w: %s", ErrNotFound, name)
+// either if what would be its directory is an object. Of a folder that is gone
+// itself, perhaps with its mount, nobody knows what is there.
+func (f *Folder) notFound(err error, name string) error {
+	if !missing(err) {
+		return err
 	}
-	return err
+	if err := f.present(); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrNotFound, name)
+}
+
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// present fails if there is no folder.
+func (f *Folder) present() error {
+	if info, err := os.Stat(f.root); err != nil || !info.IsDir() {
+		return fmt.Errorf("the object folder %s is gone: is it mounted?", f.root)
+	}
+	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // List is Bucket's. It keeps one directory's names in memory for each level.
@@ -40,8 +39,9 @@ func (w *folderWalk) directory(directory string) bool {
 		return false
 	}
 	listed, err := os.ReadDir(filepath.Join(w.folder.root, filepath.FromSlash(directory)))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return true // in a bucket, what has nothing below does not exist
+	if missing(err) {
+		// In a bucket, what has nothing below does not exist.
+		err = w.folder.present()
 	}
 	if err != nil {
 		w.yield(Entry{}, err)

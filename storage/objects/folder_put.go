@@ -76,11 +76,11 @@ func (f *Folder) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := stat(target, name); err != nil {
+	if _, err := f.stat(target, name); err != nil {
 		return err
 	}
 	if err := os.Remove(target); err != nil {
-		return notFound(err, name)
+		return f.notFound(err, name)
 	}
 	if directory := filepath.Dir(target); directory != f.root {
 		_ = os.Remove(directory) // mostly refused, as it holds something

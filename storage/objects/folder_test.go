@@ -173,3 +173,29 @@ func TestFoldersThatNobodyCanAskFor(t *testing.T) {
 		t.Errorf("%q", names)
 	}
 }
+
+// Who takes a folder that is gone for an empty one takes all objects for lost.
+func TestFolderThatIsGone(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "mount")
+	folder, err := objects.OpenFolder(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(root); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	_, gotten := folder.Get(ctx, "a/b", 1)
+	_, looked := folder.Attributes(ctx, "a/b")
+	var listed error
+	for _, err := range folder.List(ctx, objects.ListOptions{Prefix: "a/"}) {
+		listed = err
+	}
+	for operation, err := range map[string]error{
+		"get": gotten, "attributes": looked, "list": listed, "delete": folder.Delete(ctx, "a/b"), "put": folder.Put(ctx, "a/b", nil),
+	} {
+		if err == nil || errors.Is(err, objects.ErrNotFound) {
+			t.Errorf("%s: %v", operation, err)
+		}
+	}
+}
