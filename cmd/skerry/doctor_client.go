@@ -49,6 +49,9 @@ func (d *doctor) examine() error {
 	if err := d.examineTransfers(); err != nil {
 		return err
 	}
+	if err := d.examineCompaction(); err != nil {
+		return err
+	}
 	return d.examineMaps()
 }
 

@@ -76,6 +76,10 @@ func TestDoctor(t *testing.T) {
 			func(f *fakeCluster) { f.letters = true },
 			[]string{"warning dead-letters-late group 3", "warning dead-letters-rejected objects", "warning dead-letters-unseen node " + nodeA},
 		},
+		"compaction is paused": {
+			func(f *fakeCluster) { f.paused = true },
+			[]string{"warning compaction-paused group 3"},
+		},
 		"transfers are late": {
 			func(f *fakeCluster) { f.late = true },
 			[]string{"warning transfers-late group 2"},

@@ -43,11 +43,13 @@ type fakeCluster struct {
 	late bool
 	// Dead letters are not recovered.
 	letters bool
+	// Compaction of group 3 is.
+	paused bool
 }
 
 // heal makes that nothing is wrong.
 func (f *fakeCluster) heal() {
-	f.well, f.late = true, false
+	f.well, f.late, f.paused = true, false, false
 	f.state.Findings, f.state.Plan = nil, nil
 	for _, node := range f.state.Map.Nodes {
 		node.Version, node.MaxFormat = "v1.2.3", 1
@@ -94,7 +96,7 @@ func newFakeCluster() *fakeCluster {
 	}
 	broken := report(3, 13, 0, 0, 0)
 	broken.Error, broken.State = "cannot be\x1b opened", nodev1.ReplicaState_REPLICA_STATE_FAILED
-	return &fakeCluster{late: true, state: &nodev1.ClusterStateResponse{
+	return &fakeCluster{late: true, paused: true, state: &nodev1.ClusterStateResponse{
 		LeaderNodeId: nodeA,
 		Map: &clusterv1.RangeMap{
 			Cluster: &clusterv1.Cluster{ClusterId: "c0ffee", MapVersion: 7, ActiveVersion: 1, Settings: &clusterv1.Settings{DirectoryReplicas: 3}},

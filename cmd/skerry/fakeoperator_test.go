@@ -46,7 +46,7 @@ func (f *fakeRouter) CompactionStatus(_ context.Context, request *adminv1.Compac
 		}})
 	}
 	if asked(request.GetGroupIds(), 3) {
-		answer.Groups = append(answer.Groups, &adminv1.GroupCompaction{GroupId: 3, Status: &nodev1.CompactionStatusResponse{Now: fakeNow, Paused: true}})
+		answer.Groups = append(answer.Groups, &adminv1.GroupCompaction{GroupId: 3, Status: &nodev1.CompactionStatusResponse{Now: fakeNow, Paused: f.paused}})
 	}
 	if asked(request.GetGroupIds(), 4) {
 		answer.Groups = append(answer.Groups, &adminv1.GroupCompaction{GroupId: 4, Error: fakeFault})
