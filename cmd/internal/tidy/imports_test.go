@@ -90,14 +90,14 @@ var borders = []border{
 		reason: "an outside client checks answers only if it shares nothing with those who give them",
 	},
 	{
-		folder: "cmd", ours: []string{"cmd", "shardgroup", "router", "planner", "statemachine", "storage", "proto"},
-		reason: "the binary wires the parts; what measures it stays outside",
+		folder: "cmd", ours: []string{"cmd", "bench", "shardgroup", "router", "planner", "statemachine", "storage", "proto"},
+		reason: "the binary wires the parts, the client that measures it among them; they know nothing of it",
 	},
 }
 
 // Folders of borders that nobody has begun. The list only shrinks: remove a
 // folder when its first Go file appears.
-var notYet = []string{"bench"}
+var notYet = []string{}
 
 // respected checks every border, and that there is something behind it.
 func respected(borders []border, notYet []string) rule {
