@@ -1,6 +1,7 @@
 package check
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -155,12 +156,8 @@ func (s *LabelSets) put(b *metastorev1.BlockMeta, refs []int32) {
 	s.known[key.String()] = set
 }
 
+// All is the right answer, in no order.
+func (s *LabelSets) All() []*typesv1.Labels { return slices.Collect(maps.Values(s.known)) }
+
 // Digest is that of the right answer.
-func (s *LabelSets) Digest() Digest {
-	var d Digest
-	h := NewHasher()
-	for _, set := range s.known {
-		d.Add(h.Labels(set))
-	}
-	return d
-}
+func (s *LabelSets) Digest() Digest { return NewHasher().LabelSets(s.All()) }

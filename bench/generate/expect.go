@@ -85,3 +85,27 @@ func (g *Generator) Labels(q check.Query, last uint64) *check.LabelSets {
 	}
 	return sets
 }
+
+// Bytes are the sizes of all datasets of the blocks up to last-1, by tenant and
+// service; the index datasets have no service. Compaction adds them up and loses none.
+func (g *Generator) Bytes(last uint64) map[string]map[string]uint64 {
+	sums := map[string]map[string]uint64{}
+	put := func(tenant int, service string, size uint64) {
+		of := sums[g.names[tenant]]
+		if of == nil {
+			of = map[string]uint64{}
+			sums[g.names[tenant]] = of
+		}
+		of[service] += size
+	}
+	for i := range last {
+		p := g.plan(i)
+		for k, d := range p.datasets[:p.count] {
+			put(d.tenant, g.services[d.service], d.size)
+			if g.form.index && (k+1 == p.count || p.datasets[k+1].tenant != d.tenant) {
+				put(d.tenant, "", indexDatasetBytes)
+			}
+		}
+	}
+	return sums
+}

@@ -93,6 +93,13 @@ func (m *Measurement) end(elapsed time.Duration) {
 	m.elapsed = elapsed
 }
 
+// Answered is the number of calls without an error.
+func (m *Measurement) Answered() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.answered
+}
+
 func (m *Measurement) progress(elapsed time.Duration) Progress {
 	m.mu.Lock()
 	defer m.mu.Unlock()

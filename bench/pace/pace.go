@@ -22,7 +22,7 @@ import (
 // error is a wrong answer.
 type Call func(ctx context.Context, caller int, n uint64) (check func() error, err error)
 
-// Options are a run's. Either Duration or Calls must end it.
+// Options are a run's. Duration, Calls or Stop must end it.
 type Options struct {
 	// Calls under way at once: of a closed loop always, of an open one at most.
 	Callers int
@@ -32,6 +32,8 @@ type Options struct {
 	Duration time.Duration
 	// Calls in all.
 	Calls uint64
+	// No call begins once it returns true, if set.
+	Stop func() bool
 	// How long an open loop works off what is late after Duration.
 	Grace time.Duration
 	// Called each ProgressEach, if set, from one goroutine.
@@ -56,8 +58,8 @@ func (o *Options) Validate() error {
 	if o.Rate < 0 || o.Rate > 1e7 || math.IsNaN(o.Rate) {
 		faults = append(faults, fmt.Errorf("rate %g: want 0 to 10,000,000 calls a second", o.Rate))
 	}
-	if o.Duration <= 0 && o.Calls == 0 {
-		faults = append(faults, errors.New("neither a duration nor a number of calls ends the run"))
+	if o.Duration <= 0 && o.Calls == 0 && o.Stop == nil {
+		faults = append(faults, errors.New("neither a duration nor a number of calls nor anything else ends the run"))
 	}
 	return errors.Join(faults...)
 }
@@ -89,7 +91,7 @@ type run struct {
 }
 
 func (r *run) work(ctx context.Context, caller int) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && (r.options.Stop == nil || !r.options.Stop()) {
 		n := r.next.Add(1) - 1
 		if r.options.Calls > 0 && n >= r.options.Calls {
 			return

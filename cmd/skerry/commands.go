@@ -48,7 +48,7 @@ func commands() []command {
 		retentionCommand(),
 		placementCommand(),
 		versionCommand(),
-	}, inspectCommands())
+	}, benchCommands(), inspectCommands())
 }
 
 // dispatch finds the command that args begin with and runs it.

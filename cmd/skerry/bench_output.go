@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/skerrydb/skerry/bench/pace"
+	"github.com/skerrydb/skerry/bench/result"
+)
+
+// benchProgress shows how far measurements are: on a terminal each second, elsewhere
+// now and then. It is safe for concurrent use: several targets are measured at once.
+type benchProgress struct {
+	std   streams
+	quiet bool
+
+	mu    sync.Mutex
+	shown time.Time
+}
+
+func newBenchProgress(std streams, f *benchFlags) *benchProgress {
+	return &benchProgress{std: std, quiet: f.format.Value == formatJSON, shown: time.Now()}
+}
+
+func (p *benchProgress) of(name string) func(pace.Progress) {
+	return func(now pace.Progress) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		switch {
+		case p.std.terminal:
+			fmt.Fprint(p.std.err, clearLine+benchLine(name, now))
+		case !p.quiet && time.Since(p.shown) >= importLineInterval:
+			p.shown = time.Now()
+			fmt.Fprintln(p.std.err, benchLine(name, now))
+		}
+	}
+}
+
+func (p *benchProgress) clear() {
+	if p.std.terminal {
+		fmt.Fprint(p.std.err, clearLine)
+	}
+}
+
+func benchLine(name string, now pace.Progress) string {
+	line := fmt.Sprintf("%s: %s", name, thousands(now.Answered))
+	if now.Calls > 0 {
+		line += fmt.Sprintf(" of %s (%d%%)", thousands(now.Calls), 100*now.Answered/now.Calls)
+	}
+	line += fmt.Sprintf(", %s/s, %s, %s failed", thousands(uint64(now.RecentRate)), now.Elapsed.Round(time.Second), thousands(now.Failed))
+	if now.Unsent > 0 {
+		line += fmt.Sprintf(", %s not sent", thousands(now.Unsent))
+	}
+	if now.Wrong > 0 {
+		line += fmt.Sprintf(", %s WRONG", thousands(now.Wrong))
+	}
+	return line
+}
+
+func milliseconds(d *pace.Distribution, share float64) string {
+	if d.Count == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.3g ms", float64(d.At(share))/1000)
+}
+
+func writeBench(w io.Writer, f *result.File) error {
+	runs := newGrid("SCENARIO", "TARGET", "CALLERS", "BLOCKS", "ANSWERED", "FAILED", "WRONG", "RATE", "ITEMS", "P50", "P99", "P99.9", "MAX")
+	for i := range f.Runs {
+		r := &f.Runs[i]
+		callers := fmt.Sprint(r.Callers)
+		if r.Rate > 0 {
+			callers = fmt.Sprintf("%g/s", r.Rate)
+		}
+		failed := thousands(r.Failed)
+		if r.Unsent > 0 {
+			failed += fmt.Sprintf(" + %s unsent", thousands(r.Unsent))
+		}
+		runs.row(r.Scenario, r.Target, callers, thousands(r.Blocks), thousands(r.Answered), failed, thousands(r.Wrong), fmt.Sprintf("%.1f/s", r.Throughput),
+			fmt.Sprintf("%.1f", r.ItemsPerAnswer), milliseconds(&r.Latency, 0.5), milliseconds(&r.Latency, 0.99), milliseconds(&r.Latency, 0.999), milliseconds(&r.Latency, 1))
+	}
+	if err := runs.write(w); err != nil || len(f.Steps) == 0 {
+		return err
+	}
+	steps := newGrid("STEP", "TARGET", "BLOCKS", "SECONDS", "MEMORY", "PEAK", "DISK", "CPU", "DETAILS")
+	for _, s := range f.Steps {
+		var details []string
+		for _, name := range []string{"jobs", "sources", "results", "working_ms", "stop_ms", "start_ms"} {
+			if n, some := s.Details[name]; some {
+				details = append(details, fmt.Sprintf("%s %s", thousands(n), strings.ReplaceAll(name, "_", " ")))
+			}
+		}
+		steps.row(s.Name, s.Target, thousands(s.Blocks), fmt.Sprintf("%.2f", s.Seconds), sizeText(uint64(s.MemoryBytes)), sizeText(uint64(s.PeakMemoryBytes)),
+			sizeText(uint64(s.DiskBytes)), fmt.Sprintf("%.2f s", s.CPUSeconds), strings.Join(details, ", "))
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return steps.write(w)
+}
