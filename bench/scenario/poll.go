@@ -37,8 +37,6 @@ type workers struct {
 	began   time.Time
 	held    atomic.Int64
 	lastJob atomic.Int64 // Unix nanoseconds
-	// Polls end; what is held is reported.
-	ending atomic.Bool
 
 	mu   sync.Mutex
 	done Compacted
