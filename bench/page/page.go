@@ -3,6 +3,7 @@
 package page
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"io"
@@ -25,6 +26,9 @@ func Write(w io.Writer, sides []result.Side, rows []result.Row) error {
 	var b strings.Builder
 	b.WriteString("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>skerry bench</title><style>" + style + "</style></head><body>\n<h1>skerry bench</h1>\n")
 	writeSides(&b, sides)
+	for _, warning := range result.Warnings(sides) {
+		b.WriteString("<p class=\"bad\">" + html.EscapeString(warning) + ".</p>\n")
+	}
 	writeRows(&b, sides, rows)
 	b.WriteString("<h2>Latency</h2>\n<p>From the intended start of a call, all repetitions of a side in the median. The axis counts nines.</p><div class=\"plots\">\n")
 	for _, key := range result.Keys(sides) {
@@ -163,38 +167,57 @@ func throughput(sides []result.Side, key result.Key) *plot {
 	return p
 }
 
-// costs are plots over the number of blocks, of all steps and runs of the sides.
+// costs are plots over the number of blocks. What is drawn as one line is of one
+// server: files of it with several sizes make it long.
 func costs(sides []result.Side) []*plot {
 	disk := &plot{title: "Disk", x: "blocks", y: "bytes"}
 	memory := &plot{title: "Resident memory", x: "blocks", y: "bytes"}
-	time := &plot{title: "Median latency", x: "blocks", y: "ms", logY: true}
-	for _, s := range sides {
-		d, m := line{name: s.Name}, line{name: s.Name}
-		for _, step := range s.File.Steps {
-			if step.Target == s.Target && step.DiskBytes > 0 {
-				d.points = append(d.points, [2]float64{float64(step.Blocks), step.DiskBytes})
-				m.points = append(m.points, [2]float64{float64(step.Blocks), step.MemoryBytes})
+	median := &plot{title: "Median latency", x: "blocks", y: "ms", logY: true}
+	for _, group := range servers(sides) {
+		for _, s := range group {
+			for _, step := range s.File.Steps {
+				if step.Target == s.Target && step.DiskBytes > 0 {
+					disk.add(group[0].Name+": after "+step.Name, float64(step.Blocks), step.DiskBytes)
+					memory.add(group[0].Name+": after "+step.Name, float64(step.Blocks), step.MemoryBytes)
+				}
 			}
 		}
-		disk.lines, memory.lines = append(disk.lines, d), append(memory.lines, m)
-	}
-	for _, key := range result.Keys(sides) {
-		l := line{name: key.String()}
-		for _, s := range sides {
+		for _, key := range result.Keys(group) {
 			bySize := map[uint64][]float64{}
-			for _, r := range s.Runs()[key] {
-				if r.Latency.Count > 0 {
-					bySize[r.Blocks] = append(bySize[r.Blocks], float64(r.Latency.At(0.5))/1000)
+			for i := range group {
+				// Repetitions of writes have more blocks each time: they count as of one size.
+				size := group[i].File.Workload.Blocks
+				for _, r := range group[i].Runs()[key] {
+					if r.Latency.Count > 0 {
+						bySize[size] = append(bySize[size], float64(r.Latency.At(0.5))/1000)
+					}
 				}
 			}
 			for blocks, sample := range bySize {
-				l.points = append(l.points, [2]float64{float64(blocks), result.Median(sample).Estimate})
+				median.add(group[0].Name+": "+key.String(), float64(blocks), result.Median(sample).Estimate)
 			}
 		}
-		slices.SortFunc(l.points, func(a, b [2]float64) int { return int(a[0] - b[0]) })
-		time.lines = append(time.lines, l)
 	}
-	return []*plot{disk, memory, time}
+	all := []*plot{disk, memory, median}
+	for _, p := range all {
+		for _, l := range p.lines {
+			slices.SortFunc(l.points, func(a, b [2]float64) int { return cmp.Compare(a[0], b[0]) })
+		}
+	}
+	return all
+}
+
+// servers groups sides by target and version.
+func servers(sides []result.Side) [][]result.Side {
+	var groups [][]result.Side
+	for _, s := range sides {
+		at := slices.IndexFunc(groups, func(g []result.Side) bool { return g[0].Target == s.Target && g[0].File.Version == s.File.Version })
+		if at < 0 {
+			groups, at = append(groups, nil), len(groups)
+		}
+		groups[at] = append(groups[at], s)
+	}
+	return groups
 }
 
 func writeSteps(b *strings.Builder, sides []result.Side) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -34,6 +35,15 @@ const (
 
 // Colours that also those tell apart who see few.
 var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933"}
+
+// add puts a point into the line of a name.
+func (p *plot) add(name string, x, y float64) {
+	at := slices.IndexFunc(p.lines, func(l line) bool { return l.name == name })
+	if at < 0 {
+		p.lines, at = append(p.lines, line{name: name}), len(p.lines)
+	}
+	p.lines[at].points = append(p.lines[at].points, [2]float64{x, y})
+}
 
 // svg draws the plot; it is empty without points.
 func (p *plot) svg() string {

@@ -139,6 +139,30 @@ func Compare(sides []Side) ([]Row, error) {
 	return rows, nil
 }
 
+// Warnings are what makes ratios of sides say less than they seem to.
+func Warnings(sides []Side) []string {
+	var all []string
+	first := sides[0].File
+	for i, s := range sides {
+		f := s.File
+		if m := f.Machine; m.Load > float64(m.CPUs) {
+			all = append(all, fmt.Sprintf("%s: the machine was busy with other work when it began: load %.1f of %d processors", s.Name, m.Load, m.CPUs))
+		}
+		if i == 0 || f == first {
+			continue
+		}
+		if a, b := first.Workload, f.Workload; a.Blocks != b.Blocks || a.Days != b.Days {
+			all = append(all, fmt.Sprintf("%s has %d blocks of %g days, %s %d of %g: ratios are of sizes, too", sides[0].Name, a.Blocks, a.Days, s.Name, b.Blocks, b.Days))
+		} else if a.Seed != b.Seed {
+			all = append(all, fmt.Sprintf("%s has another seed than %s: questions and answers differ", s.Name, sides[0].Name))
+		}
+		if a, b := first.Machine, f.Machine; a.Host != b.Host || a.CPU != b.CPU || a.CPUs != b.CPUs {
+			all = append(all, fmt.Sprintf("%s was measured on another machine than %s", s.Name, sides[0].Name))
+		}
+	}
+	return slices.Compact(all)
+}
+
 // values are those of runs that had answers.
 func values(runs []Run, metric Metric) (sample []float64, failed uint64) {
 	for i := range runs {

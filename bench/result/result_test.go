@@ -120,6 +120,23 @@ func TestCompare(t *testing.T) {
 	if poll := rows[len(result.Metrics())]; poll.Cells[0].Repetitions != 0 || poll.Cells[1].Repetitions != 0 || poll.Cells[1].Failed != 3 {
 		t.Errorf("%+v", poll)
 	}
+	first.Machine = result.Machine{Host: "h", CPUs: 2, Load: 1.5}
+	second.Machine = first.Machine
+	if found := result.Warnings(sides); len(found) != 0 {
+		t.Errorf("warns %q", found)
+	}
+	for want, change := range map[string]func(f *result.File){
+		"ratios are of sizes":      func(f *result.File) { f.Workload.Blocks++ },
+		"another seed":             func(f *result.File) { f.Workload.Seed++ },
+		"another machine":          func(f *result.File) { f.Machine.Host = "x" },
+		"load 2.5 of 2 processors": func(f *result.File) { f.Machine.Load = 2.5 },
+	} {
+		changed := *second
+		change(&changed)
+		if found := result.Warnings(result.Sides([]string{"a", "b"}, []*result.File{first, &changed})); len(found) != 1 || !strings.Contains(found[0], want) {
+			t.Errorf("warns %q, want %q", found, want)
+		}
+	}
 	second.Workload.Shards = 5
 	if _, err := result.Compare(sides); err == nil || !strings.Contains(err.Error(), "not comparable") {
 		t.Errorf("other workloads: %v", err)

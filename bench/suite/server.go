@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -27,7 +28,7 @@ type server struct {
 	command *exec.Cmd
 	address string
 	exited  chan error
-	stderr  tailBuffer
+	stderr  *tailBuffer
 }
 
 var grpcLine = regexp.MustCompile(`metastore\.v1 gRPC\s+(\S+)`)
@@ -60,8 +61,8 @@ func (s *server) commandLine() []string {
 // start returns when the server is ready.
 func (s *server) start(ctx context.Context) error {
 	s.command = exec.Command(s.executable, s.commandLine()...)
-	s.stderr = tailBuffer{}
-	s.command.Stderr = &s.stderr
+	s.stderr = &tailBuffer{}
+	s.command.Stderr = s.stderr
 	stdout, err := s.command.StdoutPipe()
 	if err != nil {
 		return err
@@ -127,10 +128,15 @@ func (s *server) kill() error {
 	return err
 }
 
-// tailBuffer keeps the end of what is written.
-type tailBuffer struct{ content []byte }
+// tailBuffer keeps the end of what is written. It is safe for concurrent use.
+type tailBuffer struct {
+	mu      sync.Mutex
+	content []byte
+}
 
 func (b *tailBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.content = append(b.content, p...)
 	if extra := len(b.content) - stderrBytes; extra > 0 {
 		b.content = bytes.Clone(b.content[extra:])
@@ -138,4 +144,8 @@ func (b *tailBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (b *tailBuffer) text() string { return string(b.content) }
+func (b *tailBuffer) text() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.content)
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"os"
 
 	"github.com/skerrydb/skerry/bench/page"
@@ -40,6 +41,9 @@ func setUpBenchCompare(set *flag.FlagSet) action {
 		rows, err := result.Compare(sides)
 		if err != nil {
 			return err
+		}
+		for _, warning := range result.Warnings(sides) {
+			fmt.Fprintln(std.err, "skerry: "+oneLine(warning))
 		}
 		if *report != "" {
 			var content bytes.Buffer

@@ -30,7 +30,7 @@ type benchSuite struct {
 func benchSuiteCommand() command {
 	return command{
 		name: "bench suite", summary: "run the standard suite, against a server of its own unless -target is given",
-		detail: benchHelp + `Loads blocks, adds fresh ones at several concurrencies, asks each kind of question,
+		detail: benchHelp + `Loads blocks, asks each kind of question, adds fresh ones at several concurrencies,
 compacts everything, restarts the server, and tells what it takes at each step. A target
 that is given must be empty and is of no use afterwards, since results of compaction
 have no objects; only a server of its own is restarted and measured.
