@@ -156,6 +156,14 @@ func TestOutcomes(t *testing.T) {
 	})
 }
 
+func TestTells(t *testing.T) {
+	for count, want := range map[uint64]bool{0: false, 99: false, 100: true, 1000: true} {
+		if d := (pace.Distribution{Count: count}); d.Tells(0.99) != want {
+			t.Errorf("99th percentile of %d calls: %v", count, !want)
+		}
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	m, err := pace.Run(ctx, pace.Options{Callers: 8, Rate: 1, Duration: time.Hour}, func(context.Context, int, uint64) (func() error, error) {

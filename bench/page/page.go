@@ -136,7 +136,7 @@ func latency(sides []result.Side, key result.Key) *plot {
 		for _, share := range []float64{0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999} {
 			var sample []float64
 			for r := range runs {
-				if runs[r].Latency.Count > 0 {
+				if runs[r].Latency.Tells(share) {
 					sample = append(sample, float64(runs[r].Latency.At(share))/1000)
 				}
 			}

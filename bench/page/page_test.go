@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,10 @@ func TestReport(t *testing.T) {
 			elements[start.Name.Local]++
 			for _, attribute := range start.Attr {
 				switch attribute.Name.Local {
+				case "d", "x", "cx":
+					inside(t, attribute.Value, 560)
+				case "y", "cy":
+					inside(t, attribute.Value, 300)
 				case "src", "href", "srcset", "action", "data", "poster":
 					t.Errorf("<%s> fetches %q", start.Name.Local, attribute.Value)
 				}
@@ -106,6 +111,18 @@ func TestReport(t *testing.T) {
 	}
 	if strings.Contains(html, "NaN") || strings.Contains(html, "Inf") {
 		t.Error("has places that are no numbers")
+	}
+}
+
+var coordinate = regexp.MustCompile(`-?[0-9.]+(e[-+]?[0-9]+)?`)
+
+// inside demands that all numbers are on the canvas.
+func inside(t *testing.T, numbers string, limit float64) {
+	t.Helper()
+	for _, text := range coordinate.FindAllString(numbers, -1) {
+		if n, err := strconv.ParseFloat(text, 64); err != nil || n < 0 || n > limit {
+			t.Errorf("%q of %q is off the canvas: %v", text, numbers, err)
+		}
 	}
 }
 

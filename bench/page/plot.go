@@ -58,6 +58,9 @@ func (p *plot) svg() string {
 		xTicks = x.ticks()
 	}
 	for _, t := range xTicks {
+		if t.at < x.low || t.at > x.high {
+			continue
+		}
 		at := left + x.place(t.at)*(width-left-right)
 		fmt.Fprintf(&b, `<path class="grid" d="M%.1f %gV%g"/><text class="tick" text-anchor="middle" x="%.1f" y="%g">%s</text>`, at, top, height-bottom, at, height-bottom+16, html.EscapeString(t.text))
 	}

@@ -3,6 +3,7 @@ package result
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -75,13 +76,19 @@ func Keys(sides []Side) []Key {
 // Metric is a number of a run.
 type Metric struct {
 	Name, Unit string
-	Of         func(*Run) float64
+	// Not a number for runs that do not tell it.
+	Of func(*Run) float64
 }
 
 // Metrics are those that are compared.
 func Metrics() []Metric {
 	quantile := func(share float64) func(*Run) float64 {
-		return func(r *Run) float64 { return float64(r.Latency.At(share)) / 1000 }
+		return func(r *Run) float64 {
+			if !r.Latency.Tells(share) {
+				return math.NaN()
+			}
+			return float64(r.Latency.At(share)) / 1000
+		}
 	}
 	return []Metric{
 		{"throughput", "/s", func(r *Run) float64 { return r.Throughput }},
@@ -163,12 +170,12 @@ func Warnings(sides []Side) []string {
 	return slices.Compact(all)
 }
 
-// values are those of runs that had answers.
+// values are those of runs that tell them.
 func values(runs []Run, metric Metric) (sample []float64, failed uint64) {
 	for i := range runs {
 		failed += runs[i].Failed + runs[i].Unsent + runs[i].Wrong
-		if runs[i].Answered > 0 {
-			sample = append(sample, metric.Of(&runs[i]))
+		if value := metric.Of(&runs[i]); runs[i].Answered > 0 && !math.IsNaN(value) {
+			sample = append(sample, value)
 		}
 	}
 	slices.SortFunc(sample, cmp.Compare[float64])

@@ -61,7 +61,7 @@ func benchLine(name string, now pace.Progress) string {
 }
 
 func milliseconds(d *pace.Distribution, share float64) string {
-	if d.Count == 0 {
+	if d.Count == 0 || share < 1 && !d.Tells(share) {
 		return "-"
 	}
 	return fmt.Sprintf("%.3g ms", float64(d.At(share))/1000)
