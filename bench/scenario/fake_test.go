@@ -26,16 +26,18 @@ import (
 type bug string
 
 const (
-	none     bug = ""
-	lose     bug = "lose"     // acknowledges, forgets now and then
-	twice    bug = "twice"    // answers with a block twice
-	stray    bug = "stray"    // answers with a block that nobody asked for
-	other    bug = "other"    // answers with another size
-	noLabels bug = "labels"   // forgets a set of labels
-	flaky    bug = "flaky"    // refuses now and then; no bug
-	forget   bug = "forget"   // compaction loses a result
-	keep     bug = "keep"     // compaction keeps the sources, too
-	restless bug = "restless" // answers as before the last 20 adds
+	none      bug = ""
+	lose      bug = "lose"       // acknowledges, forgets now and then
+	twice     bug = "twice"      // answers with a block twice
+	stray     bug = "stray"      // answers with a block that nobody asked for
+	other     bug = "other"      // answers with another size
+	lastTwice bug = "last twice" // the youngest
+	lastOther bug = "last other"
+	noLabels  bug = "labels"   // forgets a set of labels
+	flaky     bug = "flaky"    // refuses now and then; no bug
+	forget    bug = "forget"   // compaction loses a result
+	keep      bug = "keep"     // compaction keeps the sources, too
+	restless  bug = "restless" // answers as before the last 20 adds
 )
 
 // fake is a metastore in memory that selects as package check does.
@@ -114,6 +116,10 @@ func (f *fake) QueryMetadata(_ context.Context, r *metastorev1.QueryMetadataRequ
 		changed := proto.CloneOf(first)
 		changed.Id = "01M80E7JAR10CSPS1GYJMT6K45"
 		answer.Blocks = append(answer.Blocks, changed)
+	case lastTwice:
+		answer.Blocks = append(answer.Blocks, answer.Blocks[len(answer.Blocks)-1])
+	case lastOther:
+		answer.Blocks[len(answer.Blocks)-1].Size++
 	case other:
 		first.Size++
 	}

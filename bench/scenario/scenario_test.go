@@ -91,7 +91,7 @@ func TestWrongAnswers(t *testing.T) {
 
 // Questions while others write: what was acknowledged before must be there.
 func TestMixed(t *testing.T) {
-	for b, wrong := range map[bug]bool{none: false, flaky: false, restless: true, twice: true} {
+	for b, wrong := range map[bug]bool{none: false, flaky: false, restless: true, twice: true, lastTwice: true, lastOther: true} {
 		t.Run(string(b), func(t *testing.T) {
 			session, g := loaded(t, b, small)
 			kind := scenario.Kinds(g)[1]
