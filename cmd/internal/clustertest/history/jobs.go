@@ -130,12 +130,12 @@ func (j *Jobs) collect() (map[string]*job, map[string][]Grant) {
 }
 
 func (r *JobsReport) once(name string, grants []Grant) {
-	seen := map[uint64]bool{}
+	seen := map[uint64]Grant{}
 	for _, g := range grants {
-		if seen[g.Token] {
-			r.add(RuleTokenTwice, "job %s, token %d", name, g.Token)
+		if first, again := seen[g.Token]; again {
+			r.add(RuleTokenTwice, "job %s, token %d, in [%s, %s] and in [%s, %s]", name, g.Token, at(first.Call), at(first.Return), at(g.Call), at(g.Return))
 		}
-		seen[g.Token] = true
+		seen[g.Token] = g
 	}
 }
 
