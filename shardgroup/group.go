@@ -314,7 +314,8 @@ func (g *Group) await(ctx context.Context) (*dragonboat.RequestState, error) {
 }
 
 // lookup reads the local replica in the caller's goroutine.
-func (g *Group) lookup(ctx context.Context, ready *dragonboat.RequestState, query statemachine.Query) (any, error) {
+func (g *Group) lookup(ctx context.Context, ready *dragonboat.RequestState, query statemachine.Query) (_ any, fault error) {
+	defer unreadable(&fault)
 	start := time.Now()
 	_, span := g.tracing.start(ctx, "state machine read")
 	answer, err := g.host.ReadLocalNode(ready, query)
@@ -327,9 +328,25 @@ func (g *Group) lookup(ctx context.Context, ready *dragonboat.RequestState, quer
 }
 
 // ReadStale answers a query from whatever the replica has applied.
-func (g *Group) ReadStale(query statemachine.Query) (any, error) {
+func (g *Group) ReadStale(query statemachine.Query) (_ any, fault error) {
+	defer unreadable(&fault)
 	answer, err := g.host.StaleRead(g.id, query)
 	return answer, fromRaft(err)
+}
+
+// unreadable makes an error of the store's panic over a disk that cannot be read: other
+// replicas can answer. It must be deferred itself.
+func unreadable(fault *error) {
+	switch r := recover().(type) {
+	case nil:
+	case error:
+		if !errors.Is(r, kv.ErrRead) {
+			panic(r)
+		}
+		*fault = fmt.Errorf("%w: the replica's state cannot be read: %w", ErrNotReady, r)
+	default:
+		panic(r)
+	}
 }
 
 // wake fills a channel of one, which somebody waits for.

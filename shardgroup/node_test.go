@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +27,8 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/shardgroup"
+	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/storage/kv"
 )
 
 func freeAddress(t testing.TB) string {
@@ -409,4 +413,28 @@ func wantHalvesOfOneTime(t *testing.T, dir string) {
 	again := open(t, dir)
 	wantBlocks(t, again, m, segments(t))
 	closeNode(t, again)
+}
+
+// TestUnreadableState: a read that the disk fails goes to another replica, and any other
+// panic stays one.
+func TestUnreadableState(t *testing.T) {
+	node := open(t, t.TempDir())
+	failing := func(fault any) statemachine.Query {
+		return statemachine.Inspect{Fn: func(statemachine.View) error { panic(fault) }}
+	}
+	_, err := node.Read(t.Context(), 2, failing(fmt.Errorf("%w: %w", kv.ErrRead, syscall.EIO)))
+	if !errors.Is(err, shardgroup.ErrNotReady) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("got %v", err)
+	}
+	for _, fault := range []any{errors.New("a bug"), "a bug"} {
+		func() {
+			defer func() {
+				if r := recover(); r != fault {
+					t.Errorf("%v became %v", fault, r)
+				}
+			}()
+			answer, err := node.Read(t.Context(), 2, failing(fault))
+			t.Errorf("%v: %v, %v", fault, answer, err)
+		}()
+	}
 }

@@ -89,7 +89,7 @@ func (tx *Tx) checkMove(s span, parent, to []byte) error {
 		}
 	}
 	if err := it.Error(); err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	if tx.batch.Len()+need > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
@@ -105,7 +105,7 @@ func (tx *Tx) copySpan(from span, prefix []byte) error {
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
-			panic(fmt.Errorf("kv: read: %w", err))
+			panic(fmt.Errorf("%w: %w", ErrRead, err))
 		}
 		tx.keyBuf = append(append(tx.keyBuf[:0], prefix...), it.Key()[len(from.prefix):]...)
 		if err := tx.set(tx.keyBuf, v); err != nil {
@@ -113,7 +113,7 @@ func (tx *Tx) copySpan(from span, prefix []byte) error {
 		}
 	}
 	if err := it.Error(); err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	tx.shape++
 	tx.removed++

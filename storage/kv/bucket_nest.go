@@ -159,7 +159,7 @@ func (tx *Tx) firstRows(s span, limit int) (keys [][]byte, all bool) {
 		keys = append(keys, bytes.Clone(it.Key()))
 	}
 	if err := it.Error(); err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	return keys, !ok
 }

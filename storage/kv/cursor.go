@@ -173,7 +173,7 @@ func (c *Cursor) refreshFor(dir int) {
 func (c *Cursor) arrive(valid bool, dir int, otherwise placement) (key, value []byte) {
 	if !valid {
 		if err := c.it.Error(); err != nil {
-			panic(fmt.Errorf("kv: read: %w", err))
+			panic(fmt.Errorf("%w: %w", ErrRead, err))
 		}
 		c.place = otherwise
 		c.release()
@@ -181,7 +181,7 @@ func (c *Cursor) arrive(valid bool, dir int, otherwise placement) (key, value []
 	}
 	value, err := c.readElement()
 	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	c.place, c.onRow, c.dir = placed, true, dir
 	if c.kind == kindBucket {
@@ -235,7 +235,7 @@ func (c *Cursor) passBucket() {
 		row, err = decodeBucketRow(v)
 	}
 	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	tx.passed.set(key, row, tx.shape)
 }

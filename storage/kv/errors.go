@@ -28,4 +28,5 @@ var (
 	ErrSameBuckets        = errors.ErrSameBuckets
 	ErrDifferentDB        = errors.ErrDifferentDB
 	ErrCorruptStream      = errors.ErrCorruptStream
+	ErrRead               = errors.ErrRead
 )

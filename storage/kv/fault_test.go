@@ -334,7 +334,9 @@ func TestReadErrors(t *testing.T) {
 func viewCatching(db *DB, fn func(*Tx) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err, _ = p.(error)
+			if err, _ = p.(error); !errors.Is(err, ErrRead) {
+				panic(p)
+			}
 		}
 	}()
 	return db.View(fn)

@@ -32,7 +32,7 @@ func (tx *Tx) newIterator(lower, upper []byte) *pebble.Iterator {
 	}
 	it, err := r.NewIter(opts)
 	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	return it
 }
@@ -44,7 +44,7 @@ func (tx *Tx) freeIterator(it *pebble.Iterator) {
 		return
 	}
 	if err := it.Close(); err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 }
 

@@ -92,7 +92,7 @@ func (b *Bucket) Stats() BucketStats {
 		}
 	}
 	if err := it.Error(); err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	return stats
 }

@@ -69,7 +69,7 @@ func (g *getter) iterator(tx *Tx, key []byte) *pebble.Iterator {
 	if g.it == nil {
 		it, err := tx.committed().NewIter(iterOptions(tx.root.prefix, tx.root.upper))
 		if err != nil {
-			panic(fmt.Errorf("kv: read: %w", err))
+			panic(fmt.Errorf("%w: %w", ErrRead, err))
 		}
 		g.it = it
 	}
@@ -112,7 +112,7 @@ func (tx *Tx) lookupCommitted(key []byte) (value []byte, held io.Closer, found b
 		err = it.Error()
 	}
 	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	return value, nil, found
 }
@@ -120,7 +120,7 @@ func (tx *Tx) lookupCommitted(key []byte) (value []byte, held io.Closer, found b
 func lookupIn(r pebble.Reader, key []byte) (value []byte, held io.Closer, found bool) {
 	value, held, err := r.Get(key)
 	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	return value, held, err == nil
 }
@@ -130,7 +130,7 @@ func letGo(held io.Closer) {
 		return
 	}
 	if err := held.Close(); err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 }
 
@@ -166,7 +166,7 @@ func (tx *Tx) getBucketRow(key []byte) (row bucketRow, found bool) {
 	row, err := decodeBucketRow(v)
 	letGo(held)
 	if err != nil {
-		panic(fmt.Errorf("kv: read: %w", err))
+		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
 	if !tx.changed {
 		cache.put(tx.version, key, row)

@@ -94,3 +94,10 @@ var (
 	// or not such a stream at all.
 	ErrCorruptStream = errors.New("corrupt stream")
 )
+
+// Reads.
+var (
+	// ErrRead is wrapped by what gets and cursors panic with when the store below cannot be
+	// read: bbolt's interface has no room for an error there.
+	ErrRead = errors.New("kv: read")
+)
