@@ -115,7 +115,11 @@ func check(t *testing.T, l *Log, of id, want *expected) {
 // What was saved is there: after a clean end all of it, after a loss of power all
 // but commit indexes, which may be older ones.
 func TestSavedStays(t *testing.T) {
-	for seed := range uint64(12) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			fs := vfs.NewCrashableMem()
