@@ -13,6 +13,8 @@ import (
 	"github.com/lni/dragonboat/v4/raftpb"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/skerrydb/skerry/storage/paced"
 )
 
 // name and binaryFormat are recorded in the node host's directory: another log
@@ -50,7 +52,7 @@ func (f Factory) Create(_ config.NodeHostConfig, _ config.LogDBCallback, dirs, _
 // those that change one replica's log wait for each other.
 type Log struct {
 	db      *pebble.DB
-	fs      *pacedFS
+	fs      *paced.FS
 	metrics *metrics
 	// Bytes of entries; tests have less.
 	maxBatch int
@@ -75,15 +77,17 @@ type replica struct {
 }
 
 func open(fs vfs.FS, dir string, log *zap.Logger, registerer prometheus.Registerer) (*Log, error) {
-	metrics, paced := newMetrics(registerer), newPacedFS(fs)
-	db, err := pebble.Open(dir, pebbleOptions(paced, newEvents(log, metrics)))
+	metrics := newMetrics(registerer)
+	events := newEvents(log, metrics)
+	pacedFS := paced.New(fs, &events.pace)
+	db, err := pebble.Open(dir, pebbleOptions(pacedFS, events))
 	if err != nil {
 		return nil, fmt.Errorf("open the Raft log in %s: %w", dir, err)
 	}
 	if err := metrics.register(db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Log{db: db, fs: paced, metrics: metrics, maxBatch: maxBatchBytes, replicas: map[id]*replica{}}, nil
+	return &Log{db: db, fs: pacedFS, metrics: metrics, maxBatch: maxBatchBytes, replicas: map[id]*replica{}}, nil
 }
 
 // Name implements raftio.ILogDB.
@@ -108,7 +112,7 @@ func (l *Log) Close() error {
 		err = batch.Commit(pebble.Sync)
 	}
 	l.metrics.unregister()
-	l.fs.hurry()
+	l.fs.Hurry()
 	return errors.Join(err, batch.Close(), l.db.Close())
 }
 

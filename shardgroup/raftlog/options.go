@@ -8,6 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/skerrydb/skerry/storage/paced"
 )
 
 // formatMajorVersion is pinned: a newer library must not raise it by itself.
@@ -15,18 +17,15 @@ const formatMajorVersion = pebble.FormatValueSeparation
 
 // Entries are written once, read by followers that lag, and removed a few thousand
 // entries later.
-func pebbleOptions(fs *pacedFS, events *events) *pebble.Options {
+func pebbleOptions(fs *paced.FS, events *events) *pebble.Options {
 	o := &pebble.Options{
 		FS:                 fs,
 		FormatMajorVersion: formatMajorVersion,
 		Logger:             events,
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) {
-				fs.failures.Add(1)
-				events.background(err)
-			},
-			CompactionEnd:   func(i pebble.CompactionInfo) { fs.ended(i.Err) },
-			FlushEnd:        func(i pebble.FlushInfo) { fs.ended(i.Err) },
+			BackgroundError: events.background,
+			CompactionEnd:   func(i pebble.CompactionInfo) { events.ended(i.Err) },
+			FlushEnd:        func(i pebble.FlushInfo) { events.ended(i.Err) },
 			WriteStallBegin: func(pebble.WriteStallBeginInfo) { events.metrics.stalls.Inc() },
 		},
 		CacheSize:                   8 << 20,
@@ -50,6 +49,7 @@ func pebbleOptions(fs *pacedFS, events *events) *pebble.Options {
 type events struct {
 	log     *zap.Logger
 	metrics *metrics
+	pace    paced.Pace
 }
 
 func newEvents(log *zap.Logger, metrics *metrics) *events {
@@ -60,19 +60,27 @@ func newEvents(log *zap.Logger, metrics *metrics) *events {
 }
 
 // Infof drops the message: it tells of ordinary work only.
-func (events) Infof(string, ...any) {}
+func (*events) Infof(string, ...any) {}
 
 // Errorf logs at level error.
-func (e events) Errorf(format string, args ...any) {
+func (e *events) Errorf(format string, args ...any) {
 	e.log.Error("Raft log store", zap.String("message", fmt.Sprintf(format, args...)))
 }
 
 // Fatalf panics: the store calls it when it can neither complete a write nor undo it,
 // and takes a return for success.
-func (e events) Fatalf(format string, args ...any) {
+func (e *events) Fatalf(format string, args ...any) {
 	panic("the Raft log cannot be written: " + fmt.Sprintf(format, args...))
 }
 
-func (e events) background(err error) {
+// ended takes the outcome of background work.
+func (e *events) ended(err error) {
+	if err == nil {
+		e.pace.Succeeded()
+	}
+}
+
+func (e *events) background(err error) {
+	e.pace.Failed()
 	e.log.Error("background work of the Raft log failed", zap.Error(err))
 }

@@ -2,55 +2,32 @@ package kv
 
 import (
 	"io"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/skerrydb/skerry/storage/paced"
 )
 
-// pacedFS is the file system the storage engine works on. It holds up the making of new tables while
-// background work fails, so that a full or broken disk is not hammered. Everything else goes on
-// at once.
-type pacedFS struct {
-	vfs.FS
-	health *health
-	closed chan struct{}
-}
-
-// storeFS is a pacedFS watched for slow operations.
+// storeFS is the file system the storage engine works on: it does not hammer a disk on which
+// background work fails, and is watched for slow operations.
 type storeFS struct {
 	vfs.FS
-	paced *pacedFS
+	paced *paced.FS
 	watch io.Closer
 }
 
 func newStoreFS(inner vfs.FS, slowAfter time.Duration, events *engineEvents) storeFS {
-	s := storeFS{paced: &pacedFS{FS: inner, health: &events.health, closed: make(chan struct{})}}
+	s := storeFS{paced: paced.New(inner, &events.health.pace)}
 	s.FS, s.watch = vfs.WithDiskHealthChecks(s.paced, slowAfter, nil, events.slowDisk)
 	return s
 }
 
 // hurry ends all holding up, so that the storage engine can be closed.
-func (s storeFS) hurry() { close(s.paced.closed) }
+func (s storeFS) hurry() { s.paced.Hurry() }
 
 // free ends the watch, when nobody uses the file system any more.
 func (s storeFS) free() error { return s.watch.Close() }
-
-// Create makes a file, after a while if it is a table and the last one failed.
-func (p *pacedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if delay := p.health.retryDelay(); delay > 0 && strings.HasSuffix(name, ".sst") {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-p.closed:
-		}
-	}
-	return p.FS.Create(name, category)
-}
-
-// Unwrap returns the file system below.
-func (p *pacedFS) Unwrap() vfs.FS { return p.FS }
 
 // unlockedFS gives out locks that lock nothing. A store that is opened read-only may lie where no file can
 // be made, such as the one the storage engine below would lock; our own lock is around it.

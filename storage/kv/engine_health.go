@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/skerrydb/skerry/storage/paced"
 )
 
 // health knows what keeps writes from getting on.
@@ -12,8 +14,8 @@ import (
 //	a failing flush      from its first failure to a success; the same for compactions
 //	a slow disk          while its watcher repeats so
 //
-// While background work fails it is tried again at once by the storage engine, for ever; health says
-// how long to hold it up.
+// While background work fails it is tried again at once by the storage engine, for ever; the pace
+// says how long to hold it up.
 type health struct {
 	mu         sync.Mutex
 	stall      string // the reason of a write stall, "" if there is none
@@ -21,7 +23,8 @@ type health struct {
 	compaction error
 	slow       string    // the file operation that is slow
 	slowUntil  time.Time // when that is forgotten
-	failures   int       // in a row
+
+	pace paced.Pace
 }
 
 const (
@@ -29,9 +32,6 @@ const (
 	slowDiskAfter = 5 * time.Second
 	// slowDiskMemory outlasts the time between two reports of one operation.
 	slowDiskMemory = 5 * time.Second
-
-	retryDelayMin = 10 * time.Millisecond
-	retryDelayMax = time.Second
 )
 
 func (h *health) change(fn func()) {
@@ -43,31 +43,17 @@ func (h *health) change(fn func()) {
 func (h *health) stalled(reason string) { h.change(func() { h.stall = reason }) }
 
 func (h *health) failed(of *error, err error) {
-	h.change(func() {
-		*of = err
-		h.failures++
-	})
+	h.change(func() { *of = err })
+	h.pace.Failed()
 }
 
 func (h *health) succeeded(of *error) {
-	h.change(func() {
-		*of = nil
-		h.failures = 0
-	})
+	h.change(func() { *of = nil })
+	h.pace.Succeeded()
 }
 
 func (h *health) diskSlow(what string) {
 	h.change(func() { h.slow, h.slowUntil = what, time.Now().Add(slowDiskMemory) })
-}
-
-// retryDelay is how long background work should wait before it is tried again.
-func (h *health) retryDelay() time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.failures == 0 {
-		return 0
-	}
-	return min(retryDelayMin<<min(h.failures-1, 10), retryDelayMax)
 }
 
 // reason returns what keeps writes from getting on, "" if nothing does.

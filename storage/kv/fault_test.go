@@ -15,6 +15,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/skerrydb/skerry/storage/paced"
 )
 
 // fullDisk refuses, while it is on, to write to tables or make new ones, as a file system without
@@ -83,7 +85,7 @@ func TestFullDisk(t *testing.T) {
 		must(t, crashed.Close())
 
 		disk.on.Store(false)
-		time.Sleep(2 * retryDelayMax)
+		time.Sleep(2 * paced.DelayMax)
 		must(t, e.Sync())
 		if reason := e.Stalled(); reason != "" {
 			t.Errorf("stalled with space: %q", reason)
@@ -237,7 +239,7 @@ func TestHealth(t *testing.T) {
 			if got := h.reason(); !strings.HasPrefix(got, want) || (want == "") != (got == "") {
 				t.Errorf("reason %q, want %q", got, want)
 			}
-			if got := h.retryDelay(); got != delay {
+			if got := h.pace.Delay(); got != delay {
 				t.Errorf("delay %s, want %s", got, delay)
 			}
 		}
@@ -250,13 +252,13 @@ func TestHealth(t *testing.T) {
 		expect("writes stopped: memory", 0)
 		broken := errors.New("broken")
 		h.failed(&h.compaction, broken)
-		expect("compaction fails: broken", retryDelayMin)
+		expect("compaction fails: broken", paced.DelayMin)
 		h.failed(&h.flush, broken)
-		expect("flush fails: broken", 2*retryDelayMin)
+		expect("flush fails: broken", 2*paced.DelayMin)
 		for range 100 {
 			h.failed(&h.flush, broken)
 		}
-		expect("flush fails", retryDelayMax)
+		expect("flush fails", paced.DelayMax)
 		h.succeeded(&h.flush)
 		expect("compaction fails", 0)
 		h.succeeded(&h.compaction)
