@@ -110,7 +110,7 @@ func filledMachine(b *testing.B, queued int) *statemachine.Machine {
 }
 
 func fill(tx *kv.Tx, from, to int, shards uint32) error {
-	w, err := queue.NewWriter(tx)
+	w, err := queue.NewWriter(tx, nil)
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,12 @@ import (
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
+	"github.com/skerrydb/skerry/statemachine/deletions"
 	"github.com/skerrydb/skerry/statemachine/directory"
 	"github.com/skerrydb/skerry/statemachine/index"
+	"github.com/skerrydb/skerry/statemachine/queue"
 	"github.com/skerrydb/skerry/statemachine/ranges"
+	"github.com/skerrydb/skerry/statemachine/tombstones"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
@@ -66,17 +69,26 @@ type update struct {
 
 // standing is what every update begins with: what the one before it left.
 type standing struct {
-	header header
-	ranges ranges.Table
+	header  header
+	ranges  ranges.Table
+	deleted deletions.Known
+	// All tables of compaction are there.
+	made            bool
+	knownQueue      *queue.Known
+	knownTombstones *tombstones.Known
 }
 
 func loadStanding(tx *kv.Tx) (*standing, error) {
-	h, err := loadHeader(tx)
-	if err != nil {
+	s := &standing{knownQueue: queue.NewKnown(), knownTombstones: tombstones.NewKnown()}
+	var err error
+	if s.header, err = loadHeader(tx); err != nil {
 		return nil, err
 	}
-	table, err := ranges.Load(tx)
-	return &standing{h, table}, err
+	if s.deleted, err = deletions.Load(tx); err != nil {
+		return nil, err
+	}
+	s.ranges, err = ranges.Load(tx)
+	return s, err
 }
 
 // newUpdate begins with what the store holds, or with what is known of it.
@@ -88,7 +100,8 @@ func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]since, cache *index.GroupC
 		}
 	}
 	u := &update{tx: tx, handlers: handlers, standing: *known, index: index.NewWriter(tx, cache)}
-	return u, u.hide()
+	u.index.Hide(u.deleted.Hidden())
+	return u, nil
 }
 
 // entry applies one Raft entry and returns its encoded results.

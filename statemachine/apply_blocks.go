@@ -35,7 +35,7 @@ func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) 
 	if err != nil {
 		return nil, err
 	}
-	tables, err := u.openCompaction()
+	tables, err := u.openWaiting()
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +43,8 @@ func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) 
 	if tables.tombstones.Compacted(tenant, shard, id) {
 		return already(), nil // its data is in another block
 	}
-	if deleted, err := u.deletedBefore(keyspace, tenant, id); deleted || err != nil {
-		return already(), err // it comes too late; segments stay, their datasets are hidden
+	if u.deletedBefore(keyspace, tenant, id) {
+		return already(), nil // it comes too late; segments stay, their datasets are hidden
 	}
 	added, err := u.fileBlock(index.KeyOf(id, tenant, shard), id, block)
 	if err != nil {

@@ -19,31 +19,44 @@ import (
 // needs them.
 type compaction struct {
 	queue      *queue.Writer
-	jobs       *jobs.Writer
 	tombstones *tombstones.Writer
-	outbox     *outbox.Writer
+	// nil as long as only blocks were added; see openWaiting.
+	jobs   *jobs.Writer
+	outbox *outbox.Writer
 }
 
 func (u *update) openCompaction() (*compaction, error) {
+	c, err := u.openWaiting()
+	if err != nil || c.outbox != nil {
+		return c, err
+	}
+	if c.jobs, err = jobs.NewWriter(u.tx); err != nil {
+		return nil, err
+	}
+	c.outbox, err = outbox.NewWriter(u.tx)
+	return c, err
+}
+
+// openWaiting opens what an added block needs: most updates do nothing else. The first
+// of all makes all tables.
+func (u *update) openWaiting() (*compaction, error) {
 	if u.tables != nil {
 		return u.tables, nil
 	}
 	c := &compaction{}
 	var err error
-	if c.queue, err = queue.NewWriter(u.tx); err != nil {
+	if c.queue, err = queue.NewWriter(u.tx, u.knownQueue); err != nil {
 		return nil, err
 	}
-	if c.jobs, err = jobs.NewWriter(u.tx); err != nil {
-		return nil, err
-	}
-	if c.tombstones, err = tombstones.NewWriter(u.tx); err != nil {
-		return nil, err
-	}
-	if c.outbox, err = outbox.NewWriter(u.tx); err != nil {
+	if c.tombstones, err = tombstones.NewWriter(u.tx, u.knownTombstones); err != nil {
 		return nil, err
 	}
 	u.tables = c
-	return c, nil
+	if u.made {
+		return c, nil
+	}
+	u.made = true
+	return u.openCompaction()
 }
 
 // stale refuses what another leader than the present one decided.

@@ -55,9 +55,10 @@ func (u *update) delete(span *clusterv1.RangeRef, request *raftlogv1.DeleteTenan
 	}
 	// What is decided from now on is later.
 	u.header.logTime++
-	if err := u.hide(); err != nil {
+	if u.deleted, err = deletions.Load(u.tx); err != nil {
 		return nil, err
 	}
+	u.index.Hide(u.deleted.Hidden())
 	d := &deletion{
 		update: u, tenant: request.GetTenant(), until: request.GetUntil(), budget: budget,
 		gone: map[uint32]*forgotten{}, younger: map[uint32]map[ulid.ULID]bool{}, withheld: map[uint32]map[ulid.ULID]bool{}, settled: map[uint32]bool{},
@@ -82,13 +83,6 @@ func (u *update) deleteFirst(stream uint32, tenant string, mark *accepted.Mark, 
 	}
 	mark.DeletedUntil = until
 	return true, nil
-}
-
-// hide tells the index what readers do not see.
-func (u *update) hide() error {
-	hidden, err := deletions.Hidden(u.tx)
-	u.index.Hide(hidden)
-	return err
 }
 
 // deletion is one command under way.
@@ -290,7 +284,7 @@ func (d *deletion) tombstone(t *raftlogv1.Tombstone) error {
 // deletedBefore tells whether a block that is added is of a tenant that was
 // deleted after the block was made. It is not for results of compaction, whose
 // ids carry the time of their first source.
-func (u *update) deletedBefore(keyspace clusterv1.Keyspace, tenant string, id ulid.ULID) (bool, error) {
-	deletion, err := deletions.Get(u.tx, keyspace, tenant)
-	return deletion != nil && id.Time() <= deletion.GetUntil(), err
+func (u *update) deletedBefore(keyspace clusterv1.Keyspace, tenant string, id ulid.ULID) bool {
+	until, deleted := u.deleted.Until(keyspace, tenant)
+	return deleted && id.Time() <= until
 }

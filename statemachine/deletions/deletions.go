@@ -59,6 +59,41 @@ func Get(tx *kv.Tx, keyspace clusterv1.Keyspace, tenant string) (*raftlogv1.Dele
 	return deletion, nil
 }
 
+// Known is the whole table in memory; deletions are rare.
+type Known map[clusterv1.Keyspace]map[string]uint64
+
+// Load reads the table.
+func Load(tx *kv.Tx) (Known, error) {
+	rows := tx.Bucket(rowsName)
+	if rows == nil {
+		return nil, nil
+	}
+	known := Known{}
+	cursor := rows.Cursor()
+	for k, stored := cursor.First(); k != nil; k, stored = cursor.Next() {
+		deletion := &raftlogv1.Deletion{}
+		if err := deletion.UnmarshalVT(stored); err != nil {
+			return nil, fmt.Errorf("%w: tenant %q: %w", errRow, k[1:], err)
+		}
+		keyspace := clusterv1.Keyspace(k[0])
+		if known[keyspace] == nil {
+			known[keyspace] = map[string]uint64{}
+		}
+		known[keyspace][string(k[1:])] = deletion.GetUntil()
+	}
+	return known, nil
+}
+
+// Until returns up to when a tenant was deleted in a keyspace, Unix milliseconds; false
+// if it was not.
+func (k Known) Until(keyspace clusterv1.Keyspace, tenant string) (uint64, bool) {
+	until, deleted := k[keyspace][tenant]
+	return until, deleted
+}
+
+// Hidden returns what the function Hidden does, of all tenants.
+func (k Known) Hidden() map[string]uint64 { return k[clusterv1.Keyspace_KEYSPACE_STREAM] }
+
 // Hidden returns the moments up to which segments' datasets are hidden, by
 // tenant, Unix milliseconds; of all tenants, or of those asked for.
 func Hidden(tx *kv.Tx, tenants ...string) (map[string]uint64, error) {

@@ -11,72 +11,105 @@ import (
 
 // Writer changes the queue in one transaction.
 type Writer struct {
-	blocks, oldest, full, returned, totals *kv.Bucket
-
-	// Totals of the levels that were counted in this transaction.
-	sums    [Levels]Totals
-	counted [Levels]bool
+	tx      *kv.Tx
+	known   *Known
+	changed []*known // since the last Flush
+	// Levels whose totals changed.
+	recounted [Levels]bool
+	tables    [5]*kv.Bucket // opened when needed
 }
 
-// NewWriter returns a writer for a writable transaction.
-func NewWriter(tx *kv.Tx) (*Writer, error) {
-	w := &Writer{}
-	for _, table := range []struct {
-		name   []byte
-		bucket **kv.Bucket
-	}{{blocksName, &w.blocks}, {oldestName, &w.oldest}, {fullName, &w.full}, {returnedName, &w.returned}, {totalsName, &w.totals}} {
+// The tables, in the order they are made.
+const (
+	blocksTable = iota
+	oldestTable
+	fullTable
+	returnedTable
+	totalsTable
+)
+
+var tableNames = [5][]byte{blocksName, oldestName, fullName, returnedName, totalsName}
+
+// NewWriter returns a writer for a writable transaction. Call Flush before that
+// commits; if it does not, known must not be used again. nil stands for no knowledge.
+func NewWriter(tx *kv.Tx, known *Known) (*Writer, error) {
+	if known == nil {
+		known = NewKnown()
+	}
+	w := &Writer{tx: tx, known: known}
+	known.keys.Age()
+	if known.made {
+		return w, nil
+	}
+	for i, name := range tableNames {
 		var err error
-		if *table.bucket, err = tx.CreateBucketIfNotExists(table.name); err != nil {
+		if w.tables[i], err = tx.CreateBucketIfNotExists(name); err != nil {
 			return nil, err
 		}
 	}
+	known.made = true
 	return w, nil
 }
+
+func (w *Writer) table(i int) *kv.Bucket {
+	if w.tables[i] == nil {
+		w.tables[i] = w.tx.Bucket(tableNames[i])
+	}
+	return w.tables[i]
+}
+
+func (w *Writer) blocks() *kv.Bucket   { return w.table(blocksTable) }
+func (w *Writer) oldest() *kv.Bucket   { return w.table(oldestTable) }
+func (w *Writer) full() *kv.Bucket     { return w.table(fullTable) }
+func (w *Writer) returned() *kv.Bucket { return w.table(returnedTable) }
+func (w *Writer) totals() *kv.Bucket   { return w.table(totalsTable) }
 
 // Push adds a block that came at a log time. A block that waits already stays
 // where it is.
 func (w *Writer) Push(key Key, id ulid.ULID, at int64) error {
-	prefix := key.prefix()
-	idRow := row(prefix, tagID, id[:])
-	if w.blocks.Get(idRow) != nil {
-		return nil
-	}
-	if err := w.blocks.Put(idRow, appendTime(nil, at)); err != nil {
+	k, err := w.of(key)
+	if err != nil || w.waits(k, id) {
 		return err
 	}
-	if err := w.blocks.Put(row(prefix, tagBlock, Place{at, id}.append(nil)), nil); err != nil {
+	if err := w.blocks().Put(row(k.prefix, tagID, id[:]), appendTime(nil, at)); err != nil {
 		return err
 	}
-	return w.change(key, prefix, 1, func(now numbers) (int64, error) {
-		if now.blocks == 1 {
-			return at, nil
-		}
-		return min(now.oldest, at), nil
-	})
+	if err := w.blocks().Put(row(k.prefix, tagBlock, Place{at, id}.append(nil)), nil); err != nil {
+		return err
+	}
+	k.blocks.add(id)
+	oldest := at
+	if k.now.blocks > 0 {
+		oldest = min(k.now.oldest, at)
+	}
+	return w.change(k, 1, oldest)
 }
 
 // Has tells whether a block waits.
 func (w *Writer) Has(key Key, id ulid.ULID) bool {
-	return w.blocks.Get(row(key.prefix(), tagID, id[:])) != nil
+	return w.blocks().Get(row(key.prefix(), tagID, id[:])) != nil
 }
 
 // Take removes blocks; those that do not wait are passed over.
 func (w *Writer) Take(key Key, ids []ulid.ULID) error {
-	prefix := key.prefix()
+	k, err := w.of(key)
+	if err != nil {
+		return err
+	}
 	taken := 0
 	for _, id := range ids {
-		idRow := row(prefix, tagID, id[:])
-		stored := w.blocks.Get(idRow)
+		idRow := row(k.prefix, tagID, id[:])
+		stored := w.blocks().Get(idRow)
 		if stored == nil {
 			continue
 		}
 		if len(stored) != 8 {
 			return errRow
 		}
-		if err := w.blocks.Delete(row(prefix, tagBlock, Place{decodeTime(stored), id}.append(nil))); err != nil {
+		if err := w.blocks().Delete(row(k.prefix, tagBlock, Place{decodeTime(stored), id}.append(nil))); err != nil {
 			return err
 		}
-		if err := w.blocks.Delete(idRow); err != nil {
+		if err := w.blocks().Delete(idRow); err != nil {
 			return err
 		}
 		taken++
@@ -84,61 +117,30 @@ func (w *Writer) Take(key Key, ids []ulid.ULID) error {
 	if taken == 0 {
 		return nil
 	}
-	return w.change(key, prefix, -taken, func(numbers) (int64, error) {
-		first := row(prefix, tagBlock, nil)
-		found, _ := w.blocks.Cursor().Seek(first)
-		if len(found) != len(first)+placeSize || string(found[:len(first)]) != string(first) {
-			return 0, errRow // the numbers say that there are blocks left
-		}
-		return decodeTime(found[len(first):]), nil
-	})
-}
-
-// change adds to the number of a key's blocks and moves the key in the orders.
-// oldest is asked for the time of the oldest block, if there is any.
-func (w *Writer) change(key Key, prefix []byte, by int, oldest func(numbers) (int64, error)) error {
-	numbersRow := row(prefix, tagNumbers, nil)
-	var before, after numbers
-	if stored := w.blocks.Get(numbersRow); stored != nil {
-		var err error
-		if before, err = decodeNumbers(stored); err != nil {
-			return err
-		}
+	if int(k.now.blocks) == taken {
+		return w.change(k, -taken, 0)
 	}
-	after.blocks = uint32(int(before.blocks) + by)
-	if after.blocks > 0 {
-		var err error
-		if after.oldest, err = oldest(numbers{before.oldest, after.blocks}); err != nil {
-			return err
-		}
-		if err := w.blocks.Put(numbersRow, after.encode()); err != nil {
-			return err
-		}
-	} else if err := w.blocks.Delete(numbersRow); err != nil {
-		return err
+	first := row(k.prefix, tagBlock, nil)
+	found, _ := w.blocks().Cursor().Seek(first)
+	if len(found) != len(first)+placeSize || string(found[:len(first)]) != string(first) {
+		return errRow // the numbers say that there are blocks left
 	}
-	if err := w.count(key.Level, by, 0); err != nil {
-		return err
-	}
-	if err := move(w.oldest, key, before, after, 1); err != nil {
-		return err
-	}
-	return move(w.full, key, before, after, uint32(Full[key.Level]))
+	return w.change(k, -taken, decodeTime(found[len(first):]))
 }
 
 // move keeps the row of a key in an order for keys with at least so many blocks.
-func move(order *kv.Bucket, key Key, before, after numbers, least uint32) error {
+func move(order func() *kv.Bucket, key Key, before, after numbers, least uint32) error {
 	was, is := before.blocks >= least, after.blocks >= least
-	if was == is && before.oldest == after.oldest {
+	if was == is && (!is || before.oldest == after.oldest) {
 		return nil
 	}
 	if was {
-		if err := order.Delete(key.orderKey(before.oldest)); err != nil {
+		if err := order().Delete(key.orderKey(before.oldest)); err != nil {
 			return err
 		}
 	}
 	if is {
-		return order.Put(key.orderKey(after.oldest), nil)
+		return order().Put(key.orderKey(after.oldest), nil)
 	}
 	return nil
 }
@@ -164,18 +166,18 @@ func (w *Writer) Return(key Key, ids []ulid.ULID, batch *raftlogv1.BlockBatch) e
 	if err != nil {
 		return err
 	}
-	if err := w.blocks.Put(row(key.prefix(), tagReturned, ids[0][:]), encoded); err != nil {
+	if err := w.blocks().Put(row(key.prefix(), tagReturned, ids[0][:]), encoded); err != nil {
 		return err
 	}
 	if err := w.count(key.Level, 0, len(batch.GetBlocks())); err != nil {
 		return err
 	}
-	return w.returned.Put(key.returnedKey(batch.GetNotBefore(), ids[0]), nil)
+	return w.returned().Put(key.returnedKey(batch.GetNotBefore(), ids[0]), nil)
 }
 
 // Batch returns the batch that begins with a block, nil if there is none.
 func (w *Writer) Batch(key Key, first ulid.ULID) (*raftlogv1.BlockBatch, error) {
-	stored := w.blocks.Get(row(key.prefix(), tagReturned, first[:]))
+	stored := w.blocks().Get(row(key.prefix(), tagReturned, first[:]))
 	if stored == nil {
 		return nil, nil
 	}
@@ -189,13 +191,13 @@ func (w *Writer) TakeBatch(key Key, first ulid.ULID) error {
 	if batch == nil || err != nil {
 		return err
 	}
-	if err := w.blocks.Delete(row(key.prefix(), tagReturned, first[:])); err != nil {
+	if err := w.blocks().Delete(row(key.prefix(), tagReturned, first[:])); err != nil {
 		return err
 	}
 	if err := w.count(key.Level, 0, -len(batch.GetBlocks())); err != nil {
 		return err
 	}
-	return w.returned.Delete(key.returnedKey(batch.GetNotBefore(), first))
+	return w.returned().Delete(key.returnedKey(batch.GetNotBefore(), first))
 }
 
 // Forget removes the blocks of a tenant and data shard that gone names, from
@@ -216,7 +218,7 @@ func (w *Writer) Forget(tenant string, shard uint32, gone func(ulid.ULID) bool) 
 func (w *Writer) forgetQueued(key Key, gone func(ulid.ULID) bool) error {
 	first := row(key.prefix(), tagBlock, nil)
 	var ids []ulid.ULID
-	cursor := w.blocks.Cursor()
+	cursor := w.blocks().Cursor()
 	for k, _ := cursor.Seek(first); len(k) == len(first)+placeSize && string(k[:len(first)]) == string(first); k, _ = cursor.Next() {
 		place, err := decodePlace(k[len(first):])
 		if err != nil {
@@ -232,7 +234,7 @@ func (w *Writer) forgetQueued(key Key, gone func(ulid.ULID) bool) error {
 func (w *Writer) forgetReturned(key Key, gone func(ulid.ULID) bool) error {
 	first := row(key.prefix(), tagReturned, nil)
 	var firsts []ulid.ULID
-	cursor := w.blocks.Cursor()
+	cursor := w.blocks().Cursor()
 	for k, _ := cursor.Seek(first); len(k) == len(first)+16 && string(k[:len(first)]) == string(first); k, _ = cursor.Next() {
 		firsts = append(firsts, ulid.ULID(k[len(first):]))
 	}

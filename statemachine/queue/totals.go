@@ -30,33 +30,39 @@ func loadTotals(rows *kv.Bucket, level uint32) (Totals, error) {
 	return Totals{}, errRow
 }
 
-// count adds to a level's totals. Many blocks may come in one transaction, so
-// they are kept until Flush.
+// count adds to a level's totals, which Flush writes.
 func (w *Writer) count(level uint32, blocks, returned int) error {
-	if !w.counted[level] {
+	k := w.known
+	if !k.counted[level] {
 		var err error
-		if w.sums[level], err = loadTotals(w.totals, level); err != nil {
+		if k.sums[level], err = loadTotals(w.totals(), level); err != nil {
 			return err
 		}
-		w.counted[level] = true
+		k.counted[level] = true
 	}
-	t := &w.sums[level]
+	t := &k.sums[level]
 	after := Totals{t.Blocks + uint64(blocks), t.Returned + uint64(returned)}
 	if int64(after.Blocks) < 0 || int64(after.Returned) < 0 {
 		return fmt.Errorf("%w: fewer than no blocks wait at level %d", errRow, level)
 	}
-	*t = after
+	*t, w.recounted[level] = after, true
 	return nil
 }
 
-// Flush writes the totals. It must be called once, before the transaction
-// commits.
+// Flush writes numbers, orders and totals. It must be called once, before the
+// transaction commits.
 func (w *Writer) Flush() error {
+	for _, k := range w.changed {
+		k.changed = false
+		if err := w.flush(k); err != nil {
+			return err
+		}
+	}
 	for level := range uint32(Levels) {
-		if !w.counted[level] {
+		if !w.recounted[level] {
 			continue
 		}
-		if err := w.totals.Put([]byte{byte(level)}, w.sums[level].encode()); err != nil {
+		if err := w.totals().Put([]byte{byte(level)}, w.known.sums[level].encode()); err != nil {
 			return err
 		}
 	}

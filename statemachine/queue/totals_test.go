@@ -26,9 +26,10 @@ func TestTotals(t *testing.T) {
 	keys := []queue.Key{{Shard: 1}, {Tenant: "a", Shard: 1, Level: 1}, {Tenant: "b", Shard: 2, Level: 1}, {Tenant: "a", Shard: 1, Level: 2}}
 	// No block is in two batches, whatever their keys.
 	block := func(key int) ulid.ULID { return ulid.ULID{1, 9: byte(key), 15: byte(random.IntN(12))} }
+	known := queue.NewKnown()
 	for range 100 {
 		if err := db.Update(func(tx *kv.Tx) error {
-			w, err := queue.NewWriter(tx)
+			w, err := queue.NewWriter(tx, known)
 			for range random.IntN(6) {
 				of := random.IntN(len(keys))
 				key, id := keys[of], block(of)

@@ -57,28 +57,60 @@ func buriedKey(tenant string, shard uint32, partition uint64) []byte {
 
 // Writer changes the tombstones in one transaction.
 type Writer struct {
-	tx                             *kv.Tx
-	rows, order, compacted, totals *kv.Bucket
+	tx     *kv.Tx
+	known  *Known
+	tables [4]*kv.Bucket // opened when needed
 }
 
-// NewWriter returns a writer for a writable transaction.
-func NewWriter(tx *kv.Tx) (*Writer, error) {
-	w := &Writer{tx: tx}
-	for _, table := range []struct {
-		name   []byte
-		bucket **kv.Bucket
-	}{{rowsName, &w.rows}, {orderName, &w.order}, {compactedName, &w.compacted}, {totalsName, &w.totals}} {
+// The tables that always are there, in the order they are made.
+const (
+	rowsTable = iota
+	orderTable
+	compactedTable
+	totalsTable
+)
+
+var tableNames = [4][]byte{rowsName, orderName, compactedName, totalsName}
+
+// NewWriter returns a writer for a writable transaction. If that does not commit, known
+// must not be used again. nil stands for no knowledge.
+func NewWriter(tx *kv.Tx, known *Known) (*Writer, error) {
+	if known == nil {
+		known = NewKnown()
+	}
+	w := &Writer{tx: tx, known: known}
+	known.owners.Age()
+	if known.made {
+		return w, nil
+	}
+	for i, name := range tableNames {
 		var err error
-		if *table.bucket, err = tx.CreateBucketIfNotExists(table.name); err != nil {
+		if w.tables[i], err = tx.CreateBucketIfNotExists(name); err != nil {
 			return nil, err
 		}
 	}
+	known.made = true
 	return w, nil
 }
 
+func (w *Writer) table(i int) *kv.Bucket {
+	if w.tables[i] == nil {
+		w.tables[i] = w.tx.Bucket(tableNames[i])
+	}
+	return w.tables[i]
+}
+
+func (w *Writer) rows() *kv.Bucket      { return w.table(rowsTable) }
+func (w *Writer) order() *kv.Bucket     { return w.table(orderTable) }
+func (w *Writer) compacted() *kv.Bucket { return w.table(compactedTable) }
+func (w *Writer) totals() *kv.Bucket    { return w.table(totalsTable) }
+
 // Compacted tells whether a block is one of those that a tombstone remembers.
 func (w *Writer) Compacted(tenant string, shard uint32, id ulid.ULID) bool {
-	return w.compacted.Get(compactedKey(tenant, shard, id)) != nil
+	if w.younger(tenant, shard, id) {
+		return false
+	}
+	return w.compacted().Get(compactedKey(tenant, shard, id)) != nil
 }
 
 // Buried tells whether a tombstone takes all objects of a partition of a tenant
@@ -94,7 +126,7 @@ func (w *Writer) Buried(tenant string, shard uint32, partition uint64) bool {
 }
 
 // Get returns a tombstone, nil if none of the name is held.
-func (w *Writer) Get(name string) (*raftlogv1.Tombstone, error) { return get(w.rows, name) }
+func (w *Writer) Get(name string) (*raftlogv1.Tombstone, error) { return get(w.rows(), name) }
 
 func get(rows *kv.Bucket, name string) (*raftlogv1.Tombstone, error) {
 	if name == "" || len(name) > kv.MaxKeySize {
@@ -128,9 +160,10 @@ func (w *Writer) Add(t *raftlogv1.Tombstone) error {
 		if err != nil {
 			return err
 		}
-		if err := w.compacted.Put(compactedKey(t.GetTenant(), t.GetShard(), id), []byte(t.GetName())); err != nil {
+		if err := w.compacted().Put(compactedKey(t.GetTenant(), t.GetShard(), id), []byte(t.GetName())); err != nil {
 			return err
 		}
+		w.known.remember(t.GetTenant(), t.GetShard(), id)
 	}
 	if len(t.GetBlocks()) == 0 {
 		rows, err := w.tx.CreateBucketIfNotExists(buriedName)
@@ -152,18 +185,18 @@ func (w *Writer) put(t *raftlogv1.Tombstone) error {
 	if err != nil {
 		return err
 	}
-	if err := w.rows.Put([]byte(t.GetName()), encoded); err != nil {
+	if err := w.rows().Put([]byte(t.GetName()), encoded); err != nil {
 		return err
 	}
 	if t.GetJob() != "" {
 		return nil
 	}
-	return w.order.Put(orderKey(t), nil)
+	return w.order().Put(orderKey(t), nil)
 }
 
 // Carry puts a tombstone that no job carries on a job.
 func (w *Writer) Carry(t *raftlogv1.Tombstone, job string) error {
-	if err := w.order.Delete(orderKey(t)); err != nil {
+	if err := w.order().Delete(orderKey(t)); err != nil {
 		return err
 	}
 	if err := w.count(0, -1); err != nil {
@@ -190,10 +223,10 @@ func (w *Writer) Delete(t *raftlogv1.Tombstone) error {
 			return err
 		}
 		key := compactedKey(t.GetTenant(), t.GetShard(), id)
-		if string(w.compacted.Get(key)) != t.GetName() {
+		if string(w.compacted().Get(key)) != t.GetName() {
 			continue // another one remembers it since
 		}
-		if err := w.compacted.Delete(key); err != nil {
+		if err := w.compacted().Delete(key); err != nil {
 			return err
 		}
 	}
@@ -205,14 +238,14 @@ func (w *Writer) Delete(t *raftlogv1.Tombstone) error {
 	waiting := 0
 	if t.GetJob() == "" {
 		waiting = -1
-		if err := w.order.Delete(orderKey(t)); err != nil {
+		if err := w.order().Delete(orderKey(t)); err != nil {
 			return err
 		}
 	}
 	if err := w.count(-1, waiting); err != nil {
 		return err
 	}
-	return w.rows.Delete([]byte(t.GetName()))
+	return w.rows().Delete([]byte(t.GetName()))
 }
 
 func (w *Writer) unbury(t *raftlogv1.Tombstone) error {

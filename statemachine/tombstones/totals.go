@@ -20,11 +20,11 @@ func (w *Writer) count(held, waiting int) error {
 		if total.by == 0 {
 			continue
 		}
-		after := stored(w.totals, total.key) + uint64(total.by)
+		after := stored(w.totals(), total.key) + uint64(total.by)
 		if int64(after) < 0 {
 			return fmt.Errorf("%w: fewer than no tombstones %s", errRow, total.key)
 		}
-		if err := w.totals.Put(total.key, binary.BigEndian.AppendUint64(nil, after)); err != nil {
+		if err := w.totals().Put(total.key, binary.BigEndian.AppendUint64(nil, after)); err != nil {
 			return err
 		}
 	}

@@ -23,9 +23,10 @@ func TestTotals(t *testing.T) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, 4))
+	known := tombstones.NewKnown()
 	for range 200 {
 		if err := db.Update(func(tx *kv.Tx) error {
-			w, err := tombstones.NewWriter(tx)
+			w, err := tombstones.NewWriter(tx, known)
 			if err != nil {
 				return err
 			}

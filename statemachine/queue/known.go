@@ -1,0 +1,154 @@
+package queue
+
+import (
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/skerrydb/skerry/statemachine/recent"
+)
+
+// Known is what writers have read, kept so that the next one need not read it again. It
+// is of one table, for one writer at a time, and to be thrown away if a transaction
+// does not commit, or if somebody else has changed the table.
+type Known struct {
+	// The tables are there.
+	made    bool
+	keys    *recent.Map[Key, known]
+	sums    [Levels]Totals
+	counted [Levels]bool
+}
+
+// Bounds of what is known: keys, and blocks of a key.
+const (
+	knownKeys   = 512
+	knownBlocks = 64
+)
+
+// NewKnown returns one of which nothing is known.
+func NewKnown() *Known { return &Known{keys: recent.New[Key, known](knownKeys)} }
+
+// known is what is known of a key.
+type known struct {
+	key    Key
+	prefix []byte
+	// As they are in the table, and as Flush will write them.
+	stored, now numbers
+	changed     bool
+	blocks      knownIDs
+}
+
+// knownIDs tell of most blocks that come that they do not wait yet: those after the
+// highest that ever did. As blocks overtake each other, it is not just the highest
+// that is kept.
+type knownIDs struct {
+	asked, loaded bool
+	// No block after floor waits, but for some of those above, ascending.
+	floor ulid.ULID
+	above []ulid.ULID
+}
+
+// absent tells whether a block is known not to wait.
+func (k *knownIDs) absent(id ulid.ULID) bool {
+	if !k.loaded || id.Compare(k.floor) <= 0 {
+		return false
+	}
+	_, found := slices.BinarySearchFunc(k.above, id, ulid.ULID.Compare)
+	return !found
+}
+
+// add notes that a block waits from now on.
+func (k *knownIDs) add(id ulid.ULID) {
+	if !k.loaded || id.Compare(k.floor) <= 0 {
+		return
+	}
+	at, found := slices.BinarySearchFunc(k.above, id, ulid.ULID.Compare)
+	if found {
+		return
+	}
+	if k.above = slices.Insert(k.above, at, id); len(k.above) > knownBlocks {
+		const half = knownBlocks / 2
+		k.floor = k.above[half-1]
+		k.above = slices.Delete(k.above, 0, half)
+	}
+}
+
+// of returns what is known of a key, at least its numbers.
+func (w *Writer) of(key Key) (*known, error) {
+	if k := w.known.keys.Get(key); k != nil {
+		return k, nil
+	}
+	k := &known{key: key, prefix: key.prefix()}
+	if stored := w.blocks().Get(row(k.prefix, tagNumbers, nil)); stored != nil {
+		var err error
+		if k.stored, err = decodeNumbers(stored); err != nil {
+			return nil, err
+		}
+		k.now = k.stored
+	}
+	w.known.keys.Put(key, k)
+	return k, nil
+}
+
+// waits tells whether a block waits. Who asks once need not be asked again: only then
+// it is worth a look at what there is.
+func (w *Writer) waits(k *known, id ulid.ULID) bool {
+	ids := &k.blocks
+	if ids.asked && !ids.loaded {
+		ids.floor, ids.loaded = w.newest(k), true
+	}
+	ids.asked = true
+	return !ids.absent(id) && w.blocks().Get(row(k.prefix, tagID, id[:])) != nil
+}
+
+// newest returns the highest block of a key, zero if none waits.
+func (w *Writer) newest(k *known) ulid.ULID {
+	first := row(k.prefix, tagID, nil)
+	cursor := w.blocks().Cursor()
+	found, _ := cursor.Seek(row(k.prefix, tagID+1, nil))
+	if found == nil {
+		found, _ = cursor.Last()
+	} else {
+		found, _ = cursor.Prev()
+	}
+	if len(found) != len(first)+16 || string(found[:len(first)]) != string(first) {
+		return ulid.ULID{}
+	}
+	return ulid.ULID(found[len(first):])
+}
+
+// change adds to the number of a key's blocks. Many may come in one transaction, so
+// the numbers and the key's places in the orders are written by Flush.
+func (w *Writer) change(k *known, by int, oldest int64) error {
+	k.now = numbers{oldest, uint32(int(k.now.blocks) + by)}
+	if !k.changed {
+		k.changed = true
+		w.changed = append(w.changed, k)
+	}
+	return w.count(k.key.Level, by, 0)
+}
+
+// flush writes a key's numbers and its places in the orders.
+func (w *Writer) flush(k *known) error {
+	if k.now == k.stored {
+		return nil
+	}
+	numbersRow := row(k.prefix, tagNumbers, nil)
+	var err error
+	if k.now.blocks > 0 {
+		err = w.blocks().Put(numbersRow, k.now.encode())
+	} else {
+		err = w.blocks().Delete(numbersRow)
+	}
+	if err != nil {
+		return err
+	}
+	if err := move(w.oldest, k.key, k.stored, k.now, 1); err != nil {
+		return err
+	}
+	if err := move(w.full, k.key, k.stored, k.now, uint32(Full[k.key.Level])); err != nil {
+		return err
+	}
+	k.stored = k.now
+	return nil
+}
