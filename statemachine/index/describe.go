@@ -99,13 +99,15 @@ func describeShardRow(key, value []byte) (string, string, error) {
 	case key[0] == tagID && len(rest) == 16 && len(value) == 4:
 		return "block " + head{id: [16]byte(rest)}.id.String(), fmt.Sprintf("number %d", binary.BigEndian.Uint32(value)), nil
 	case key[0] == tagPostings && len(rest) == 5:
-		bounds, postings, err := readNode(value, func(int32) bool { return true })
+		all, err := readAll(value)
+		return fmt.Sprintf("postings of level %d, node %d", rest[0], binary.BigEndian.Uint32(rest[1:])),
+			fmt.Sprintf("data time %d..%d, series %v", all.Min, all.Max, all.series), err
+	case key[0] == tagMasks && len(rest) == 5 && len(value)%8 == 0:
 		var b strings.Builder
-		fmt.Fprintf(&b, "data time %d..%d", bounds.Min, bounds.Max)
-		for _, p := range postings {
-			fmt.Fprintf(&b, " %d:%x", p.number, p.mask)
+		for at := 0; at < len(value); at += 8 {
+			fmt.Fprintf(&b, " %x", binary.LittleEndian.Uint64(value[at:]))
 		}
-		return fmt.Sprintf("postings of level %d, node %d", rest[0], binary.BigEndian.Uint32(rest[1:])), b.String(), err
+		return fmt.Sprintf("masks of level %d, node %d", rest[0], binary.BigEndian.Uint32(rest[1:])), strings.TrimSpace(b.String()), nil
 	case key[0] == tagTenant:
 		bounds, err := decodeBounds(value)
 		return fmt.Sprintf("tenant %q", rest), fmt.Sprintf("data time %d..%d", bounds.Min, bounds.Max), err

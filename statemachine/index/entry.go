@@ -16,16 +16,17 @@ import (
 // it, readable without decoding the rest, then the block.
 //
 //	format (1) | min time (8) | max time (8) | ULID (16)
-//	number of distinct series | the series, ascending, as differences
+//	length, the distinct series, ascending, as differences
 //	tenant | creator | length, other fields of BlockMeta
 //	for each dataset its length, then
 //	  tenant | name | min and max time, relative to the block's
-//	  number of label sets | their series | other fields of Dataset
+//	  length, the series of its label sets | other fields of Dataset
 //
-// Numbers are varints. "Other fields" are protobuf, without what is stored
-// before, and with fields that this release does not know.
+// Numbers are varints, lengths in bytes, so that what a query does not need is
+// stepped over. "Other fields" are protobuf, without what is stored before, and
+// with fields that this release does not know.
 const (
-	entryFormat = 1
+	entryFormat = 2
 	entryFixed  = 1 + boundsSize + 16
 )
 
@@ -53,16 +54,9 @@ func readHead(stored []byte) (head, error) {
 	}
 	h := head{Bounds: bounds, id: ulid.ULID(stored[1+boundsSize : entryFixed])}
 	r := reader{rest: stored[entryFixed:]}
-	count := r.uvarint()
-	h.series = r.rest
-	last := uint64(0)
-	for range min(count, uint64(len(r.rest))+1) {
-		last += uint64(r.number())
-	}
-	if r.failed || last > math.MaxInt32 {
+	if h.series = r.bytes(); r.failed {
 		return head{}, fmt.Errorf("%w %s", errEntry, h.id)
 	}
-	h.series = h.series[:len(h.series)-len(r.rest)]
 	h.body = r.rest
 	return h, nil
 }
@@ -80,14 +74,17 @@ func (h *head) any(set *seriesSet) bool {
 }
 
 // list returns the entry's series, ascending.
-func (h *head) list() []int32 {
-	var numbers []int32
-	number := int32(0)
-	for r := (reader{rest: h.series}); len(r.rest) > 0; {
-		number += r.number()
-		numbers = append(numbers, number)
+func (h *head) list() ([]int32, error) {
+	numbers := make([]int32, 0, len(h.series)) // a number takes a byte at least
+	last, r := uint64(0), reader{rest: h.series}
+	for len(r.rest) > 0 {
+		last += r.uvarint()
+		if r.failed || last > math.MaxInt32 {
+			return nil, fmt.Errorf("%w %s: the series", errEntry, h.id)
+		}
+		numbers = append(numbers, int32(last))
 	}
-	return numbers
+	return numbers, nil
 }
 
 // body is the rest of an entry; its datasets are read one by one.
@@ -127,24 +124,25 @@ func (b *body) next(h head) (dataset, bool, error) {
 	}
 	d := dataset{tenant: r.number(), name: r.number()}
 	d.Bounds = Bounds{h.Min + r.varint(), h.Max + r.varint()}
-	sets := r.uvarint()
-	d.series = r.rest
-	for range min(sets, uint64(len(r.rest))+1) {
-		r.number()
-	}
-	if r.failed {
+	if d.series = r.bytes(); r.failed {
 		return dataset{}, false, fmt.Errorf("%w %s", errEntry, h.id)
 	}
-	d.series = d.series[:len(d.series)-len(r.rest)]
 	d.other = r.rest
 	return d, true, nil
 }
+
+// unreadable is a number that no series has, of a damaged entry.
+const unreadable = math.MaxInt32
 
 // each calls fn for the series of the dataset's label sets, in their order,
 // until it returns false.
 func (d *dataset) each(fn func(number int32) bool) {
 	for r := (reader{rest: d.series}); len(r.rest) > 0; {
-		if !fn(r.number()) {
+		number := r.number()
+		if r.failed {
+			number = unreadable
+		}
+		if !fn(number) {
 			return
 		}
 	}
@@ -164,12 +162,13 @@ func newEntry(id ulid.ULID, block *metastorev1.BlockMeta, sets [][]int32) ([]byt
 	entry = append(entry, entryFormat)
 	entry = bounds.append(entry)
 	entry = append(entry, id[:]...)
-	entry = binary.AppendUvarint(entry, uint64(len(distinct)))
+	var scratch []byte
 	previous := int32(0)
 	for _, number := range distinct {
-		entry = appendNumber(entry, number-previous)
+		scratch = appendNumber(scratch, number-previous)
 		previous = number
 	}
+	entry = appendBytes(entry, scratch)
 	entry = appendNumber(entry, block.Tenant)
 	entry = appendNumber(entry, block.CreatedBy)
 
@@ -178,16 +177,17 @@ func newEntry(id ulid.ULID, block *metastorev1.BlockMeta, sets [][]int32) ([]byt
 	if err != nil {
 		return nil, nil, err
 	}
-	var scratch []byte
+	var numbers []byte
 	for i, d := range datasets {
+		numbers = numbers[:0]
+		for _, number := range sets[i] {
+			numbers = appendNumber(numbers, number)
+		}
 		scratch = appendNumber(scratch[:0], d.Tenant)
 		scratch = appendNumber(scratch, d.Name)
 		scratch = binary.AppendVarint(scratch, d.MinTime-bounds.Min)
 		scratch = binary.AppendVarint(scratch, d.MaxTime-bounds.Max)
-		scratch = binary.AppendUvarint(scratch, uint64(len(sets[i])))
-		for _, number := range sets[i] {
-			scratch = appendNumber(scratch, number)
-		}
+		scratch = appendBytes(scratch, numbers)
 		d.Tenant, d.Name, d.MinTime, d.MaxTime, d.Labels = 0, 0, 0, 0, nil
 		size := d.SizeVT()
 		entry = binary.AppendUvarint(entry, uint64(len(scratch)+size))

@@ -105,6 +105,7 @@ const (
 	tagBlock    = 'b'
 	tagTenant   = 'o'
 	tagPostings = 'p'
+	tagMasks    = 'q'
 	// What a query reads first comes one after the other.
 	tagRecord  = 'r'
 	tagStrings = 's'
@@ -116,8 +117,9 @@ func numberedKey(tag byte, number uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{tag}, number)
 }
 
-func postingsKey(level int, number uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{tagPostings, byte(level)}, number)
+// postingsKey is the key of a node's row: tagPostings, or tagMasks.
+func postingsKey(tag byte, level int, number uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{tag, byte(level)}, number)
 }
 
 func idKey(id ulid.ULID) []byte { return append([]byte{tagID}, id[:]...) }

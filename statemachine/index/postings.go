@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"math/bits"
 	"slices"
 
@@ -10,16 +11,23 @@ import (
 )
 
 // Postings lead from series to blocks. A node of level 0 stands for 64 blocks
-// with consecutive numbers, a node of level n for 64 nodes of level n-1. Its
-// row holds the bounds of all below, and for each series that occurs below,
-// ascending, a mask of the children that hold it: 64 bits, so the tree is a
-// bitmap per series that is cut where it is empty.
+// with consecutive numbers, a node of level n for 64 nodes of level n-1. For
+// each series that occurs below it has a mask of the children that hold it: 64
+// bits, so the tree is a bitmap per series that is cut where it is empty.
+//
+// A node has two rows. The first says what is below, and is all that is read of
+// most nodes: bounds of each child, and the set of series. The second holds the
+// masks, in the order of that set; where one is follows from the set.
+//
+//	min time (8) | max time (8) | children with series (8)
+//	for each of them: min time, from the node's; max time, from its min time
+//	for each 64 numbers that hold a series: difference to those before, set (8)
+//
+//	for each series its mask (8)
 //
 // A node is written once, when its last child is complete. Blocks that are not
 // below a node yet, fewer than 64, are tested one by one. A node may name
 // blocks that were removed since; it is gone when the shard is renumbered.
-//
-//	min time (8) | max time (8) | for each series: difference to the one before, mask (8)
 const (
 	fanout = 64
 	// A node of level 5 would stand for more blocks than there are numbers.
@@ -56,6 +64,14 @@ func (s *seriesSet) remove(number int32) {
 	}
 }
 
+// word returns 64 numbers of the set, from 64 times its own number on.
+func (s *seriesSet) word(number uint64) uint64 {
+	if number >= uint64(len(s.bits)) {
+		return 0
+	}
+	return s.bits[number]
+}
+
 // each calls fn for the numbers, ascending.
 func (s *seriesSet) each(fn func(number int32)) {
 	for word, set := range s.bits {
@@ -71,80 +87,197 @@ type child struct {
 	series []int32 // ascending
 }
 
-// encodeNode makes the row of a node, and what its parent will say about it.
-func encodeNode(children []child) ([]byte, child) {
-	masks := map[int32]uint64{}
-	all := child{Bounds: nothing}
+// encodeNode makes the rows of a node, and what its parent will say about it.
+// There are at most 64 children.
+func encodeNode(children []child) (row, masks []byte, all child) {
+	all = child{Bounds: nothing}
+	present := uint64(0)
 	for i, c := range children {
-		if len(c.series) == 0 {
-			continue // nothing that a query could find
-		}
-		all.widen(c.Bounds)
-		for _, number := range c.series {
-			masks[number] |= 1 << i
+		if len(c.series) > 0 { // else nothing that a query could find
+			all.widen(c.Bounds)
+			present |= 1 << i
 		}
 	}
-	for number := range masks {
-		all.series = append(all.series, number)
+	row = all.append(make([]byte, 0, 1024))
+	row = binary.LittleEndian.AppendUint64(row, present)
+	for left := present; left != 0; left &= left - 1 {
+		c := children[bits.TrailingZeros64(left)]
+		row = binary.AppendUvarint(row, uint64(c.Min-all.Min))
+		row = binary.AppendVarint(row, c.Max-c.Min)
 	}
-	slices.Sort(all.series)
-	row := make([]byte, 0, boundsSize+10*len(all.series))
-	row = all.append(row)
-	previous := int32(0)
-	for _, number := range all.series {
-		row = appendNumber(row, number-previous)
-		row = binary.LittleEndian.AppendUint64(row, masks[number])
-		previous = number
+
+	words := map[int32]*word{}
+	eachWord(children, words, func(w *word, number int32, _ int) { w.set |= 1 << (number % 64) })
+	count, previous := 0, int32(0)
+	for _, at := range slices.Sorted(maps.Keys(words)) {
+		w := words[at]
+		w.first = count
+		count += bits.OnesCount64(w.set)
+		row = appendNumber(row, at-previous)
+		row = binary.LittleEndian.AppendUint64(row, w.set)
+		previous = at
 	}
-	return row, all
+	masks = make([]byte, 8*count)
+	all.series = make([]int32, count)
+	eachWord(children, words, func(w *word, number int32, i int) {
+		place := w.place(number)
+		masks[8*place+i/8] |= 1 << (i % 8)
+		all.series[place] = number
+	})
+	return row, masks, all
 }
 
-// posting is one series of a node.
+// word is 64 numbers of a set, and the place of the first that is there.
+type word struct {
+	set   uint64
+	first int
+}
+
+func (w *word) place(number int32) int {
+	return w.first + bits.OnesCount64(w.set&(1<<(number%64)-1))
+}
+
+// eachWord calls fn for each series of each child, with its word. Children name
+// many series of a word, one after the other.
+func eachWord(children []child, words map[int32]*word, fn func(w *word, number int32, child int)) {
+	for i, c := range children {
+		var w *word
+		at := int32(-1)
+		for _, number := range c.series {
+			if number/64 != at {
+				at = number / 64
+				if w = words[at]; w == nil {
+					w = &word{}
+					words[at] = w
+				}
+			}
+			fn(w, number, i)
+		}
+	}
+}
+
+// posting is where a series is in a node's masks.
 type posting struct {
 	number int32
-	mask   uint64
+	place  int
 }
 
-// readNode returns a node's bounds, and its postings of the series that want
-// accepts.
-func readNode(row []byte, want func(number int32) bool) (Bounds, []posting, error) {
-	if len(row) < boundsSize {
-		return Bounds{}, nil, errPostings
-	}
-	bounds, err := decodeBounds(row[:boundsSize])
-	if err != nil {
-		return Bounds{}, nil, err
-	}
-	var found []posting
-	number := int32(0)
-	r := reader{rest: row[boundsSize:]}
-	for len(r.rest) > 0 {
-		number += r.number()
-		mask := r.take(8)
-		if r.failed {
-			break
-		}
-		if want(number) {
-			found = append(found, posting{number, binary.LittleEndian.Uint64(mask)})
-		}
-	}
+// node is what a node's first row says. It is for one query after the other:
+// what it holds is valid until the next read.
+type node struct {
+	Bounds
+	// The children that overlap the time that was asked for.
+	children uint64
+	// Those of the series wanted that are there, ascending.
+	found []posting
+	// Number of series that are there.
+	count int
+}
+
+// read takes a row apart, for a time and a set of series.
+func (n *node) read(row []byte, time Bounds, wanted *seriesSet) error {
+	n.found, n.children, n.count = n.found[:0], 0, 0
+	r := reader{rest: row}
+	head := r.take(boundsSize + 8)
 	if r.failed {
-		return Bounds{}, nil, errPostings
+		return errPostings
 	}
-	return bounds, found, nil
+	var err error
+	if n.Bounds, err = decodeBounds(head[:boundsSize]); err != nil {
+		return err
+	}
+	if !n.overlaps(time) {
+		return nil
+	}
+	for left := binary.LittleEndian.Uint64(head[boundsSize:]); left != 0; left &= left - 1 {
+		var c Bounds
+		c.Min = n.Min + int64(r.uvarint())
+		c.Max = c.Min + r.varint()
+		if c.overlaps(time) {
+			n.children |= left & -left
+		}
+	}
+	if n.children == 0 {
+		return r.malformed()
+	}
+	for at := uint64(0); len(r.rest) > 0; {
+		at += uint64(r.number())
+		raw := r.take(8)
+		if r.failed || at > maxWord {
+			return errPostings
+		}
+		w := word{binary.LittleEndian.Uint64(raw), n.count}
+		for both := w.set & wanted.word(at); both != 0; both &= both - 1 {
+			number := int32(at*64) + int32(bits.TrailingZeros64(both))
+			n.found = append(n.found, posting{number, w.place(number)})
+		}
+		n.count += bits.OnesCount64(w.set)
+	}
+	return r.malformed()
+}
+
+// maxWord is the last word of a set of numbers.
+const maxWord = 1<<31/64 - 1
+
+func (r *reader) malformed() error {
+	if r.failed {
+		return errPostings
+	}
+	return nil
+}
+
+// held returns the children that overlap the time and hold a series that was
+// found; masks is the node's second row, of the right length.
+func (n *node) held(masks []byte, p posting) uint64 {
+	return binary.LittleEndian.Uint64(masks[8*p.place:]) & n.children
+}
+
+// mask is held of all series that are still wanted.
+func (n *node) mask(masks []byte, wanted *seriesSet) uint64 {
+	all := uint64(0)
+	for _, p := range n.found {
+		if wanted.has(uint64(p.number)) {
+			all |= n.held(masks, p)
+		}
+	}
+	return all
+}
+
+// readAll returns a node's bounds and all its series.
+func readAll(row []byte) (child, error) {
+	var c child
+	r := reader{rest: row}
+	head := r.take(boundsSize + 8)
+	if r.failed {
+		return c, errPostings
+	}
+	var err error
+	if c.Bounds, err = decodeBounds(head[:boundsSize]); err != nil {
+		return c, err
+	}
+	for range bits.OnesCount64(binary.LittleEndian.Uint64(head[boundsSize:])) {
+		r.uvarint()
+		r.varint()
+	}
+	for at := uint64(0); len(r.rest) > 0; {
+		at += uint64(r.number())
+		raw := r.take(8)
+		if r.failed || at > maxWord {
+			return c, errPostings
+		}
+		for set := binary.LittleEndian.Uint64(raw); set != 0; set &= set - 1 {
+			c.series = append(c.series, int32(at*64)+int32(bits.TrailingZeros64(set)))
+		}
+	}
+	return c, r.malformed()
 }
 
 // childOf returns what the parent of a stored node says about it; nothing for
 // a node without a row.
 func childOf(shard *kv.Bucket, level int, number uint32) (child, error) {
-	row := shard.Get(postingsKey(level, number))
+	row := shard.Get(postingsKey(tagPostings, level, number))
 	if row == nil {
 		return child{Bounds: nothing}, nil
 	}
-	bounds, found, err := readNode(row, func(int32) bool { return true })
-	c := child{Bounds: bounds, series: make([]int32, len(found))}
-	for i, p := range found {
-		c.series[i] = p.number
-	}
-	return c, err
+	return readAll(row)
 }

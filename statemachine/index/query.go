@@ -216,7 +216,7 @@ func (s *shardView) projections(ctx context.Context, q *Query, selected *seriesS
 		byProjection[key] = append(byProjection[key], number)
 	})
 	hidden := s.hide(q.Hidden)
-	search := search{shard: s, time: q.Time, wanted: selected, cost: cost}
+	search := search{shard: s, time: q.Time, wanted: selected, shrinks: true, cost: cost}
 	return search.run(ctx, func(h head) error {
 		b, err := readBody(h)
 		if err != nil {

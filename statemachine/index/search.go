@@ -9,17 +9,21 @@ import (
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
-// search finds the blocks of a shard that hold wanted series at a time. The
-// caller may take series out of wanted while the search runs; it ends when none
-// is left.
+// search finds the blocks of a shard that hold wanted series at a time. If it
+// shrinks, the caller may take series out of wanted while it runs; it ends when
+// none is left.
 type search struct {
 	shard  *shardView
 	time   Bounds
 	wanted *seriesSet
-	cost   *nodev1.QueryCost
+	// Whether found takes series out of wanted.
+	shrinks bool
+	cost    *nodev1.QueryCost
 
 	ctx     context.Context
 	found   func(head) error
+	nodes   *rowCursor
+	level   [postingsLevels]node
 	entries entryCursor
 }
 
@@ -27,6 +31,7 @@ type search struct {
 // ends.
 func (s *search) run(ctx context.Context, found func(head) error) error {
 	s.ctx, s.found = ctx, found
+	s.nodes = newRowCursor(s.shard.bucket)
 	s.entries = entryCursor{cursor: s.shard.bucket.Cursor()}
 	// From the top: nodes that are complete and below no complete parent.
 	next, done := s.shard.record.Next, uint32(0)
@@ -48,18 +53,23 @@ func (s *search) node(level int, number uint32) error {
 	if s.wanted.count == 0 {
 		return nil
 	}
-	row := s.shard.bucket.Get(postingsKey(level, number))
+	row := s.nodes.get(postingsKey(tagPostings, level, number))
 	if row == nil {
 		return nil
 	}
-	bounds, postings, err := readNode(row, func(number int32) bool { return s.wanted.has(uint64(number)) })
-	if err != nil {
+	n := &s.level[level]
+	if err := n.read(row, s.time, s.wanted); err != nil {
 		return err
 	}
-	if !bounds.overlaps(s.time) {
+	if len(n.found) == 0 {
 		return nil
 	}
-	for children := masks(postings, s.wanted); children != 0; {
+	masks := s.shard.bucket.Get(postingsKey(tagMasks, level, number))
+	if len(masks) != 8*n.count {
+		return errPostings
+	}
+	var err error
+	for children := n.mask(masks, s.wanted); children != 0; {
 		bit := bits.TrailingZeros64(children)
 		below := number*fanout + uint32(bit)
 		if level > 0 {
@@ -71,19 +81,11 @@ func (s *search) node(level int, number uint32) error {
 			return err
 		}
 		// What was found meanwhile is not wanted any more.
-		children = masks(postings, s.wanted) &^ (2<<bit - 1)
-	}
-	return nil
-}
-
-func masks(postings []posting, wanted *seriesSet) uint64 {
-	var all uint64
-	for _, p := range postings {
-		if wanted.has(uint64(p.number)) {
-			all |= p.mask
+		if children &^= 1 << bit; s.shrinks {
+			children &= n.mask(masks, s.wanted)
 		}
 	}
-	return all
+	return nil
 }
 
 // candidate tests a block that the postings name. It may be gone.

@@ -121,9 +121,12 @@ func (s *openShard) post(number uint32, c child) error {
 	children, node := s.writing.tail, number/fanout
 	s.writing.tail = make([]child, 0, fanout)
 	for level := 0; level < postingsLevels; level++ {
-		row, all := encodeNode(children)
+		row, masks, all := encodeNode(children)
 		if len(all.series) > 0 {
-			if err := s.bucket.Put(postingsKey(level, node), row); err != nil {
+			if err := s.bucket.Put(postingsKey(tagPostings, level, node), row); err != nil {
+				return err
+			}
+			if err := s.bucket.Put(postingsKey(tagMasks, level, node), masks); err != nil {
 				return err
 			}
 		}
@@ -160,7 +163,11 @@ func (s *openShard) loadTail() error {
 		if len(k) != 5 || binary.BigEndian.Uint32(k[1:]) >= s.record.Next {
 			return fmt.Errorf("%w: row %x, the next block is %d", errRecord, k, s.record.Next)
 		}
-		tail[binary.BigEndian.Uint32(k[1:])-first] = child{h.Bounds, h.list()}
+		series, err := h.list()
+		if err != nil {
+			return err
+		}
+		tail[binary.BigEndian.Uint32(k[1:])-first] = child{h.Bounds, series}
 	}
 	s.writing.tail = tail
 	return nil
