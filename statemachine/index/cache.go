@@ -99,9 +99,10 @@ func (g *GroupCache) grown(shard string, d *dictionary) {
 	}
 }
 
-// take returns what the writer left, if it is of this revision, and the
-// dictionary that belongs to it.
-func (g *GroupCache) take(shard string, record Record) (*dictionary, *writing) {
+// take returns what the writer left of a shard that is stored, with the
+// dictionary that belongs to it. Nobody else changes the store, so it is as the
+// writer left it.
+func (g *GroupCache) take(shard string) (*dictionary, *writing) {
 	c := g.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,7 +113,7 @@ func (g *GroupCache) take(shard string, record Record) (*dictionary, *writing) {
 	known := element.Value.(*cachedShard)
 	left := known.writing
 	known.writing = nil
-	if left == nil || left.revision != record.Revision || known.dictionary.born != record.Born {
+	if left == nil || known.dictionary.born != left.record.Born {
 		return nil, nil
 	}
 	return known.dictionary, left

@@ -33,7 +33,11 @@ type dictionary struct {
 	byTenant map[int32][]int32
 	// By encoding; the writer's only.
 	bySeries map[string]int32
-	bytes    int
+	// The series of a dataset, by tenant and labels as encoded by the writer, whose
+	// it is. Bounded.
+	byLabels    map[string][]int32
+	labelsBytes int
+	bytes       int
 }
 
 func newDictionary(born uint64) *dictionary {
@@ -183,6 +187,22 @@ func appendSeries(to []byte, s series) []byte {
 	return to
 }
 
+// labelsMax bounds what byLabels holds, in bytes.
+const labelsMax = 256 << 10
+
+// remember keeps the series of a dataset's labels.
+func (d *dictionary) remember(labels string, numbers []int32) {
+	cost := 100 + len(labels) + 4*len(numbers)
+	if cost > labelsMax {
+		return
+	}
+	if d.byLabels == nil || d.labelsBytes+cost > labelsMax {
+		d.byLabels, d.labelsBytes = map[string][]int32{}, 0
+	}
+	d.byLabels[labels] = numbers
+	d.labelsBytes += cost
+}
+
 func (d *dictionary) indexStrings() {
 	if d.byString != nil {
 		return
@@ -217,7 +237,7 @@ func (d *dictionary) indexSeries() {
 func (d *dictionary) cost() int {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return 500 + d.bytes
+	return 500 + d.bytes + d.labelsBytes
 }
 
 // terms is as much of a dictionary as one state of the shard knows. It does

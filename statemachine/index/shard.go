@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 
@@ -33,7 +34,9 @@ type openShard struct {
 
 // writing is what a shard's writer keeps from one transaction to the next.
 type writing struct {
-	revision uint64
+	// As stored.
+	record Record
+	recent recentIDs
 	// Bounds of the tenants met so far, as stored.
 	tenants map[string]Bounds
 	// Blocks that are not below a node of the postings yet, by number; nil if
@@ -42,7 +45,7 @@ type writing struct {
 }
 
 func (w *writing) cost() int {
-	cost := 200 + 120*len(w.tenants)
+	cost := 300 + 120*len(w.tenants) + 16*cap(w.recent.ids)
 	for _, c := range w.tail {
 		cost += 64 + 4*len(c.series)
 	}
@@ -69,15 +72,21 @@ func (s *openShard) restart(entry uint64) {
 	s.indexDictionary()
 }
 
-// load reads what is needed to change a stored shard.
+// load gets what is needed to change a stored shard: what its writer left, or
+// what can be read.
 func (s *openShard) load(cache *GroupCache) error {
+	if s.dictionary, s.writing = cache.take(s.name); s.writing != nil {
+		s.begun(s.writing.record)
+		s.indexDictionary()
+		return nil
+	}
 	rows := newRowCursor(s.bucket)
 	if err := s.loadRecord(rows); err != nil {
 		return err
 	}
-	s.dictionary, s.writing = cache.take(s.name, s.record)
-	if s.dictionary == nil {
-		s.dictionary, s.writing = cache.dictionary(s.name, s.record.Born), &writing{tenants: map[string]Bounds{}}
+	s.dictionary, s.writing = cache.dictionary(s.name, s.record.Born), &writing{tenants: map[string]Bounds{}}
+	if last, _ := s.bucket.Cursor().Last(); len(last) == 1+len(ulid.ULID{}) && last[0] == tagID {
+		s.writing.recent.floor = ulid.ULID(last[1:])
 	}
 	if _, err := s.dictionary.extend(rows, s.record); err != nil {
 		return err
@@ -91,14 +100,19 @@ func (s *openShard) load(cache *GroupCache) error {
 }
 
 func (s *openShard) loadRecord(rows *rowCursor) error {
-	var err error
-	if s.record, err = DecodeRecord(rows.get([]byte{tagRecord})); err != nil {
+	record, err := DecodeRecord(rows.get([]byte{tagRecord}))
+	if err != nil {
 		return err
 	}
-	s.live = s.record.Blocks > 0
-	at := placeOf(s.record.Bounds, s.live)
-	s.place, s.moved = &at, map[string]*place{}
+	s.begun(record)
 	return nil
+}
+
+// begun notes what a stored shard is like before the transaction.
+func (s *openShard) begun(record Record) {
+	s.record, s.live = record, record.Blocks > 0
+	at := placeOf(record.Bounds, s.live)
+	s.place, s.moved = &at, map[string]*place{}
 }
 
 func (s *openShard) indexDictionary() {
@@ -106,6 +120,14 @@ func (s *openShard) indexDictionary() {
 	defer s.dictionary.mu.Unlock()
 	s.dictionary.indexStrings()
 	s.dictionary.indexSeries()
+}
+
+// has tells whether a block is there.
+func (s *openShard) has(id ulid.ULID) bool {
+	if there, known := s.writing.recent.has(id); known {
+		return there
+	}
+	return s.bucket.Get(idKey(id)) != nil
 }
 
 func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64) error {
@@ -129,6 +151,7 @@ func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64
 	if err := s.bucket.Put(idKey(id), binary.BigEndian.AppendUint32(nil, number)); err != nil {
 		return err
 	}
+	s.writing.recent.add(id)
 	if err := s.post(number, child{bounds, distinct}); err != nil {
 		return err
 	}
@@ -246,7 +269,7 @@ type interner struct {
 	// By the block's own number; 0 if not translated yet (and for "").
 	known   []int32
 	encoded []byte
-	refs    []int32
+	labels  []int32
 }
 
 func (i *interner) ref(own int32) int32 {
@@ -264,23 +287,37 @@ func (i *interner) ref(own int32) int32 {
 	return i.known[own]
 }
 
+// sets returns the series of a dataset's label sets. Datasets come with the same
+// ones again and again, so those of all sets together are known, too.
 func (i *interner) sets(dataset *metastorev1.Dataset) []int32 {
-	var numbers []int32
+	i.labels = i.labels[:0]
+	i.encoded = appendNumber(i.encoded[:0], dataset.Tenant)
 	sets := labelSets(dataset.Labels)
 	for set, ok := sets.next(); ok; set, ok = sets.next() {
-		i.refs = i.refs[:0]
+		i.labels = append(i.labels, int32(len(set)))
+		i.encoded = appendNumber(i.encoded, int32(len(set)))
 		for _, own := range set {
-			i.refs = append(i.refs, i.ref(own))
+			ref := i.ref(own)
+			i.labels = append(i.labels, ref)
+			i.encoded = appendNumber(i.encoded, ref)
 		}
-		one := series{dataset.Tenant, i.refs}
+	}
+	if numbers, known := i.d.byLabels[string(i.encoded)]; known {
+		return numbers
+	}
+	whole := string(i.encoded)
+	var numbers []int32
+	for rest := i.labels; len(rest) > 0; rest = rest[1+rest[0]:] {
+		one := series{dataset.Tenant, rest[1 : 1+rest[0]]}
 		i.encoded = appendSeries(i.encoded[:0], one)
 		number, known := i.d.bySeries[string(i.encoded)]
 		if !known {
-			one.set = append([]int32(nil), i.refs...)
+			one.set = slices.Clone(one.set)
 			number = i.d.addSeries(one)
 		}
 		numbers = append(numbers, number)
 	}
+	i.d.remember(whole, numbers)
 	return numbers
 }
 
@@ -319,6 +356,7 @@ func (s *openShard) remove(id ulid.ULID, idRow []byte, entry uint64) (uint64, er
 	if err := s.bucket.Delete(idKey(id)); err != nil {
 		return 0, err
 	}
+	s.writing.recent.remove(id)
 	s.record.Blocks--
 	s.record.ObjectBytes -= other.GetSize()
 	s.record.Revision = entry

@@ -207,7 +207,7 @@ func (s *openShard) flush(tx *kv.Tx) error {
 	}
 	s.place, s.live, s.order, s.dirty = &to, live, nil, false
 	clear(s.moved)
-	s.writing.revision = s.record.Revision
+	s.writing.record = s.record
 	return nil
 }
 

@@ -40,7 +40,7 @@ func (w *Writer) Add(key ShardKey, id ulid.ULID, block *metastorev1.BlockMeta, e
 	if err != nil {
 		return false, err
 	}
-	if shard.bucket.Get(idKey(id)) != nil {
+	if shard.has(id) {
 		return false, nil
 	}
 	return true, shard.wrap(shard.add(id, block, entry))
@@ -49,7 +49,7 @@ func (w *Writer) Add(key ShardKey, id ulid.ULID, block *metastorev1.BlockMeta, e
 // Has tells whether a block is there.
 func (w *Writer) Has(key ShardKey, id ulid.ULID) bool {
 	if shard, open := w.shards[shardName(key)]; open {
-		return shard.bucket.Get(idKey(id)) != nil
+		return shard.has(id)
 	}
 	bucket := w.tx.BucketAt(rootName(key.Keyspace), key.encode())
 	return bucket != nil && bucket.Get(idKey(id)) != nil
