@@ -160,14 +160,12 @@ func (c *checker) postings(s *shardView, h head, number uint32) {
 func (c *checker) owners(s *shardView) {
 	live := s.record.Blocks > 0
 	c.places[string(timelineKey(s.key.Tenant, placeOf(s.record.Bounds, live), s.key))] = struct{}{}
-	cursor := s.bucket.Cursor()
-	for k, v := cursor.Seek([]byte{tagTenant}); len(k) > 0 && k[0] == tagTenant; k, v = cursor.Next() {
-		bounds, err := decodeBounds(v)
-		if err != nil {
-			c.fault(s.key, "bounds", "tenant %q: %w", k[1:], err)
-			continue
-		}
-		c.places[string(timelineKey(string(k[1:]), placeOf(bounds, live), s.key))] = struct{}{}
+	tenants, err := allTenants(s.bucket, s.terms, s.record)
+	if err != nil {
+		c.fault(s.key, "bounds", "tenants: %w", err)
+	}
+	for _, t := range tenants {
+		c.places[string(timelineKey(t.tenant, placeOf(t.Bounds, live), s.key))] = struct{}{}
 	}
 }
 

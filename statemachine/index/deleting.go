@@ -60,6 +60,9 @@ func (w *Writer) Disown(key ShardKey, tenant string, entry uint64) (bool, error)
 }
 
 func (s *openShard) disown(tx *kv.Tx, tenant string, entry uint64) (bool, error) {
+	if err := s.settle(); err != nil {
+		return false, err
+	}
 	stored := s.bucket.Get(tenantKey(tenant))
 	if stored == nil {
 		return false, nil

@@ -80,8 +80,8 @@ func describeShardRow(key, value []byte) (string, string, error) {
 	switch {
 	case key[0] == tagRecord && len(rest) == 0:
 		record, err := DecodeRecord(value)
-		return "record", fmt.Sprintf("data time %d..%d, %d blocks, %d object bytes, %d strings, %d series, next block %d, born %d, revision %d",
-			record.Min, record.Max, record.Blocks, record.ObjectBytes, record.Strings, record.Series, record.Next, record.Born, record.Revision), err
+		return "record", fmt.Sprintf("data time %d..%d, %d blocks, %d object bytes, %d strings, %d series, next block %d, settled %d, born %d, revision %d",
+			record.Min, record.Max, record.Blocks, record.ObjectBytes, record.Strings, record.Series, record.Next, record.Settled, record.Born, record.Revision), err
 	case key[0] == tagStrings && len(rest) == 4:
 		d := newDictionary(0)
 		err := d.appendStrings(value)

@@ -101,13 +101,17 @@ func (r Reader) TenantsIn(key ShardKey, fn func(tenant string, bounds Bounds) bo
 	if shard == nil || err != nil {
 		return err
 	}
-	cursor := shard.bucket.Cursor()
-	for k, v := cursor.Seek([]byte{tagTenant}); len(k) > 0 && k[0] == tagTenant; k, v = cursor.Next() {
-		bounds, err := decodeBounds(v)
-		if err != nil {
-			return shard.wrap(err)
+	if shard.record.Settled < shard.record.Next {
+		if _, err := r.learn(shard); err != nil {
+			return err
 		}
-		if !fn(string(k[1:]), bounds) {
+	}
+	tenants, err := allTenants(shard.bucket, shard.terms, shard.record)
+	if err != nil {
+		return shard.wrap(err)
+	}
+	for _, t := range tenants {
+		if !fn(t.tenant, t.Bounds) {
 			return nil
 		}
 	}

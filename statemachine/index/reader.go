@@ -264,9 +264,39 @@ func (r Reader) exact(row timelineRow, owner string) (Bounds, error) {
 	if owner == row.shard.Tenant {
 		return shard.record.Bounds, nil
 	}
-	stored := shard.bucket.Get(tenantKey(owner))
-	bounds, err := decodeBounds(stored)
+	bounds, err := r.boundsOf(shard, owner)
 	return bounds, shard.wrap(err)
+}
+
+// boundsOf returns the bounds of a tenant's datasets in a shard of segments.
+func (r Reader) boundsOf(s *shardView, tenant string) (Bounds, error) {
+	bounds, known := nothing, false
+	if stored := s.bucket.Get(tenantKey(tenant)); stored != nil {
+		var err error
+		if bounds, err = decodeBounds(stored); err != nil {
+			return Bounds{}, err
+		}
+		known = true
+	}
+	if s.record.Settled < s.record.Next {
+		if _, err := r.learn(s); err != nil {
+			return Bounds{}, err
+		}
+		pending, err := unsettled(s.bucket, s.terms, s.record)
+		if err != nil {
+			return Bounds{}, err
+		}
+		for _, p := range pending {
+			if p.tenant == tenant {
+				bounds.widen(p.Bounds)
+				known = true
+			}
+		}
+	}
+	if !known {
+		return Bounds{}, errRecord // the timeline knows a tenant that is not there
+	}
+	return bounds, nil
 }
 
 // mayHold tells whether a span can hold shards of an owner.

@@ -35,6 +35,8 @@ type Record struct {
 	Series uint32
 	// Number that the next block gets.
 	Next uint32
+	// Of segments, numbers below are counted in the rows of their tenants.
+	Settled uint32
 	// Index of the Raft entry with which the numbers of strings, series and
 	// blocks began. Within one beginning they only grow, and what has a number
 	// keeps it.
@@ -45,8 +47,8 @@ type Record struct {
 }
 
 const (
-	recordFormat = 2
-	recordSize   = 1 + 8 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 8
+	recordFormat = 3
+	recordSize   = 1 + 8 + 8 + 8 + 8 + 4 + 4 + 4 + 4 + 8 + 8
 	boundsSize   = 8 + 8
 )
 
@@ -58,7 +60,7 @@ func (r Record) encode() []byte {
 	for _, word := range []uint64{r.Blocks, r.ObjectBytes, r.Born, r.Revision} {
 		b = binary.BigEndian.AppendUint64(b, word)
 	}
-	for _, word := range []uint32{r.Strings, r.Series, r.Next} {
+	for _, word := range []uint32{r.Strings, r.Series, r.Next, r.Settled} {
 		b = binary.BigEndian.AppendUint32(b, word)
 	}
 	return b
@@ -80,6 +82,7 @@ func DecodeRecord(b []byte) (Record, error) {
 		Strings:     binary.BigEndian.Uint32(b[32:]),
 		Series:      binary.BigEndian.Uint32(b[36:]),
 		Next:        binary.BigEndian.Uint32(b[40:]),
+		Settled:     binary.BigEndian.Uint32(b[44:]),
 	}, err
 }
 

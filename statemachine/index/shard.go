@@ -37,15 +37,20 @@ type writing struct {
 	// As stored.
 	record Record
 	recent recentIDs
-	// Bounds of the tenants met so far, as stored.
-	tenants map[string]Bounds
+	// Bounds of the tenants met so far, and those whose rows do not say them yet.
+	tenants   map[string]Bounds
+	unsettled map[string]struct{}
 	// Blocks that are not below a node of the postings yet, by number; nil if
 	// they were not read yet.
 	tail []child
 }
 
+func newWriting() *writing {
+	return &writing{tenants: map[string]Bounds{}, unsettled: map[string]struct{}{}}
+}
+
 func (w *writing) cost() int {
-	cost := 300 + 120*len(w.tenants) + 16*cap(w.recent.ids)
+	cost := 300 + 120*len(w.tenants) + 40*len(w.unsettled) + 16*cap(w.recent.ids)
 	for _, c := range w.tail {
 		cost += 64 + 4*len(c.series)
 	}
@@ -58,7 +63,7 @@ func (s *openShard) wrap(err error) error { return wrap(s.key, err) }
 func (s *openShard) begin(entry uint64) {
 	s.record = Record{Bounds: nothing, Born: entry, Revision: entry}
 	s.moved = map[string]*place{}
-	s.writing = &writing{tenants: map[string]Bounds{}}
+	s.writing = newWriting()
 	s.restart(entry)
 	s.dirty = true
 }
@@ -66,7 +71,7 @@ func (s *openShard) begin(entry uint64) {
 // restart begins the numbers of strings, series and blocks anew.
 func (s *openShard) restart(entry uint64) {
 	s.record.Born, s.record.Blocks, s.record.ObjectBytes = entry, 0, 0
-	s.record.Strings, s.record.Series, s.record.Next = 0, 0, 0
+	s.record.Strings, s.record.Series, s.record.Next, s.record.Settled = 0, 0, 0, 0
 	s.writing.tail = make([]child, 0, fanout)
 	s.dictionary = newDictionary(entry)
 	s.indexDictionary()
@@ -84,7 +89,7 @@ func (s *openShard) load(cache *GroupCache) error {
 	if err := s.loadRecord(rows); err != nil {
 		return err
 	}
-	s.dictionary, s.writing = cache.dictionary(s.name, s.record.Born), &writing{tenants: map[string]Bounds{}}
+	s.dictionary, s.writing = cache.dictionary(s.name, s.record.Born), newWriting()
 	if last, _ := s.bucket.Cursor().Last(); len(last) == 1+len(ulid.ULID{}) && last[0] == tagID {
 		s.writing.recent.floor = ulid.ULID(last[1:])
 	}
@@ -96,7 +101,7 @@ func (s *openShard) load(cache *GroupCache) error {
 			len(s.dictionary.strings)-1, len(s.dictionary.series), s.record.Strings, s.record.Series)
 	}
 	s.indexDictionary()
-	return nil
+	return s.loadUnsettled()
 }
 
 func (s *openShard) loadRecord(rows *rowCursor) error {
@@ -132,7 +137,7 @@ func (s *openShard) has(id ulid.ULID) bool {
 
 func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64) error {
 	bounds, objectBytes := Bounds{block.GetMinTime(), block.GetMaxTime()}, block.GetSize()
-	tenants := s.tenantBounds(id, block)
+	tenants, someHidden := s.boundsIn(block, id.Time())
 	if err := s.loadTail(); err != nil {
 		return err
 	}
@@ -166,61 +171,13 @@ func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64
 	s.record.ObjectBytes += objectBytes
 	s.record.Revision = entry
 	s.dirty = true
+	switch {
+	case !s.key.segments():
+		s.record.Settled = s.record.Next
+	case someHidden || s.record.Next%fanout == 0: // the entry does not tell, or postings are written, too
+		return s.settle()
+	}
 	return nil
-}
-
-// tenantBounds returns the bounds of each tenant that has datasets in a
-// segment, so that a tenant is known from its first profile on.
-func (s *openShard) tenantBounds(id ulid.ULID, block *metastorev1.BlockMeta) []storedTenant {
-	if !s.key.segments() {
-		return nil
-	}
-	var found []storedTenant
-	at := map[int32]int{}
-	for _, dataset := range block.GetDatasets() {
-		tenant := block.StringAt(dataset.GetTenant())
-		if until, hidden := s.hidden[tenant]; tenant == "" || hidden && id.Time() <= until {
-			continue
-		}
-		bounds := Bounds{dataset.GetMinTime(), dataset.GetMaxTime()}
-		if i, seen := at[dataset.GetTenant()]; seen {
-			found[i].widen(bounds)
-			continue
-		}
-		at[dataset.GetTenant()] = len(found)
-		found = append(found, storedTenant{tenant, bounds})
-	}
-	return found
-}
-
-// widen stores the bounds of a tenant in the shard, if they grew.
-func (s *openShard) widen(tenant string, bounds Bounds) error {
-	before, known := s.writing.tenants[tenant]
-	if !known {
-		if stored := s.bucket.Get(tenantKey(tenant)); stored != nil {
-			var err error
-			if before, err = decodeBounds(stored); err != nil {
-				return err
-			}
-			known = true
-		}
-	}
-	if known {
-		bounds.widen(before)
-	}
-	s.writing.tenants[tenant] = bounds
-	if known && bounds == before {
-		return nil
-	}
-	if _, noted := s.moved[tenant]; !noted {
-		s.moved[tenant] = nil
-		s.order = append(s.order, tenant)
-		if known {
-			at := placeOf(before, s.live)
-			s.moved[tenant] = &at
-		}
-	}
-	return s.bucket.Put(tenantKey(tenant), bounds.append(nil))
 }
 
 // translate numbers a block's strings and label sets in the shard's dictionary,
@@ -328,6 +285,11 @@ func (s *openShard) remove(id ulid.ULID, idRow []byte, entry uint64) (uint64, er
 		return 0, fmt.Errorf("%w %s: the number", errEntry, id)
 	}
 	number := binary.BigEndian.Uint32(idRow)
+	if number >= s.record.Settled {
+		if err := s.settle(); err != nil {
+			return 0, err
+		}
+	}
 	stored := s.bucket.Get(numberedKey(tagBlock, number))
 	if stored == nil {
 		return 0, fmt.Errorf("%w %s: no block has its number", errEntry, id)

@@ -59,7 +59,10 @@ func (s *openShard) exportAll() ([][]byte, error) {
 
 // renumber empties the shard, but for the bounds, and adds the blocks again.
 func (s *openShard) renumber(entry uint64, blocks [][]byte) error {
-	bounds, err := s.storedTenants()
+	if err := s.settle(); err != nil {
+		return err
+	}
+	bounds, err := settledTenants(s.bucket)
 	if err != nil {
 		return err
 	}
@@ -89,26 +92,7 @@ func (s *openShard) renumber(entry uint64, blocks [][]byte) error {
 			return err
 		}
 	}
-	return nil
-}
-
-type storedTenant struct {
-	tenant string
-	Bounds
-}
-
-// storedTenants returns the bounds of all tenants that have rows in the shard.
-func (s *openShard) storedTenants() ([]storedTenant, error) {
-	var found []storedTenant
-	cursor := s.bucket.Cursor()
-	for k, v := cursor.Seek([]byte{tagTenant}); len(k) > 0 && k[0] == tagTenant; k, v = cursor.Next() {
-		bounds, err := decodeBounds(v)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, storedTenant{string(k[1:]), bounds})
-	}
-	return found, nil
+	return s.settle()
 }
 
 // post adds a block to the postings: to those of the tail, which must be
@@ -186,7 +170,7 @@ func (s *openShard) flush(tx *kv.Tx) error {
 	}
 	if live != s.live && s.place != nil {
 		// The tenants that did not move go along.
-		tenants, err := s.storedTenants()
+		tenants, err := settledTenants(s.bucket) // those that are not settled did move
 		if err != nil {
 			return err
 		}
@@ -217,7 +201,10 @@ func (s *openShard) leaveTimeline(tx *kv.Tx) error {
 	if s.place == nil {
 		return nil // never flushed
 	}
-	tenants, err := s.storedTenants()
+	if err := s.settle(); err != nil {
+		return err
+	}
+	tenants, err := settledTenants(s.bucket)
 	if err != nil {
 		return err
 	}

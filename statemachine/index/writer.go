@@ -97,6 +97,9 @@ func (w *Writer) OldestLive(tenant string, shardNumber uint32) (partition uint64
 // empty.
 func (w *Writer) Drop(key ShardKey) (blocks, objectBytes uint64, err error) {
 	shard, err := w.glance(key)
+	if shard != nil && err == nil && shard.record.Settled < shard.record.Next {
+		shard, err = w.open(key, shard.record.Revision)
+	}
 	if shard == nil || err != nil {
 		return 0, 0, err
 	}
