@@ -9,7 +9,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/proto/wirecodec"
 )
 
@@ -28,6 +30,8 @@ import (
 type decoding struct {
 	message any
 	fault   error
+	// The block of an AddBlockRequest as it came, nil if it is to be encoded anew.
+	block []byte
 }
 
 // requestCodec decodes what publicServices asks for, and all other messages as
@@ -37,10 +41,53 @@ type requestCodec struct{ wirecodec.Codec }
 // Unmarshal never fails for a decoding.
 func (c requestCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if d, ok := v.(*decoding); ok {
+		if add, ok := d.message.(*metastorev1.AddBlockRequest); ok && d.addBlock(data, add) {
+			return nil
+		}
 		d.fault = c.Codec.Unmarshal(data, d.message)
 		return nil
 	}
 	return c.Codec.Unmarshal(data, v)
+}
+
+// maxReceivedBlock bounds requests with blocks that are taken as they come: larger ones
+// are looked through for what they would cost.
+const maxReceivedBlock = 1 << 20
+
+// addBlockField is AddBlockRequest.block.
+const addBlockField = 1
+
+// addBlock decodes a request with a block and keeps that as it came: it is proposed like
+// that. It reports false if there is anything else in the request, or a fault.
+func (d *decoding) addBlock(data mem.BufferSlice, request *metastorev1.AddBlockRequest) bool {
+	if data.Len() > maxReceivedBlock {
+		return false
+	}
+	received := data.Materialize()
+	number, kind, tag := protowire.ConsumeTag(received)
+	if tag < 0 || number != addBlockField || kind != protowire.BytesType {
+		return false
+	}
+	encoded, size := protowire.ConsumeBytes(received[tag:])
+	if size < 0 || tag+size != len(received) {
+		return false
+	}
+	block, err := metastorev1.DecodeBlock(encoded, nil)
+	if err != nil {
+		return false
+	}
+	request.Block, d.block = block, encoded[:len(encoded):len(encoded)]
+	return true
+}
+
+type decodingKey struct{}
+
+// receivedBlock returns the block of the AddBlockRequest of a call as it came, or nil.
+func receivedBlock(ctx context.Context) []byte {
+	if d, ok := ctx.Value(decodingKey{}).(*decoding); ok {
+		return d.block
+	}
+	return nil
 }
 
 // publicServices registers services whose undecodable requests are answered
@@ -65,9 +112,13 @@ func (p publicServices) RegisterService(description *grpc.ServiceDesc, service a
 
 func (p publicServices) wrap(route string, handler grpc.MethodHandler) grpc.MethodHandler {
 	return func(service any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		d := &decoding{}
+		if route == metastorev1.IndexService_AddBlock_FullMethodName {
+			ctx = context.WithValue(ctx, decodingKey{}, d)
+		}
 		return handler(service, ctx, func(message any) error {
-			d := decoding{message: message}
-			if err := dec(&d); err != nil {
+			d.message = message
+			if err := dec(d); err != nil {
 				return err
 			}
 			if d.fault != nil {

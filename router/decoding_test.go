@@ -15,7 +15,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 	"github.com/skerrydb/skerry/proto/raftnode"
 )
 
@@ -68,6 +70,66 @@ func TestGarbageIsInvalidArgument(t *testing.T) {
 	}
 	if got := counter(t, registry, undecodableTotal, "route", addBlockRoute); got != 2 {
 		t.Errorf("counted %v, want 2", got)
+	}
+}
+
+// The group gets a block as the client encoded it. What else is in a request is left out.
+func TestBlocksArePassedOnAsTheyCome(t *testing.T) {
+	c := newFakeCluster(t, 1, 1, 1)
+	conn := public(t, c.start(t, Options{}), Options{}, nil)
+	usual := encode(newBlock("a", 1, 1))
+	// Not as our encoder would write it: the level is there, and 0.
+	odd := protowire.AppendVarint(protowire.AppendTag(encode(newBlock("a", 1, 2)), 5, protowire.VarintType), 0)
+	for name, test := range map[string]struct{ sent, want []byte }{
+		"usual":         {record(1, usual), usual},
+		"odd":           {record(1, odd), odd},
+		"behind others": {append(record(7, []byte("x")), record(1, usual)...), usual},
+		"before others": {append(record(1, usual), record(7, []byte("x"))...), usual},
+		"in pieces":     {append(record(1, usual[:0]), record(1, usual)...), usual},
+	} {
+		before := len(c.calls("AddBlock"))
+		if err := invoke(t.Context(), conn, addBlockRoute, test.sent); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		calls := c.calls("AddBlock")
+		if len(calls) != before+1 {
+			t.Fatalf("%s: %d calls", name, len(calls)-before)
+		}
+		if got := calls[before].request.(*nodev1.AddBlockRequest).GetBlock(); !bytes.Equal(got, test.want) {
+			t.Errorf("%s: the group got %x, want %x", name, got, test.want)
+		}
+	}
+}
+
+// checking is a node in this process that takes blocks which were checked.
+type checking struct {
+	*fakeNode
+	blocks chan *metastorev1.BlockMeta
+}
+
+func (n checking) AddCheckedBlock(ctx context.Context, in *nodev1.AddBlockRequest, block *metastorev1.BlockMeta) (*nodev1.AddBlockResponse, error) {
+	n.blocks <- block
+	return n.fakeNode.AddBlock(ctx, in)
+}
+
+// A node in the same process gets the block that was checked, others do not.
+func TestNodeInThisProcessNeedNotCheckAgain(t *testing.T) {
+	c := newFakeCluster(t, 1, 1, 1)
+	n := checking{&fakeNode{cluster: c, id: "n1"}, make(chan *metastorev1.BlockMeta, 1)}
+	block := newBlock("a", 1, 1)
+	in := &nodev1.AddBlockRequest{GroupId: 2, Range: &clusterv1.RangeRef{}, Block: encode(block)}
+	_, _ = addChecked(t.Context(), Direct(n), in, block)
+	select {
+	case got := <-n.blocks:
+		if got != block {
+			t.Error("another block")
+		}
+	default:
+		t.Error("the node was not told that the block was checked")
+	}
+	_, _ = addChecked(t.Context(), Direct(n.fakeNode), in, block)
+	if calls := len(c.calls("AddBlock")); calls != 2 {
+		t.Errorf("%d calls, want 2", calls)
 	}
 }
 

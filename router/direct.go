@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
@@ -19,6 +20,24 @@ type direct struct{ server nodev1.NodeServiceServer }
 
 func (d direct) AddBlock(ctx context.Context, in *nodev1.AddBlockRequest, _ ...grpc.CallOption) (*nodev1.AddBlockResponse, error) {
 	return call(ctx, in, d.server.AddBlock)
+}
+
+// checkedBlocks is implemented by nodes that need not check again a block that a router
+// in the same process has decoded and checked.
+type checkedBlocks interface {
+	AddCheckedBlock(context.Context, *nodev1.AddBlockRequest, *metastorev1.BlockMeta) (*nodev1.AddBlockResponse, error)
+}
+
+// addChecked is AddBlock with the block that the request holds, valid and within limits.
+func addChecked(ctx context.Context, node nodev1.NodeServiceClient, in *nodev1.AddBlockRequest, block *metastorev1.BlockMeta) (*nodev1.AddBlockResponse, error) {
+	if d, inside := node.(direct); inside {
+		if server, ok := d.server.(checkedBlocks); ok {
+			return call(ctx, in, func(ctx context.Context, in *nodev1.AddBlockRequest) (*nodev1.AddBlockResponse, error) {
+				return server.AddCheckedBlock(ctx, in, block)
+			})
+		}
+	}
+	return node.AddBlock(ctx, in)
 }
 
 func (d direct) GetBlocks(ctx context.Context, in *nodev1.GetBlocksRequest, _ ...grpc.CallOption) (*nodev1.GetBlocksResponse, error) {

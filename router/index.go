@@ -31,9 +31,12 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 	if err := metastorev1.CheckLimits(block); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	encoded, err := block.MarshalVT()
-	if err != nil {
-		return nil, status.Errorf(codes.Internal, "encode block %s: %v", block.GetId(), err)
+	encoded := receivedBlock(ctx)
+	if encoded == nil {
+		var err error
+		if encoded, err = block.MarshalVT(); err != nil {
+			return nil, status.Errorf(codes.Internal, "encode block %s: %v", block.GetId(), err)
+		}
 	}
 	if _, err := s.router.addBlock(ctx, block, encoded, s.router.options.AddBlockBudget); err != nil {
 		return nil, err
@@ -41,7 +44,8 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 	return &metastorev1.AddBlockResponse{}, nil
 }
 
-// addBlock adds a valid block within a budget, and tells whether it is new.
+// addBlock adds a block that is valid and within limits, within a budget, and tells
+// whether it is new.
 func (r *Router) addBlock(ctx context.Context, block *metastorev1.BlockMeta, encoded []byte, budget time.Duration) (bool, error) {
 	// One id for all attempts: the group takes an earlier attempt whose answer
 	// was lost and its repeat for the same command.
@@ -53,9 +57,9 @@ func (r *Router) addBlock(ctx context.Context, block *metastorev1.BlockMeta, enc
 	spans := []span{pointSpan(block.TenantName(), block.GetShard())}
 	err := r.run(ctx, addBlockCall, budget, spans,
 		func(ctx context.Context, node nodev1.NodeServiceClient, p part) (take, error) {
-			answer, err := node.AddBlock(ctx, &nodev1.AddBlockRequest{
+			answer, err := addChecked(ctx, node, &nodev1.AddBlockRequest{
 				GroupId: p.group, Range: p.refs[0], RequestId: requestID, Block: encoded,
-			})
+			}, block)
 			return func() error {
 				added = answer.GetAdded()
 				return nil

@@ -28,19 +28,21 @@ type service struct {
 func (n *Node) Service() nodev1.NodeServiceServer { return service{node: n} }
 
 func (s service) AddBlock(ctx context.Context, request *nodev1.AddBlockRequest) (*nodev1.AddBlockResponse, error) {
-	added, err := s.addBlock(ctx, request)
+	block, err := checkAddBlock(request)
+	if err != nil {
+		return nil, toStatus(err, request.GetGroupId())
+	}
+	return s.AddCheckedBlock(ctx, request, block)
+}
+
+// AddCheckedBlock is AddBlock for a router in the same process, which has decoded and
+// checked the block of the request as AddBlock would: it is valid and within limits.
+func (s service) AddCheckedBlock(ctx context.Context, request *nodev1.AddBlockRequest, block *metastorev1.BlockMeta) (*nodev1.AddBlockResponse, error) {
+	added, err := s.node.proposeBlock(ctx, request, s.node.counting(block))
 	if err != nil {
 		return nil, toStatus(err, request.GetGroupId())
 	}
 	return &nodev1.AddBlockResponse{Added: added}, nil
-}
-
-func (s service) addBlock(ctx context.Context, request *nodev1.AddBlockRequest) (bool, error) {
-	block, err := checkAddBlock(request)
-	if err != nil {
-		return false, err
-	}
-	return s.node.proposeBlock(ctx, request, s.node.counting(block))
 }
 
 // proposeBlock adds a block that was checked, and reports whether it is new. What
@@ -88,8 +90,8 @@ func checkAddBlock(request *nodev1.AddBlockRequest) (*metastorev1.BlockMeta, err
 	if !request.GetRange().Valid() {
 		return nil, fmt.Errorf("%w: no valid range", ErrBadRequest)
 	}
-	block := &metastorev1.BlockMeta{}
-	if err := block.UnmarshalVT(request.GetBlock()); err != nil {
+	block, err := metastorev1.DecodeBlock(request.GetBlock(), nil)
+	if err != nil {
 		return nil, fmt.Errorf("%w: not a block's metadata: %w", ErrBadRequest, err)
 	}
 	if err := metastorev1.ValidateBlock(block); err != nil {

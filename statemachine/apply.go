@@ -6,6 +6,7 @@ import (
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine/deletions"
 	"github.com/skerrydb/skerry/statemachine/directory"
@@ -59,6 +60,8 @@ type update struct {
 	handlers map[raftlogv1.Kind]since
 	standing
 	index *index.Writer
+	// Of blocks; what is kept of one must not hold all of it in memory.
+	strings *metastorev1.Strings
 	// Opened when first needed; see openCompaction.
 	tables *compaction
 	// Of the command in its entry.
@@ -92,14 +95,14 @@ func loadStanding(tx *kv.Tx) (*standing, error) {
 }
 
 // newUpdate begins with what the store holds, or with what is known of it.
-func newUpdate(tx *kv.Tx, handlers map[raftlogv1.Kind]since, cache *index.GroupCache, known *standing) (*update, error) {
+func (m *Machine) newUpdate(tx *kv.Tx, known *standing) (*update, error) {
 	if known == nil {
 		var err error
 		if known, err = loadStanding(tx); err != nil {
 			return nil, err
 		}
 	}
-	u := &update{tx: tx, handlers: handlers, standing: *known, index: index.NewWriter(tx, cache)}
+	u := &update{tx: tx, handlers: m.handlers, standing: *known, index: index.NewWriter(tx, m.cache), strings: &m.strings}
 	u.index.Hide(u.deleted.Hidden())
 	return u, nil
 }

@@ -17,8 +17,8 @@ var ErrWrongSpan = errors.New("the span does not hold the block's point")
 // addBlock indexes a block, and queues it for compaction. A block that is there
 // already stays as it is; one that was compacted does not come back.
 func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) {
-	block := &metastorev1.BlockMeta{}
-	if err := block.UnmarshalVT(command.GetPayload()); err != nil {
+	block, err := metastorev1.DecodeBlock(command.GetPayload(), u.strings)
+	if err != nil {
 		return invalid(err), nil
 	}
 	if err := metastorev1.ValidateBlock(block); err != nil {

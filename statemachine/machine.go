@@ -8,6 +8,7 @@ import (
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
 
+	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
@@ -22,6 +23,8 @@ type Machine struct {
 	cache    *index.GroupCache
 	// What the last Update left; nil if it is to be read from the store. Of Update.
 	known *standing
+	// Of blocks that were applied. Of Update.
+	strings metastorev1.Strings
 
 	mu sync.Mutex
 	// Read transactions that PrepareSnapshot opened and SaveSnapshot has not
@@ -70,7 +73,7 @@ func (m *Machine) Update(entries []sm.Entry) ([]sm.Entry, error) {
 	known := m.known
 	m.known = nil
 	err := m.db.Update(func(tx *kv.Tx) error {
-		u, err := newUpdate(tx, m.handlers, m.cache, known)
+		u, err := m.newUpdate(tx, known)
 		if err != nil {
 			return err
 		}

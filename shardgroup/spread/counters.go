@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -142,6 +143,8 @@ func (c *Counters) begin(key adaptive.Key, now time.Time) *counter {
 	if !c.room(key) {
 		return nil
 	}
+	// They may be a part of all that a block says.
+	key.Tenant, key.Dataset, key.Owner = strings.Clone(key.Tenant), strings.Clone(key.Dataset), strings.Clone(key.Owner)
 	c.numbers++
 	c.names += nameBytes(key)
 	made := &counter{Key: key, number: c.numbers}

@@ -38,7 +38,8 @@ func ParseID(id string) (ulid.ULID, error) {
 	if err != nil {
 		return ulid.ULID{}, fmt.Errorf("%w %.64q: %w", ErrInvalidID, id, err)
 	}
-	if parsed.String() != id {
+	var canonical [ulid.EncodedSize]byte
+	if err := parsed.MarshalTextTo(canonical[:]); err != nil || string(canonical[:]) != id {
 		return ulid.ULID{}, fmt.Errorf("%w %.64q: not in canonical form", ErrInvalidID, id)
 	}
 	return parsed, nil

@@ -1,0 +1,297 @@
+package metastorev1
+
+// DecodeBlock is UnmarshalVT into a new block with a tenth of its allocations: datasets,
+// lists and strings lie in one piece of memory each. Strings are taken from known; if
+// that is nil they share one copy of the data, so who keeps one must clone it.
+func DecodeBlock(data []byte, known *Strings) (*BlockMeta, error) {
+	d := blockDecoder{known: known}
+	if block := d.block(data); block != nil {
+		return block, nil
+	}
+	// What no encoder writes, and faults: rare.
+	block := &BlockMeta{}
+	return block, block.UnmarshalVT(data)
+}
+
+// Bounds of Strings: longer strings, and more bytes, with what a map takes for each.
+const (
+	knownStringBytes  = 256
+	knownStringsBytes = 256 << 10
+	knownStringCost   = 64
+)
+
+// Strings remembers strings that come again and again, so that they need not be made
+// anew. It takes about 1 MiB at most, and is not safe for concurrent use.
+type Strings struct {
+	known map[string]string
+	bytes int
+}
+
+func (s *Strings) of(b []byte) string {
+	if known, ok := s.known[string(b)]; ok {
+		return known
+	}
+	made := string(b)
+	if len(b) > knownStringBytes {
+		return made
+	}
+	if s.known == nil || s.bytes > knownStringsBytes {
+		s.known, s.bytes = map[string]string{}, 0
+	}
+	s.known[made] = made
+	s.bytes += len(b) + knownStringCost
+	return made
+}
+
+// blockDecoder goes over the data twice: to count, and to fill what it has made.
+type blockDecoder struct {
+	known *Strings
+	text  string // all of the data, if strings share it
+
+	datasets []Dataset
+	labels   []int32
+	contents []uint64
+}
+
+// Field numbers and wire types of the messages, as their tags.
+const (
+	varint = 0
+	bytes  = 2
+
+	blockID       = 2<<3 | bytes
+	blockDatasets = 10<<3 | bytes
+	blockStrings  = 11<<3 | bytes
+
+	datasetContents = 5<<3 | bytes
+	datasetLabels   = 8<<3 | bytes
+)
+
+// counts is how much a block holds.
+type counts struct{ datasets, strings, labels, contents int }
+
+// block returns nil for what it leaves to UnmarshalVT.
+func (d *blockDecoder) block(data []byte) *BlockMeta {
+	c, ok := countBlock(data)
+	if !ok {
+		return nil
+	}
+	b := &BlockMeta{}
+	if c.datasets > 0 {
+		d.datasets, b.Datasets = make([]Dataset, c.datasets), make([]*Dataset, 0, c.datasets)
+	}
+	if c.strings > 0 {
+		b.StringTable = make([]string, 0, c.strings)
+	}
+	d.labels, d.contents = make([]int32, 0, c.labels), make([]uint64, 0, c.contents)
+	if d.known == nil {
+		d.text = string(data)
+	}
+	r := fieldReader{data: data}
+	for r.next() {
+		switch r.tag {
+		case 1<<3 | varint:
+			b.FormatVersion = uint32(r.number)
+		case blockID:
+			b.Id = d.string(&r, false)
+		case 3<<3 | varint:
+			b.Tenant = int32(r.number)
+		case 4<<3 | varint:
+			b.Shard = uint32(r.number)
+		case 5<<3 | varint:
+			b.CompactionLevel = uint32(r.number)
+		case 6<<3 | varint:
+			b.MinTime = int64(r.number)
+		case 7<<3 | varint:
+			b.MaxTime = int64(r.number)
+		case 8<<3 | varint:
+			b.CreatedBy = int32(r.number)
+		case 9<<3 | varint:
+			b.Size = r.number
+		case blockDatasets:
+			dataset := &d.datasets[len(b.Datasets)]
+			d.dataset(dataset, r.bytes())
+			b.Datasets = append(b.Datasets, dataset)
+		case blockStrings:
+			b.StringTable = append(b.StringTable, d.string(&r, true))
+		case 12<<3 | varint:
+			b.MetadataOffset = r.number
+		}
+	}
+	return b
+}
+
+func (d *blockDecoder) dataset(to *Dataset, data []byte) {
+	r := fieldReader{data: data}
+	for r.next() {
+		switch r.tag {
+		case 1<<3 | varint:
+			to.Tenant = int32(r.number)
+		case 2<<3 | varint:
+			to.Name = int32(r.number)
+		case 3<<3 | varint:
+			to.MinTime = int64(r.number)
+		case 4<<3 | varint:
+			to.MaxTime = int64(r.number)
+		case datasetContents:
+			first := len(d.contents)
+			if d.contents = appendNumbers(d.contents, r.bytes()); len(d.contents) > first {
+				to.TableOfContents = d.contents[first:len(d.contents):len(d.contents)]
+			}
+		case 6<<3 | varint:
+			to.Size = r.number
+		case datasetLabels:
+			first := len(d.labels)
+			if d.labels = appendNumbers(d.labels, r.bytes()); len(d.labels) > first {
+				to.Labels = d.labels[first:len(d.labels):len(d.labels)]
+			}
+		case 9<<3 | varint:
+			to.Format = uint32(r.number)
+		}
+	}
+}
+
+// string returns a field's text; recurs tells of what comes in other blocks, too.
+func (d *blockDecoder) string(r *fieldReader, recurs bool) string {
+	switch {
+	case d.known == nil:
+		return d.text[r.from:r.at]
+	case recurs:
+		return d.known.of(r.bytes())
+	default:
+		return string(r.bytes())
+	}
+}
+
+// countBlock reports false for data that is not just what an encoder writes.
+func countBlock(data []byte) (c counts, ok bool) {
+	r := fieldReader{data: data}
+	for r.next() {
+		switch number := r.tag >> 3; {
+		case r.tag == blockDatasets:
+			c.datasets++
+			if !c.dataset(r.bytes()) {
+				return c, false
+			}
+		case r.tag == blockStrings:
+			c.strings++
+		case r.tag == blockID:
+		case r.tag&7 == varint && number >= 1 && number <= 12 && number != 2 && number != 10 && number != 11:
+		default:
+			return c, false
+		}
+	}
+	return c, !r.failed
+}
+
+func (c *counts) dataset(data []byte) bool {
+	r := fieldReader{data: data}
+	labels, contents := false, false
+	for r.next() {
+		switch number := r.tag >> 3; {
+		case r.tag == datasetLabels && !labels:
+			n, whole := countNumbers(r.bytes())
+			if !whole {
+				return false
+			}
+			labels, c.labels = true, c.labels+n
+		case r.tag == datasetContents && !contents:
+			n, whole := countNumbers(r.bytes())
+			if !whole {
+				return false
+			}
+			contents, c.contents = true, c.contents+n
+		case r.tag&7 == varint && number >= 1 && number <= 9 && number != 5 && number != 7 && number != 8:
+		default:
+			return false
+		}
+	}
+	return !r.failed
+}
+
+// countNumbers counts varints. It reports false if the last one does not end, or one
+// is too long.
+func countNumbers(packed []byte) (n int, whole bool) {
+	long := 0
+	for _, b := range packed {
+		if b < 0x80 {
+			n, long = n+1, 0
+		} else if long++; long == varintMax {
+			return n, false
+		}
+	}
+	return n, long == 0
+}
+
+// appendNumbers decodes varints that were counted.
+func appendNumbers[T int32 | uint64](to []T, packed []byte) []T {
+	for i := 0; i < len(packed); i++ {
+		b := packed[i]
+		if b < 0x80 {
+			to = append(to, T(b))
+			continue
+		}
+		number := uint64(b & 0x7f)
+		for shift := 7; b >= 0x80; shift += 7 {
+			i++
+			b = packed[i]
+			number |= uint64(b&0x7f) << shift
+		}
+		to = append(to, T(number))
+	}
+	return to
+}
+
+// varintMax is the bytes of the longest number.
+const varintMax = 10
+
+// fieldReader goes over an encoded message whose tags have one byte.
+type fieldReader struct {
+	data   []byte
+	at     int
+	failed bool
+
+	// The field it has come by: a number, or the data from from to at.
+	tag    byte
+	number uint64
+	from   int
+}
+
+func (r *fieldReader) bytes() []byte { return r.data[r.from:r.at] }
+
+// next reports false at the end, and at what it does not understand.
+func (r *fieldReader) next() bool {
+	data, at := r.data, r.at
+	if at+1 >= len(data) {
+		r.failed = at < len(data)
+		return false
+	}
+	r.tag = data[at]
+	number := uint64(data[at+1])
+	at += 2
+	if number >= 0x80 {
+		number &= 0x7f
+		for shift := 7; ; shift += 7 {
+			if at == len(data) || shift >= 64 {
+				r.failed = true
+				return false
+			}
+			b := data[at]
+			at++
+			number |= uint64(b&0x7f) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+	}
+	switch {
+	case r.tag >= 0x80:
+	case r.tag&7 == varint:
+		r.number, r.at = number, at
+		return true
+	case r.tag&7 == bytes && number <= uint64(len(data)-at):
+		r.from, r.at = at, at+int(number)
+		return true
+	}
+	r.failed = true
+	return false
+}
