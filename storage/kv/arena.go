@@ -7,6 +7,7 @@ import "sync"
 // allocate nothing for what they read. A long scan goes on in blocks of its own, each freed by the
 // garbage collector with the last slice of it, so it holds only what its caller keeps.
 type arena struct {
+	lend     bool   // nothing is copied: what the store gives out lives as long as the transaction
 	free     []byte // the unused rest of the current block
 	pool     *blockPool
 	borrowed []*[arenaBlockBytes]byte
@@ -35,6 +36,9 @@ func (a *arena) copy(p []byte) []byte {
 	if n == 0 {
 		return []byte{}
 	}
+	if a.lend {
+		return p[:n:n]
+	}
 	if n > len(a.free) {
 		if n >= arenaOwnBytes {
 			return append(make([]byte, 0, n), p...)[:n:n]
@@ -50,7 +54,7 @@ func (a *arena) copy(p []byte) []byte {
 // copyPair copies two slices side by side.
 func (a *arena) copyPair(p, q []byte) (p2, q2 []byte) {
 	n, m := len(p), len(p)+len(q)
-	if n == 0 || m == n || m > len(a.free) {
+	if n == 0 || m == n || m > len(a.free) { // never enough where all is lent
 		return a.copy(p), a.copy(q)
 	}
 	out := a.free[:m:m]

@@ -33,8 +33,9 @@ func BenchmarkTx(b *testing.B) {
 		}
 	}
 	inBatch := func(s *state, n int) {
-		v, held, found := lookupIn(s.tx.reader(), s.bucket.child(row(s, n), endKey))
-		if !found {
+		s.tx.order()
+		v, held, found, err := lookupIn(s.tx.writer.(*pebbleWriter).batch, s.bucket.child(row(s, n), endKey))
+		if err != nil || !found {
 			b.Fatal("row missing")
 		}
 		s.tx.arena.copy(v)
@@ -47,7 +48,7 @@ func BenchmarkTx(b *testing.B) {
 	}
 	fromStart := func(s *state, n int) {
 		if n%steps == 0 {
-			s.tx.index()
+			must(b, s.tx.writer.(*pebbleWriter).index())
 		}
 	}
 	half := func(do func(*state, int)) func(*state, int) {

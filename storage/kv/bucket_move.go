@@ -82,8 +82,11 @@ func (tx *Tx) checkMove(s span, parent, to []byte) error {
 		if walk.kind == kindBucket && len(walk.parent())+by > maxHolderBytes {
 			return ErrKeyTooLarge
 		}
-		value := it.LazyValue()
-		need += len(it.Key()) + by + value.Len() + rowOverhead
+		value, err := it.ValueAndErr()
+		if err != nil {
+			panic(fmt.Errorf("%w: %w", ErrRead, err))
+		}
+		need += len(it.Key()) + by + len(value) + rowOverhead
 		if rows < fewRows {
 			need += len(it.Key()) + rowOverhead
 		}
@@ -91,7 +94,7 @@ func (tx *Tx) checkMove(s span, parent, to []byte) error {
 	if err := it.Error(); err != nil {
 		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
-	if tx.batch.Len()+need > tx.db.engine.txBytesMax {
+	if tx.writer.Bytes()+need > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	return nil

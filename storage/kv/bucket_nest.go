@@ -132,7 +132,7 @@ func (tx *Tx) removeSpan(s span) error {
 			deletion += len(key) + rowOverhead
 		}
 	}
-	if tx.batch.Len()+deletion > tx.db.engine.txBytesMax {
+	if tx.writer.Bytes()+deletion > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	tx.writes++
@@ -140,7 +140,7 @@ func (tx *Tx) removeSpan(s span) error {
 	tx.removed++
 	tx.changed = true
 	if !all {
-		return tx.batch.DeleteRange(s.prefix, s.upper, nil)
+		return tx.writer.DeleteRange(s.prefix, s.upper)
 	}
 	for _, key := range rows {
 		if err := tx.remove(key); err != nil {

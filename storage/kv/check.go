@@ -60,7 +60,8 @@ func Check(ctx context.Context, tx *Tx) ([]Fault, error) {
 		return nil, ErrTxClosed
 	}
 	c := newChecker(tx.db.ns)
-	it, err := tx.reader().NewIter(iterOptions(namespaceSpan(tx.db.ns.id)))
+	tx.order()
+	it, err := tx.rows.Iterate(tx.db.ns.span.Lower, tx.db.ns.span.Upper)
 	if err != nil {
 		return nil, fmt.Errorf("kv: check: %w", err)
 	}

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
+	"github.com/skerrydb/skerry/storage/kv/rowstore"
 )
 
 // Cursor walks a bucket in order. It keeps its place by name, so writes of any kind may happen
@@ -17,7 +17,7 @@ type Cursor struct {
 	kind   elementKind // of that element when the cursor came there
 
 	// An iterator on loan and what it sees. Without one the next move seeks.
-	it    *pebble.Iterator
+	it    rowstore.Iterator
 	slot  int    // in the transaction's list of loans
 	onRow bool   // it stands on a row of the element
 	seen  uint64 // the transaction's writes that it sees
@@ -149,13 +149,13 @@ func (c *Cursor) canStep(dir int) bool {
 func (c *Cursor) refresh() {
 	tx := c.bucket.tx
 	if c.it != nil && c.seen != tx.writes {
-		tx.reader() // which may take the iterator away, if it can never see the writes
+		tx.order() // which may take the iterator away, if it can never see the writes
 	}
 	switch {
 	case c.it == nil:
 		tx.lend(c)
 	case c.seen != tx.writes:
-		c.it.SetOptions(iterOptions(c.bucket.lower, c.bucket.upper))
+		c.it.Reset(c.bucket.lower, c.bucket.upper)
 	default:
 		return
 	}
@@ -205,6 +205,9 @@ func (c *Cursor) readElement() (value []byte, err error) {
 			return nil, err
 		}
 		tx.keyBuf = name
+		if tx.arena.lend {
+			name = bytes.Clone(name)
+		}
 	}
 	if c.kind == kindBucket {
 		c.name = tx.arena.copy(name)

@@ -92,9 +92,14 @@ func (db *DB) beginRead() (*Tx, error) {
 	if !db.gate.enter() {
 		return nil, ErrDatabaseNotOpen
 	}
+	tx, err := newReadTx(db)
+	if err != nil {
+		db.gate.leave()
+		return nil, err
+	}
 	db.txCount.Add(1)
 	db.txOpen.Add(1)
-	return newReadTx(db), nil
+	return tx, nil
 }
 
 func (db *DB) beginWrite() (*Tx, error) {
@@ -111,7 +116,12 @@ func (db *DB) beginWrite() (*Tx, error) {
 		db.gate.leave()
 		return nil, ErrDatabaseNotOpen
 	}
-	return newWriteTx(db), nil
+	tx, err := newWriteTx(db)
+	if err != nil {
+		db.ns.writer.Unlock()
+		db.gate.leave()
+	}
+	return tx, err
 }
 
 // ended is called once by each transaction when it has let go of everything else.

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,6 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"go.uber.org/zap"
+
+	"github.com/skerrydb/skerry/storage/kv/rowstore"
 )
 
 // Engine is one store directory shared by many namespaces, each a database of its own. All methods
@@ -17,7 +18,8 @@ type Engine struct {
 	opts    EngineOptions
 	dir     *engineDir
 	fs      storeFS
-	pebble  *pebble.DB
+	store   rowstore.Store
+	pebble  *pebble.DB // what is behind the store, nil if it is another
 	events  *engineEvents
 	durable durable
 	syncer  *syncer
@@ -37,6 +39,7 @@ type Engine struct {
 // namespace is what all handles on one namespace share, one after the other or not.
 type namespace struct {
 	id     uint64
+	span   rowstore.Namespace
 	meta   []byte     // key of the meta row
 	root   span       // of the root bucket
 	writer sync.Mutex // held by the writing transaction, a restore or a drop
@@ -73,21 +76,42 @@ func OpenEngine(dir string, opts EngineOptions) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("kv: open %s: %w", dir, err), fs.free(), d.close())
 	}
-	e := &Engine{
+	e := newEngine(opts, d, events)
+	e.fs, e.pebble = fs, store
+	e.tableOptions = tableOptions(opts, store, fs.FS, events)
+	e.begin(pebbleStore{e})
+	return e, nil
+}
+
+// EngineOver returns an engine whose rows another store keeps than Pebble: for comparing them, and for nothing
+// else. Closing it closes the store. Of options only Durability counts: whether commits are synced; the directory is
+// what Path of databases tells.
+func EngineOver(store rowstore.Store, dir string, opts EngineOptions) (*Engine, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	e := newEngine(opts, &engineDir{path: dir}, newEngineEvents(opts.Logger))
+	e.begin(store)
+	return e, nil
+}
+
+func newEngine(opts EngineOptions, dir *engineDir, events *engineEvents) *Engine {
+	return &Engine{
 		opts:       opts,
-		dir:        d,
-		fs:         fs,
-		pebble:     store,
+		dir:        dir,
 		events:     events,
-		durable:    durable{pebble: store, events: events, mode: opts.Durability},
 		handles:    map[uint64]*DB{},
 		namespaces: map[uint64]*namespace{},
 		txBytesMax: maxTxBytes,
 	}
-	e.tableOptions = tableOptions(opts, store, fs.FS, events)
+}
+
+func (e *Engine) begin(store rowstore.Store) {
+	e.store = store
+	e.durable.sync = store.Sync
 	e.syncer = newSyncer(e.durable.flush)
 	e.gate.init()
-	return e, nil
 }
 
 // Unlocked says why the store's directory is not locked, nil if it is. Only a store opened read-only
@@ -123,26 +147,36 @@ func (e *Engine) namespace(id uint64) (*namespace, error) {
 	if ns := e.namespaces[id]; ns != nil {
 		return ns, nil
 	}
-	meta, err := readMeta(e.pebble, id)
+	ns := &namespace{id: id, meta: metaKey(id), root: newSpan(rootPrefix(id))}
+	ns.span.ID = id
+	ns.span.Lower, ns.span.Upper = namespaceSpan(id)
+	view, err := e.store.View(ns.span)
 	if err != nil {
+		return nil, fmt.Errorf("kv: open namespace %d: %w", id, err)
+	}
+	meta, err := readMeta(view, ns)
+	if err = errors.Join(err, view.Close()); err != nil {
 		return nil, err
 	}
-	ns := &namespace{id: id, meta: metaKey(id), root: newSpan(rootPrefix(id)), txID: meta.txID}
+	ns.txID = meta.txID
 	e.namespaces[id] = ns
 	return ns, nil
 }
 
 // readMeta reads a namespace's meta row; a missing one means nothing was ever committed.
-func readMeta(r pebble.Reader, id uint64) (metaRow, error) {
-	v, closer, err := r.Get(metaKey(id))
-	if errors.Is(err, pebble.ErrNotFound) {
+func readMeta(view rowstore.View, ns *namespace) (metaRow, error) {
+	v, held, found, err := view.Get(ns.meta)
+	if err != nil {
+		return metaRow{}, fmt.Errorf("kv: read meta row of namespace %d: %w", ns.id, err)
+	}
+	if !found {
 		return metaRow{txID: firstTxID}, nil
 	}
-	if err != nil {
-		return metaRow{}, fmt.Errorf("kv: read meta row of namespace %d: %w", id, err)
-	}
 	row, err := decodeMetaRow(v)
-	return row, errors.Join(err, closer.Close())
+	if held != nil {
+		err = errors.Join(err, held.Close())
+	}
+	return row, err
 }
 
 // Namespaces lists, in ascending order, the namespaces that hold a commit.
@@ -151,21 +185,8 @@ func (e *Engine) Namespaces() ([]uint64, error) {
 		return nil, ErrDatabaseNotOpen
 	}
 	defer e.gate.leave()
-	it, err := e.pebble.NewIter(iterOptions([]byte{tagNamespace}, []byte{tagNamespace + 1}))
+	ids, err := e.store.Namespaces()
 	if err != nil {
-		return nil, fmt.Errorf("kv: list namespaces: %w", err)
-	}
-	var ids []uint64
-	for ok := it.First(); ok; {
-		if len(it.Key()) < namespaceLen {
-			return nil, errors.Join(errBadKey, it.Close())
-		}
-		id := binary.BigEndian.Uint64(it.Key()[1:namespaceLen])
-		ids = append(ids, id)
-		_, next := namespaceSpan(id)
-		ok = it.SeekGE(next)
-	}
-	if err := it.Close(); err != nil {
 		return nil, fmt.Errorf("kv: list namespaces: %w", err)
 	}
 	return ids, nil
@@ -188,8 +209,7 @@ func (e *Engine) Drop(namespace uint64) error {
 	}
 	ns.writer.Lock()
 	defer ns.writer.Unlock()
-	lower, upper := namespaceSpan(namespace)
-	if err := ns.buckets.change(func() error { return e.pebble.DeleteRange(lower, upper, pebble.NoSync) }); err != nil {
+	if err := ns.buckets.change(func() error { return e.store.Drop(ns.span) }); err != nil {
 		return fmt.Errorf("kv: drop namespace %d: %w", namespace, err)
 	}
 	e.durable.written.Add(1)
@@ -249,8 +269,7 @@ func (e *Engine) shut() bool {
 }
 
 func (e *Engine) release() error {
-	e.fs.hurry()
-	return errors.Join(e.pebble.Close(), e.fs.free(), e.dir.close())
+	return errors.Join(e.store.Close(), e.dir.close())
 }
 
 // forget drops a closed handle from the table of open ones.

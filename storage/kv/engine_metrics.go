@@ -20,7 +20,7 @@ type engineMetrics struct {
 }
 
 // Metrics returns a collector of the engine's state: disk, memory, cache, compaction and stalls. It
-// may be registered once per registry; after Close it collects nothing.
+// may be registered once per registry; after Close, and over another store than Pebble, it collects nothing.
 func (e *Engine) Metrics() prometheus.Collector {
 	return &engineMetrics{engine: e, metrics: []metric{
 		gauge("disk_usage_bytes", "Bytes of all files of the store.", func(m *pebble.Metrics, _ *engineEvents) float64 {
@@ -121,6 +121,9 @@ func (c *engineMetrics) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	defer e.gate.leave()
+	if e.pebble == nil {
+		return
+	}
 	state := e.pebble.Metrics()
 	for _, m := range c.metrics {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.take(state, e.events))

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // syncer makes commits durable, one flush for all who wait.
@@ -55,43 +53,20 @@ func (s *syncer) sync() error {
 
 // durable makes all commits of an engine up to now survive a crash.
 type durable struct {
-	pebble  *pebble.DB
-	events  *engineEvents
-	mode    Durability
+	sync    func() error  // what makes them so
 	written atomic.Uint64 // commits applied
 	safe    uint64        // value of written that is known durable; owned by the running flush
 }
 
-// flush returns nil when everything applied before the call is durable. A failed flush is retried
-// by the engine in the background for ever; the caller hears of the first failure.
+// flush returns nil when everything applied before the call is durable.
 func (d *durable) flush() error {
 	written := d.written.Load()
 	if written == d.safe {
 		return nil
 	}
-	if err := d.flushPebble(); err != nil {
+	if err := d.sync(); err != nil {
 		return fmt.Errorf("kv: sync: %w", err)
 	}
 	d.safe = written
 	return nil
-}
-
-func (d *durable) flushPebble() error {
-	if d.mode != NoWAL {
-		return d.pebble.LogData(nil, pebble.Sync)
-	}
-	select {
-	case <-d.events.flushErr: // of an earlier flush
-	default:
-	}
-	done, err := d.pebble.AsyncFlush()
-	if err != nil {
-		return err
-	}
-	select {
-	case <-done:
-		return nil
-	case err := <-d.events.flushErr:
-		return err
-	}
 }

@@ -3,14 +3,14 @@ package kv
 import (
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
+	"github.com/skerrydb/skerry/storage/kv/rowstore"
 )
 
 // iterators keeps a transaction's iterators of the storage engine. A cursor borrows one while it
 // moves and can go on without it: it knows its place by name. So cursors need no closing, and
 // however many there are, few iterators exist.
 type iterators struct {
-	idle   []*pebble.Iterator
+	idle   []rowstore.Iterator
 	lent   []*Cursor // who holds one
 	victim int       // next in lent to lose its iterator
 }
@@ -21,16 +21,15 @@ const (
 )
 
 // newIterator returns an iterator over [lower, upper) that sees all writes so far.
-func (tx *Tx) newIterator(lower, upper []byte) *pebble.Iterator {
-	opts := iterOptions(lower, upper)
-	r := tx.reader() // first: it may close the idle ones
+func (tx *Tx) newIterator(lower, upper []byte) rowstore.Iterator {
+	tx.order() // first: it may close the idle ones
 	if n := len(tx.iters.idle); n > 0 {
 		it := tx.iters.idle[n-1]
 		tx.iters.idle = tx.iters.idle[:n-1]
-		it.SetOptions(opts)
+		it.Reset(lower, upper)
 		return it
 	}
-	it, err := r.NewIter(opts)
+	it, err := tx.rows.Iterate(lower, upper)
 	if err != nil {
 		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
@@ -38,7 +37,7 @@ func (tx *Tx) newIterator(lower, upper []byte) *pebble.Iterator {
 }
 
 // freeIterator takes back an iterator.
-func (tx *Tx) freeIterator(it *pebble.Iterator) {
+func (tx *Tx) freeIterator(it rowstore.Iterator) {
 	if len(tx.iters.idle) < maxIdleIterators {
 		tx.iters.idle = append(tx.iters.idle, it)
 		return
@@ -73,13 +72,7 @@ func (tx *Tx) takeBack(c *Cursor) {
 	tx.freeIterator(it)
 }
 
-// closeIterators closes all iterators of the transaction. Cursors will seek with new ones.
-func (tx *Tx) closeIterators() {
-	tx.iters.close()
-	tx.gets.close()
-}
-
-// close closes all iterators. Errors were reported when they arose.
+// close closes all iterators: cursors will seek with new ones. Errors were reported when they arose.
 func (its *iterators) close() {
 	for _, c := range its.lent {
 		_ = c.it.Close()
@@ -89,9 +82,4 @@ func (its *iterators) close() {
 		_ = it.Close()
 	}
 	*its = iterators{}
-}
-
-// iterOptions returns the options of an iterator over [lower, upper).
-func iterOptions(lower, upper []byte) *pebble.IterOptions {
-	return &pebble.IterOptions{LowerBound: lower, UpperBound: upper}
 }

@@ -31,7 +31,7 @@ func TestTxTooLarge(t *testing.T) {
 				b, err := tx.CreateBucketIfNotExists([]byte("b"))
 				must(t, err)
 				must(t, b.Put([]byte("first"), nil))
-				e.txBytesMax = tx.batch.Len() + 2*rowOverhead
+				e.txBytesMax = tx.writer.Bytes() + 2*rowOverhead
 				if err := write(tx, b); err != ErrTxTooLarge {
 					t.Errorf("got %v", err)
 				}
@@ -68,7 +68,7 @@ func TestMoveTooLarge(t *testing.T) {
 				must(t, err)
 				must(t, tx.Bucket([]byte("target")).SetSequence(1))
 				want := dumpOurs(tx)
-				e.txBytesMax = tx.batch.Len() + room
+				e.txBytesMax = tx.writer.Bytes() + room
 				err = tx.MoveBucket([]byte("tree"), nil, tx.Bucket([]byte("target")))
 				e.txBytesMax = maxTxBytes
 				switch err {

@@ -1,9 +1,6 @@
 package kv
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"io"
 )
 
@@ -27,60 +24,31 @@ func (db *DB) Restore(r io.Reader) error {
 	return db.engine.restore(db.ns, r)
 }
 
-// restore builds tables out of the stream and ingests them. The namespace's writer lock is held.
-//
-// The tables carry a range deletion over the whole namespace. All that is in a table lies at one
-// point of the engine's history, later than every snapshot taken before; so the deletion covers the
-// old rows, not the new ones, and open readers see neither. Excising the old rows instead would be
-// cheaper, but would take them from under open readers.
+// restore replaces the rows by those of the stream. The namespace's writer lock is held.
 func (e *Engine) restore(ns *namespace, r io.Reader) error {
 	stream, err := newStreamReader(r)
 	if err != nil {
 		return err
 	}
-	cover, err := e.holdsRows(ns.id)
-	if err != nil {
-		return err
-	}
 	txID := max(ns.txID+1, stream.txID)
-	tables := e.newTables(ns.id, cover)
-	defer tables.discard()
-	if err := tables.fill(stream, txID); err != nil {
+	fill := func(add func(key, value []byte) error) error { return stream.fill(ns.id, txID, add) }
+	if err := e.store.Replace(ns.span, fill, ns.buckets.change); err != nil {
 		return err
-	}
-	// Written out first, so that the ingest, which holds up all commits while tables in memory
-	// overlap it, has nothing to wait for.
-	if err := e.pebble.Flush(); err != nil {
-		return fmt.Errorf("kv: restore: %w", err)
-	}
-	err = ns.buckets.change(func() error { return e.pebble.Ingest(context.Background(), tables.paths) })
-	if err != nil {
-		return fmt.Errorf("kv: restore: %w", err)
 	}
 	ns.txID = txID
 	return nil
 }
 
-// holdsRows reports whether a namespace has any row.
-func (e *Engine) holdsRows(id uint64) (bool, error) {
-	it, err := e.pebble.NewIter(iterOptions(namespaceSpan(id)))
-	if err != nil {
-		return false, fmt.Errorf("kv: restore: %w", err)
-	}
-	found := it.First()
-	return found, errors.Join(it.Error(), it.Close())
-}
-
-// fill writes the rows of a whole namespace.
-func (t *tables) fill(stream *streamReader, txID uint64) error {
+// fill adds the rows of a whole namespace, in order.
+func (stream *streamReader) fill(namespace, txID uint64, add func(key, value []byte) error) error {
 	meta := metaRow{txID: txID}.encode()
-	if err := t.add(metaKey(t.namespace), meta[:]); err != nil {
+	if err := add(metaKey(namespace), meta[:]); err != nil {
 		return err
 	}
-	prefix := rootPrefix(t.namespace)
+	prefix := rootPrefix(namespace)
 	if stream.rootSequence != 0 {
 		row := bucketRow{sequence: stream.rootSequence, nests: true}.encode()
-		if err := t.add(prefix, row[:]); err != nil {
+		if err := add(prefix, row[:]); err != nil {
 			return err
 		}
 	}
@@ -88,14 +56,14 @@ func (t *tables) fill(stream *streamReader, txID uint64) error {
 	for {
 		err := stream.next()
 		if err == io.EOF {
-			return t.finish()
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		switch stream.kind {
 		case recordKey:
-			err = t.add(appendElement(prefix, stream.key, endKey), stream.value)
+			err = add(appendElement(prefix, stream.key, endKey), stream.value)
 		case recordBucket:
 			if len(prefix) > maxHolderBytes {
 				return corrupt("buckets nest too deep: a path of %d bytes", len(prefix))
@@ -103,7 +71,7 @@ func (t *tables) fill(stream *streamReader, txID uint64) error {
 			row := stream.row.encode()
 			prefix = appendElement(prefix, stream.key, endBucket)
 			depths = append(depths, len(prefix))
-			err = t.add(prefix, row[:])
+			err = add(prefix, row[:])
 		case recordUp:
 			depths = depths[:len(depths)-1]
 			prefix = prefix[:depths[len(depths)-1]]

@@ -232,7 +232,8 @@ func TestRestoreManyTables(t *testing.T) {
 	built := e.newTables(2, true)
 	defer built.discard()
 	built.limit = 4 << 10
-	must(t, built.fill(stream, 9))
+	must(t, stream.fill(2, 9, built.add))
+	must(t, built.finish())
 	if len(built.paths) < 3 {
 		t.Fatalf("only %d tables", len(built.paths))
 	}

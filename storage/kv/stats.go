@@ -103,7 +103,7 @@ func (tx *Tx) Size() int64 {
 	if tx.db == nil {
 		return 0
 	}
-	n, err := tx.db.engine.pebble.EstimateDiskUsage(namespaceSpan(tx.db.ns.id))
+	n, err := tx.db.engine.store.Size(tx.db.ns.span)
 	if err != nil {
 		return 0
 	}

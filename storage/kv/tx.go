@@ -3,7 +3,7 @@ package kv
 import (
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
+	"github.com/skerrydb/skerry/storage/kv/rowstore"
 )
 
 // Tx is a transaction: a view of the database that does not change under others' hands, plus, if
@@ -19,10 +19,8 @@ type Tx struct {
 	managed  bool // inside Update, View or Batch
 	id       uint64
 
-	snap    *pebble.Snapshot // reading transactions
-	batch   *pebble.Batch    // writing ones: the writes so far
-	indexed bool             // the batch can be read in order, over the committed state
-	written writeIndex       // of the batch, for reads of single rows
+	rows   rowstore.View   // what the transaction sees, nil once ended
+	writer rowstore.Writer // the same, of a writing one
 
 	// What of the namespace's bucketCache is true here, as long as no bucket's row was changed.
 	version uint64
@@ -38,8 +36,8 @@ type Tx struct {
 	arena    arena
 	keyBuf   []byte // the row key in use
 	keyRoom  [128]byte
+	rowRoom  [bucketRowLen]byte // the bucket's row being written
 	iters    iterators
-	gets     getter
 	onCommit []func()
 }
 
@@ -53,23 +51,31 @@ const (
 	rowOverhead = 16
 )
 
-func newReadTx(db *DB) *Tx {
-	tx := &Tx{db: db}
-	tx.version = db.ns.buckets.during(func() { tx.snap = db.engine.pebble.NewSnapshot() })
+func newReadTx(db *DB) (tx *Tx, err error) {
+	tx = &Tx{db: db}
+	tx.version = db.ns.buckets.during(func() { tx.rows, err = db.engine.store.View(db.ns.span) })
+	if err != nil {
+		return nil, fmt.Errorf("kv: begin: %w", err)
+	}
 	tx.init(db.ns)
-	return tx
+	return tx, nil
 }
 
-func newWriteTx(db *DB) *Tx {
+func newWriteTx(db *DB) (*Tx, error) {
+	writer, err := db.engine.store.Begin(db.ns.span)
+	if err != nil {
+		return nil, fmt.Errorf("kv: begin: %w", err)
+	}
 	tx := &Tx{
 		db:       db,
 		writable: true,
 		id:       db.ns.txID + 1,
-		batch:    db.engine.pebble.NewBatch(pebble.WithMaxRetainedSizeBytes(retainedBatchBytes)),
+		rows:     writer,
+		writer:   writer,
 		version:  db.ns.buckets.version.Load(),
 	}
 	tx.init(db.ns)
-	return tx
+	return tx, nil
 }
 
 func (tx *Tx) init(ns *namespace) {
@@ -82,13 +88,14 @@ func (tx *Tx) init(ns *namespace) {
 	}
 	tx.keyBuf = tx.keyRoom[:0]
 	tx.arena.pool = &tx.db.engine.blocks
+	tx.arena.lend = tx.rows.Stable()
 }
 
 // ID returns the number of the transaction: for a writer one more than the last commit, for a
 // reader that of the last commit it sees.
 func (tx *Tx) ID() int {
 	if tx.id == 0 && tx.db != nil {
-		meta, err := readMeta(tx.reader(), tx.db.ns.id)
+		meta, err := readMeta(tx.rows, tx.db.ns)
 		if err != nil {
 			panic(err)
 		}
@@ -132,19 +139,16 @@ func (tx *Tx) Commit() error {
 
 // apply hands the batch, with the meta row that numbers it, to the storage engine.
 func (tx *Tx) apply() error {
-	meta := metaRow{txID: tx.id}.encode()
-	if err := tx.batch.Set(tx.db.ns.meta, meta[:], nil); err != nil {
+	tx.rowRoom = metaRow{txID: tx.id}.encode()
+	if err := tx.writer.Set(tx.db.ns.meta, tx.rowRoom[:]); err != nil {
 		return err
 	}
-	tx.closeIterators()
-	sync := pebble.NoSync
-	if tx.db.engine.opts.Durability == WALSync && !tx.db.NoSync {
-		sync = pebble.Sync
-	}
+	tx.iters.close()
+	sync := tx.db.engine.opts.Durability == WALSync && !tx.db.NoSync
 	if !tx.changed {
-		return tx.batch.Commit(sync)
+		return tx.writer.Commit(sync)
 	}
-	return tx.db.ns.buckets.change(func() error { return tx.batch.Commit(sync) })
+	return tx.db.ns.buckets.change(func() error { return tx.writer.Commit(sync) })
 }
 
 // Rollback ends the transaction and forgets its writes.
@@ -181,20 +185,14 @@ func (tx *Tx) abandon() {
 
 // end frees what the transaction holds and lets the next one begin.
 func (tx *Tx) end() {
-	tx.closeIterators()
-	var err error
-	if tx.snap != nil {
-		err = tx.snap.Close()
-	} else {
-		err = tx.batch.Close()
-	}
-	if err != nil {
+	tx.iters.close()
+	if err := tx.rows.Close(); err != nil {
 		// Freeing memory cannot fail for a reason a caller could act on.
 		tx.db.engine.events.Errorf("free transaction: %v", err)
 	}
 	db := tx.db
-	tx.db, tx.snap, tx.batch = nil, nil, nil
-	tx.handles, tx.written = handles{}, writeIndex{}
+	tx.db, tx.rows, tx.writer = nil, nil, nil
+	tx.handles = handles{}
 	tx.arena.release()
 	db.ended(tx)
 }
@@ -212,20 +210,20 @@ func (tx *Tx) checkWritable() error {
 
 // set writes a row.
 func (tx *Tx) set(key, value []byte) error {
-	if tx.batch.Len()+len(key)+len(value)+rowOverhead > tx.db.engine.txBytesMax {
+	if tx.writer.Bytes()+len(key)+len(value)+rowOverhead > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	tx.writes++
-	return tx.batch.Set(key, value, nil)
+	return tx.writer.Set(key, value)
 }
 
 // remove deletes a row, whether it exists or not.
 func (tx *Tx) remove(key []byte) error {
-	if tx.batch.Len()+len(key)+rowOverhead > tx.db.engine.txBytesMax {
+	if tx.writer.Bytes()+len(key)+rowOverhead > tx.db.engine.txBytesMax {
 		return ErrTxTooLarge
 	}
 	tx.writes++
-	return tx.batch.Delete(key, nil)
+	return tx.writer.Delete(key)
 }
 
 // setBucketRow writes the row of a bucket that handles may know.
@@ -240,8 +238,8 @@ func (tx *Tx) setBucketRow(key []byte, row bucketRow) error {
 // addBucketRow writes the row of a bucket that is new. Other handles need not take notice, unless
 // they stood for a bucket of that name before it was removed.
 func (tx *Tx) addBucketRow(key []byte, row bucketRow) error {
-	buf := row.encode()
-	if err := tx.set(key, buf[:]); err != nil {
+	tx.rowRoom = row.encode()
+	if err := tx.set(key, tx.rowRoom[:]); err != nil {
 		return err
 	}
 	tx.changed = true
