@@ -58,7 +58,8 @@ func newDiffer(t *rapid.T, path string) *differ {
 
 func (d *differ) open() {
 	var err error
-	d.engine, err = OpenEngine("db", EngineOptions{FS: d.fs, MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
+	beside := func() string { return d.path + ".rows" }
+	d.engine, err = openTestEngine("db", beside, EngineOptions{FS: d.fs, MemTableBytes: 64 << 10, CacheBytes: 1 << 20})
 	d.must(err)
 	d.ours, err = d.engine.DB(7)
 	d.must(err)

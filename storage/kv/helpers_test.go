@@ -22,7 +22,7 @@ func testEngine(t testing.TB, fs vfs.FS, opts EngineOptions) *Engine {
 	if opts.CacheBytes == 0 {
 		opts.CacheBytes = 1 << 20
 	}
-	e, err := OpenEngine("store", opts)
+	e, err := openTestEngine("store", t.TempDir, opts)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
