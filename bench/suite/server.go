@@ -37,9 +37,11 @@ const (
 	// The last line of what a server says when it is ready.
 	readyLine   = "Stop with Ctrl-C"
 	startLimit  = 5 * time.Minute
-	stopLimit   = time.Minute
 	stderrBytes = 4 << 10
 )
+
+// StopLimit is how long a server may take to stop.
+const StopLimit = time.Minute
 
 func newServer(executable, dir string, args []string) (*server, error) {
 	// Raft's address is part of the data, so its port must be known beforehand.
@@ -114,8 +116,8 @@ func (s *server) stop() error {
 			return fmt.Errorf("the server ended with %w: %s", err, s.stderr.text())
 		}
 		return nil
-	case <-time.After(stopLimit):
-		return errors.Join(fmt.Errorf("the server did not stop within %s", stopLimit), s.kill())
+	case <-time.After(StopLimit):
+		return errors.Join(fmt.Errorf("the server did not stop within %s", StopLimit), s.kill())
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/skerrydb/skerry/bench/usage"
 )
 
 // script makes a program that is started instead of a server.
@@ -47,8 +49,8 @@ func TestServer(t *testing.T) {
 	if err := s.start(t.Context()); err != nil || s.address != "127.0.0.1:5" {
 		t.Fatal(s.address, err)
 	}
-	u, err := measure(s.command.Process.Pid, s.dir)
-	if err != nil || u.memory <= 0 || u.peak < u.memory || u.disk <= 0 {
+	u, err := usage.Measure(s.command.Process.Pid, s.dir)
+	if err != nil || u.Memory <= 0 || u.Peak < u.Memory || u.Disk <= 0 {
 		t.Errorf("%+v, %v", u, err)
 	}
 	// It has no handler, so the signal is what ends it.
@@ -57,21 +59,6 @@ func TestServer(t *testing.T) {
 	}
 	if line := strings.Join(s.commandLine(), " "); !strings.HasSuffix(line, "-more 1") || !strings.Contains(line, s.raft) {
 		t.Error(line)
-	}
-}
-
-func TestFolderBytes(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "a"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, size := range map[string]int{"x": 1000, "a/y": 24} {
-		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, size), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, err := folderBytes(dir); err != nil || got != 1024 {
-		t.Errorf("%v bytes, %v", got, err)
 	}
 }
 

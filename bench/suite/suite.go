@@ -17,6 +17,7 @@ import (
 	"github.com/skerrydb/skerry/bench/pace"
 	"github.com/skerrydb/skerry/bench/result"
 	"github.com/skerrydb/skerry/bench/scenario"
+	"github.com/skerrydb/skerry/bench/usage"
 )
 
 // Size is how much the suite does.
@@ -133,10 +134,10 @@ func (s *suite) step(name string, do func() (map[string]uint64, error)) error {
 	if s.Step != nil {
 		s.Step(name)
 	}
-	var before usage
+	var before usage.Usage
 	if s.server != nil && s.server.command != nil {
-		resetPeak(s.server.command.Process.Pid)
-		before.cpu = cpuSeconds(s.server.command.Process.Pid)
+		usage.ResetPeak(s.server.command.Process.Pid)
+		before.CPU = usage.CPUSeconds(s.server.command.Process.Pid)
 	}
 	began := time.Now()
 	details, err := do()
@@ -146,14 +147,14 @@ func (s *suite) step(name string, do func() (map[string]uint64, error)) error {
 	}
 	if err == nil && s.server != nil {
 		pid := s.server.command.Process.Pid
-		after, failed := measure(pid, s.server.dir)
+		after, failed := usage.Measure(pid, s.server.dir)
 		if failed != nil {
 			return failed
 		}
 		if name == "restart" {
-			before.cpu = 0 // another process
+			before.CPU = 0 // another process
 		}
-		step.MemoryBytes, step.PeakMemoryBytes, step.DiskBytes, step.CPUSeconds = after.memory, after.peak, after.disk, after.cpu-before.cpu
+		step.MemoryBytes, step.PeakMemoryBytes, step.DiskBytes, step.CPUSeconds = after.Memory, after.Peak, after.Disk, after.CPU-before.CPU
 	}
 	s.steps = append(s.steps, step)
 	return err

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +48,24 @@ func (p *benchProgress) clear() {
 	}
 }
 
+// benchSteps says what begins, and how far it is.
+type benchSteps struct {
+	*benchProgress
+	name string
+}
+
+func (p *benchProgress) steps() *benchSteps { return &benchSteps{benchProgress: p} }
+
+func (s *benchSteps) step(name string) {
+	s.name = name
+	s.clear()
+	if !s.quiet {
+		fmt.Fprintln(s.std.err, "bench: "+name)
+	}
+}
+
+func (s *benchSteps) progress(now pace.Progress) { s.of(s.name)(now) }
+
 func benchLine(name string, now pace.Progress) string {
 	line := fmt.Sprintf("%s: %s", name, thousands(now.Answered))
 	if now.Calls > 0 {
@@ -65,6 +86,26 @@ func milliseconds(d *pace.Distribution, share float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.3g ms", float64(d.At(share))/1000)
+}
+
+// Details that come first, in this order; others follow by name.
+var benchDetails = []string{"jobs", "sources", "results", "working_ms", "stop_ms", "start_ms"}
+
+func detailNames(details map[string]uint64) []string {
+	rank := func(name string) int {
+		if at := slices.Index(benchDetails, name); at >= 0 {
+			return at
+		}
+		return len(benchDetails)
+	}
+	return slices.SortedFunc(maps.Keys(details), func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+}
+
+func benchDetail(name string, n uint64) string {
+	if what, bytes := strings.CutSuffix(name, "_bytes"); bytes {
+		return sizeText(n) + " " + strings.ReplaceAll(what, "_", " ")
+	}
+	return thousands(n) + " " + strings.ReplaceAll(name, "_", " ")
 }
 
 func writeBench(w io.Writer, f *result.File) error {
@@ -88,10 +129,8 @@ func writeBench(w io.Writer, f *result.File) error {
 	steps := newGrid("STEP", "TARGET", "BLOCKS", "SECONDS", "MEMORY", "PEAK", "DISK", "CPU", "DETAILS")
 	for _, s := range f.Steps {
 		var details []string
-		for _, name := range []string{"jobs", "sources", "results", "working_ms", "stop_ms", "start_ms"} {
-			if n, some := s.Details[name]; some {
-				details = append(details, fmt.Sprintf("%s %s", thousands(n), strings.ReplaceAll(name, "_", " ")))
-			}
+		for _, name := range detailNames(s.Details) {
+			details = append(details, benchDetail(name, s.Details[name]))
 		}
 		steps.row(s.Name, s.Target, thousands(s.Blocks), fmt.Sprintf("%.2f", s.Seconds), sizeText(uint64(s.MemoryBytes)), sizeText(uint64(s.PeakMemoryBytes)),
 			sizeText(uint64(s.DiskBytes)), fmt.Sprintf("%.2f s", s.CPUSeconds), strings.Join(details, ", "))

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/skerrydb/skerry/bench/generate"
-	"github.com/skerrydb/skerry/bench/pace"
 	"github.com/skerrydb/skerry/bench/suite"
 	"github.com/skerrydb/skerry/cmd/internal/flags"
 )
@@ -20,6 +19,8 @@ import (
 type benchSuite struct {
 	benchFlags
 	size     *flags.Choice
+	engine   string
+	nodes    int
 	groups   uint
 	workDir  string
 	quiet    time.Duration
@@ -44,6 +45,7 @@ func setUpBenchSuite(set *flag.FlagSet) action {
 	f := &benchSuite{size: flags.NewChoice(append([]string{"small"}, slices.DeleteFunc(sizes, func(s string) bool { return s == "small" })...)...)}
 	f.declare(set)
 	set.Var(f.size, "size", "`WORD` tiny (2,000 blocks, only to see that it works), small (100,000), 1M, 5M")
+	set.StringVar(&f.engine, "engine", "", "`NAMES` measure the state machine alone, in this process, over one storage engine after the other: pebble, bbolt, or with a sync of their own at each entry pebble-sync, bbolt-sync")
 	set.UintVar(&f.groups, "groups", 4, "`N` data groups of its own server")
 	set.StringVar(&f.workDir, "work-dir", "", "`DIR` where its own server's data go; default the system's for temporary files")
 	set.DurationVar(&f.quiet, "quiet", 5*time.Second, "`DURATION` how long no worker must have had a job for compaction to be at its end")
@@ -54,6 +56,9 @@ func setUpBenchSuite(set *flag.FlagSet) action {
 			return flags.Usagef("unexpected argument %q", args[0])
 		}
 		set.Visit(func(given *flag.Flag) { f.args = append(f.args, "-"+given.Name+"="+given.Value.String()) })
+		if f.engine != "" {
+			return f.runEngines(ctx, std)
+		}
 		return f.run(ctx, std)
 	}
 }
@@ -69,15 +74,8 @@ func (f *benchSuite) run(ctx context.Context, std streams) error {
 	}
 	file := f.file("suite", settings)
 	show := newBenchProgress(std, &f.benchFlags)
-	name := ""
-	o.Step = func(step string) {
-		name = step
-		show.clear()
-		if !show.quiet {
-			fmt.Fprintln(std.err, "bench: "+step)
-		}
-	}
-	o.Progress = func(now pace.Progress) { show.of(name)(now) }
+	said := show.steps()
+	o.Step, o.Progress = said.step, said.progress
 	runs, steps, target, err := suite.Run(ctx, g, o)
 	show.clear()
 	file.Runs, file.Steps, file.Targets = runs, steps, append(file.Targets, target)

@@ -1,4 +1,5 @@
-package suite
+// Package usage tells what a process and its folder take of a machine.
+package usage
 
 import (
 	"bytes"
@@ -11,23 +12,30 @@ import (
 	"strings"
 )
 
-// usage is what a process and its folder take; zero where the system does not tell.
-type usage struct{ memory, peak, cpu, disk float64 }
+// Usage is what a process and its folder take; zero where the system does not tell.
+type Usage struct {
+	// Bytes of memory that is resident, and how much that was at most; the part of it that is no file's.
+	Memory, Peak, Anonymous float64
+	// Seconds of processors since the process began.
+	CPU float64
+	// Bytes of all files.
+	Disk float64
+}
 
 const ticksPerSecond = 100 // of times in /proc
 
-func measure(pid int, dir string) (usage, error) {
-	var u usage
-	u.memory = statusBytes(pid, "VmRSS")
-	u.peak = statusBytes(pid, "VmHWM")
-	u.cpu = cpuSeconds(pid)
+// Measure looks at a process and a folder.
+func Measure(pid int, dir string) (Usage, error) {
+	u := Usage{
+		Memory: statusBytes(pid, "VmRSS"), Peak: statusBytes(pid, "VmHWM"), Anonymous: statusBytes(pid, "RssAnon"), CPU: CPUSeconds(pid),
+	}
 	var err error
-	u.disk, err = folderBytes(dir)
+	u.Disk, err = folderBytes(dir)
 	return u, err
 }
 
-// resetPeak lets the most begin anew. Not all systems can: then the peak is since the start.
-func resetPeak(pid int) {
+// ResetPeak lets the most begin anew. Not all systems can: then the peak is since the start.
+func ResetPeak(pid int) {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
@@ -46,7 +54,8 @@ func statusBytes(pid int, key string) float64 {
 	return 0
 }
 
-func cpuSeconds(pid int) float64 {
+// CPUSeconds is the time of processors that a process took.
+func CPUSeconds(pid int) float64 {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
