@@ -34,7 +34,12 @@ func BenchmarkTx(b *testing.B) {
 	}
 	inBatch := func(s *state, n int) {
 		s.tx.order()
-		v, held, found, err := lookupIn(s.tx.writer.(*pebbleWriter).batch, s.bucket.child(row(s, n), endKey))
+		w := s.tx.writer.(*pebbleWriter)
+		of := w.rows
+		if w.indexed {
+			of = w.batch
+		}
+		v, held, found, err := lookupIn(of, s.bucket.child(row(s, n), endKey))
 		if err != nil || !found {
 			b.Fatal("row missing")
 		}
