@@ -38,6 +38,9 @@ func New(g *generate.Generator, conns []grpc.ClientConnInterface, timeout time.D
 	return &Session{g: g, conns: conns, timeout: timeout, ledger: ledger{next: added, sure: added, above: map[uint64]bool{}}}, nil
 }
 
+// Use goes on at other connections. No scenario may run.
+func (s *Session) Use(conns []grpc.ClientConnInterface) { s.conns = conns }
+
 // Added is the number of blocks that are there: those with indexes below it.
 func (s *Session) Added() uint64 {
 	sure, _ := s.ledger.bounds()

@@ -30,7 +30,7 @@ func Measure(pid int, dir string) (Usage, error) {
 		Memory: statusBytes(pid, "VmRSS"), Peak: statusBytes(pid, "VmHWM"), Anonymous: statusBytes(pid, "RssAnon"), CPU: CPUSeconds(pid),
 	}
 	var err error
-	u.Disk, err = folderBytes(dir)
+	u.Disk, err = Folder(dir)
 	return u, err
 }
 
@@ -71,8 +71,8 @@ func CPUSeconds(pid int) float64 {
 	return (user + system) / ticksPerSecond
 }
 
-// folderBytes adds up files, some of which may go away meanwhile.
-func folderBytes(dir string) (float64, error) {
+// Folder adds up the bytes of files, some of which may go away meanwhile. A folder that is not there has none.
+func Folder(dir string) (float64, error) {
 	total := 0.0
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {

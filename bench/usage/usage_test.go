@@ -16,7 +16,7 @@ func TestFolderBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := folderBytes(dir); err != nil || got != 1024 {
+	if got, err := Folder(dir); err != nil || got != 1024 {
 		t.Errorf("%v bytes, %v", got, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/skerrydb/skerry/bench/generate"
 	"github.com/skerrydb/skerry/bench/result"
@@ -25,7 +26,7 @@ const benchMessageBytesMax = 512 << 20
 func benchCommands() []command {
 	return []command{
 		benchLoadCommand(), benchWriteCommand(), benchQueryCommand(), benchLabelsCommand(), benchPollCommand(), benchMixedCommand(),
-		benchSuiteCommand(), benchCompareCommand(),
+		benchSuiteCommand(), benchRestartCommand(), benchFailoverCommand(), benchScaleCommand(), benchCompareCommand(),
 	}
 }
 
@@ -116,7 +117,10 @@ func (f *benchFlags) dial(address string) (*grpc.ClientConn, error) {
 	}
 	return grpc.NewClient("passthrough:///"+address, append(options, grpc.WithDefaultCallOptions(
 		grpc.ForceCodecV2(wirecodec.Codec{}), grpc.MaxCallRecvMsgSize(benchMessageBytesMax), grpc.MaxCallSendMsgSize(benchMessageBytesMax),
-	))...)
+	), grpc.WithConnectParams(grpc.ConnectParams{
+		// What was away is noticed soon when it is back: by default only after up to two minutes.
+		Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, MaxDelay: 500 * time.Millisecond}, MinConnectTimeout: 5 * time.Second,
+	}))...)
 }
 
 // file begins a result.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/skerrydb/skerry/bench/page"
@@ -54,24 +55,28 @@ func setUpBenchCompare(set *flag.FlagSet) action {
 				return err
 			}
 		}
-		columns := []any{"SCENARIO", "METRIC"}
-		for i, side := range sides {
-			columns = append(columns, printable(side.Name))
-			if i > 0 {
-				columns = append(columns, "RATIO")
-			}
-		}
-		table := newGrid(columns...)
-		for _, row := range rows {
-			cells := []any{row.Key.String(), row.Metric.Name + ", " + row.Metric.Unit}
-			for i, cell := range row.Cells {
-				cells = append(cells, page.Median(cell))
-				if i > 0 {
-					cells = append(cells, page.Ratio(cell))
-				}
-			}
-			table.row(cells...)
-		}
-		return table.write(std.out)
+		return writeComparison(std.out, sides, rows)
 	}
+}
+
+func writeComparison(w io.Writer, sides []result.Side, rows []result.Row) error {
+	columns := []any{"SCENARIO", "METRIC"}
+	for i, side := range sides {
+		columns = append(columns, printable(side.Name))
+		if i > 0 {
+			columns = append(columns, "RATIO")
+		}
+	}
+	table := newGrid(columns...)
+	for _, row := range rows {
+		cells := []any{row.Key.String(), row.Metric.Name + ", " + row.Metric.Unit}
+		for i, cell := range row.Cells {
+			cells = append(cells, page.Median(cell))
+			if i > 0 {
+				cells = append(cells, page.Ratio(cell))
+			}
+		}
+		table.row(cells...)
+	}
+	return table.write(w)
 }

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/skerrydb/skerry/bench/generate"
+	"github.com/skerrydb/skerry/bench/local"
 	"github.com/skerrydb/skerry/bench/result"
-	"github.com/skerrydb/skerry/bench/suite"
 	"github.com/skerrydb/skerry/cmd/internal/enginebench"
 	"github.com/skerrydb/skerry/cmd/internal/flags"
 )
@@ -22,10 +22,14 @@ func (f *benchSuite) runEngines(ctx context.Context, std streams) error {
 	if err != nil {
 		return flags.Usagef("-engine: %v", err)
 	}
-	if len(f.targets) > 0 || f.nodes > 0 {
+	if len(f.targets) > 0 || f.nodes > 1 {
 		return flags.Usagef("-engine measures in this process: leave out -target and -nodes")
 	}
-	o, settings, err := f.options()
+	size, err := f.chosenSize()
+	if err != nil {
+		return err
+	}
+	settings, err := f.settings(size.Blocks)
 	if err != nil {
 		return err
 	}
@@ -45,7 +49,7 @@ func (f *benchSuite) runEngines(ctx context.Context, std streams) error {
 	show := newBenchProgress(std, &f.benchFlags)
 	said := show.steps()
 	runs, steps, target, err := enginebench.Run(ctx, g, enginebench.Options{
-		Engine: engines[0], Blocks: settings.Blocks, Duration: o.Size.Duration, Repetitions: o.Size.Repetitions, Askers: o.Size.Askers, WorkDir: f.workDir,
+		Engine: engines[0], Blocks: settings.Blocks, Duration: size.Duration, Repetitions: size.Repetitions, Askers: size.Askers, WorkDir: f.workDir,
 		Step: said.step, Progress: said.progress,
 	})
 	show.clear()
@@ -69,7 +73,7 @@ func (f *benchSuite) runEngineApart(ctx context.Context, std streams, engine eng
 	args = append(args, "-engine="+string(engine), "-out="+path) // the last of a flag counts
 	command := exec.CommandContext(ctx, binary, args...)
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it has a folder to remove
-	command.WaitDelay = suite.StopLimit
+	command.WaitDelay = local.StopLimit
 	command.Stderr = std.err
 	failed := command.Run()
 	made, err := result.Read(path)

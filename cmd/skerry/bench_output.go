@@ -51,16 +51,16 @@ func (p *benchProgress) clear() {
 // benchSteps says what begins, and how far it is.
 type benchSteps struct {
 	*benchProgress
-	name string
+	prefix, name string
 }
 
 func (p *benchProgress) steps() *benchSteps { return &benchSteps{benchProgress: p} }
 
 func (s *benchSteps) step(name string) {
-	s.name = name
+	s.name = s.prefix + name
 	s.clear()
 	if !s.quiet {
-		fmt.Fprintln(s.std.err, "bench: "+name)
+		fmt.Fprintln(s.std.err, "bench: "+s.name)
 	}
 }
 
@@ -84,6 +84,9 @@ func benchLine(name string, now pace.Progress) string {
 func milliseconds(d *pace.Distribution, share float64) string {
 	if d.Count == 0 || share < 1 && !d.Tells(share) {
 		return "-"
+	}
+	if micros := d.At(share); micros >= 999_500 {
+		return fmt.Sprintf("%.2f s", float64(micros)/1e6)
 	}
 	return fmt.Sprintf("%.3g ms", float64(d.At(share))/1000)
 }
