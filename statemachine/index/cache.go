@@ -9,6 +9,9 @@ import (
 // node, so that neither adds nor queries read them again. The bytes of all are
 // bounded; the least recently used go first. Safe for concurrent use.
 //
+// What only writers need has a part of these bytes: shards are written to for some
+// hours, and read for weeks.
+//
 // A dictionary is found by its shard and by the shard's beginning
 // (Record.Born), and is extended to the record of whoever uses it. So what was
 // cached before a restart of the shard's numbering, a snapshot, or the shard's
@@ -16,12 +19,17 @@ import (
 type Cache struct {
 	limit int
 
-	mu     sync.Mutex
-	bytes  int
-	groups uint64
-	cached map[cacheKey]*list.Element
-	recent *list.List // of *cachedShard, the most recently used first
+	mu sync.Mutex
+	// Of dictionaries, and of what writers left.
+	bytes, writerBytes int
+	groups             uint64
+	cached             map[cacheKey]*list.Element
+	// Of *cachedShard, the most recently used first: all, and those that a writer left.
+	recent, writers *list.List
 }
+
+// writersPart is the part of the bytes that writers may have.
+const writersPart = 4
 
 type cacheKey struct {
 	group uint64
@@ -32,14 +40,17 @@ type cachedShard struct {
 	key        cacheKey
 	dictionary *dictionary
 	bytes      int
-	// What the group's writer knows about the shard, nil for nothing; readers
-	// do not look at it.
-	writing *writing
+	// What the group's writer knows about the shard, nil for nothing, what it
+	// and the writer's part of the dictionary take, and its place in writers;
+	// readers do not look at it.
+	writing     *writing
+	writerBytes int
+	left        *list.Element
 }
 
 // NewCache returns a cache of about so many bytes.
 func NewCache(limit int) *Cache {
-	return &Cache{limit: limit, cached: map[cacheKey]*list.Element{}, recent: list.New()}
+	return &Cache{limit: limit, cached: map[cacheKey]*list.Element{}, recent: list.New(), writers: list.New()}
 }
 
 // Group returns a part of the cache for one more group.
@@ -54,7 +65,7 @@ func (c *Cache) Group() *GroupCache {
 func (c *Cache) Bytes() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.bytes
+	return c.bytes + c.writerBytes
 }
 
 // GroupCache is one group's part of a Cache.
@@ -80,14 +91,15 @@ func (g *GroupCache) dictionary(shard string, born uint64) *dictionary {
 		}
 	}
 	d := newDictionary(born)
-	c.put(&cachedShard{key: key, dictionary: d, bytes: d.cost()})
+	cost, _ := d.cost()
+	c.put(&cachedShard{key: key, dictionary: d, bytes: cost})
 	return d
 }
 
 // grown tells the cache that a dictionary that it gave out was extended.
 func (g *GroupCache) grown(shard string, d *dictionary) {
 	c := g.cache
-	cost := d.cost()
+	cost, _ := d.cost()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if element, ok := c.cached[cacheKey{g.group, shard}]; ok {
@@ -111,8 +123,7 @@ func (g *GroupCache) take(shard string) (*dictionary, *writing) {
 		return nil, nil
 	}
 	known := element.Value.(*cachedShard)
-	left := known.writing
-	known.writing = nil
+	left := c.forgetWriter(known)
 	if left == nil || known.dictionary.born != left.record.Born {
 		return nil, nil
 	}
@@ -121,11 +132,11 @@ func (g *GroupCache) take(shard string) (*dictionary, *writing) {
 
 // leave is take's counterpart, at the end of a transaction.
 func (g *GroupCache) leave(shard string, d *dictionary, w *writing) {
-	cost := d.cost() + w.cost()
+	cost, writers := d.cost()
 	c := g.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.put(&cachedShard{key: cacheKey{g.group, shard}, dictionary: d, bytes: cost, writing: w})
+	c.put(&cachedShard{key: cacheKey{g.group, shard}, dictionary: d, bytes: cost, writing: w, writerBytes: writers + w.cost()})
 }
 
 func (c *Cache) put(shard *cachedShard) {
@@ -134,17 +145,38 @@ func (c *Cache) put(shard *cachedShard) {
 	}
 	c.cached[shard.key] = c.recent.PushFront(shard)
 	c.bytes += shard.bytes
+	if shard.writing != nil {
+		shard.left = c.writers.PushFront(shard)
+		c.writerBytes += shard.writerBytes
+	}
 	c.shrink()
 }
 
 func (c *Cache) shrink() {
-	for c.bytes > c.limit && c.recent.Len() > 0 {
+	for c.writerBytes > c.limit/writersPart && c.writers.Len() > 0 {
+		oldest := c.writers.Back().Value.(*cachedShard)
+		c.forgetWriter(oldest)
+		oldest.dictionary.shed()
+	}
+	for c.bytes+c.writerBytes > c.limit && c.recent.Len() > 0 {
 		c.remove(c.recent.Back())
 	}
 }
 
+// forgetWriter takes what the writer left of a shard away, and returns it.
+func (c *Cache) forgetWriter(shard *cachedShard) *writing {
+	w := shard.writing
+	if w != nil {
+		c.writers.Remove(shard.left)
+		c.writerBytes -= shard.writerBytes
+		shard.writing, shard.left = nil, nil
+	}
+	return w
+}
+
 func (c *Cache) remove(element *list.Element) {
 	shard := c.recent.Remove(element).(*cachedShard)
+	c.forgetWriter(shard)
 	delete(c.cached, shard.key)
 	c.bytes -= shard.bytes
 }

@@ -124,7 +124,7 @@ func (c *checker) postings(s *shardView, h head, number uint32) {
 		c.fault(s.key, "references", "%w", err)
 		return
 	}
-	wanted := newSeriesSet(len(s.terms.series))
+	wanted := newSeriesSet(s.terms.series.len())
 	for _, number := range series {
 		wanted.add(number)
 	}

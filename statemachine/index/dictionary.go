@@ -7,13 +7,6 @@ import (
 	"sync"
 )
 
-// series is a label set of a tenant: pairs of references (name, value) in the
-// order they came in. Blocks hold the same sets again and again.
-type series struct {
-	tenant int32
-	set    []int32
-}
-
 // dictionary holds the strings and the series of an index shard. Both are
 // numbered by first use. String 0 is "" and is not stored.
 //
@@ -27,7 +20,7 @@ type dictionary struct {
 
 	mu      sync.RWMutex
 	strings []string
-	series  []series
+	series  seriesList
 	// Made when they pay off; nil before.
 	byString map[string]int32
 	byTenant map[int32][]int32
@@ -60,13 +53,13 @@ func (d *dictionary) extend(rows *rowCursor, record Record) (int, error) {
 	load := loader{rows: rows}
 	err := load.chunks(tagStrings, func() uint32 { return uint32(len(d.strings)) }, record.Strings+1, d.appendStrings)
 	if err == nil {
-		err = load.chunks(tagSeries, func() uint32 { return uint32(len(d.series)) }, record.Series, d.appendSeries)
+		err = load.chunks(tagSeries, func() uint32 { return uint32(d.series.len()) }, record.Series, d.appendSeries)
 	}
 	return load.read, err
 }
 
 func (d *dictionary) covers(record Record) bool {
-	return len(d.strings) > int(record.Strings) && len(d.series) >= int(record.Series)
+	return len(d.strings) > int(record.Strings) && d.series.len() >= int(record.Series)
 }
 
 // loader reads the chunks of a dictionary.
@@ -123,24 +116,25 @@ func (d *dictionary) appendSeries(chunk []byte) error {
 	r := reader{rest: chunk}
 	// Every number takes a byte at least.
 	refs := make([]int32, 0, len(chunk))
-	var added []series
+	var added seriesList
 	for len(r.rest) > 0 && !r.failed {
 		n := r.uvarint()
 		if n%2 != 0 || n > uint64(len(r.rest)) {
 			return errDictionary
 		}
-		tenant := d.ref(&r)
-		first := len(refs)
+		one := series{tenant: d.ref(&r)}
+		refs = refs[:0]
 		for range n {
 			refs = append(refs, d.ref(&r))
 		}
-		added = append(added, series{tenant, refs[first:len(refs):len(refs)]})
+		one.set = refs
+		added.add(one)
 	}
-	if r.failed || len(added) == 0 {
+	if r.failed || added.len() == 0 {
 		return errDictionary
 	}
-	for _, s := range added {
-		d.addSeries(s)
+	for number := range int32(added.len()) {
+		d.addSeries(added.at(number))
 	}
 	return nil
 }
@@ -166,15 +160,14 @@ func (d *dictionary) addString(s string) int32 {
 }
 
 func (d *dictionary) addSeries(s series) int32 {
-	number := int32(len(d.series))
-	d.series = append(d.series, s)
+	number := int32(d.series.len())
+	d.series.add(s)
 	if d.byTenant != nil {
 		d.byTenant[s.tenant] = append(d.byTenant[s.tenant], number)
 	}
 	if d.bySeries != nil {
 		d.bySeries[string(appendSeries(nil, s))] = number
 	}
-	d.bytes += 120 + 6*len(s.set)
 	return number
 }
 
@@ -218,8 +211,9 @@ func (d *dictionary) indexTenants() {
 		return
 	}
 	d.byTenant = map[int32][]int32{}
-	for number, s := range d.series {
-		d.byTenant[s.tenant] = append(d.byTenant[s.tenant], int32(number))
+	for number := range int32(d.series.len()) {
+		tenant := d.series.tenant(number)
+		d.byTenant[tenant] = append(d.byTenant[tenant], number)
 	}
 }
 
@@ -227,17 +221,30 @@ func (d *dictionary) indexSeries() {
 	if d.bySeries != nil {
 		return
 	}
-	d.bySeries = make(map[string]int32, len(d.series))
-	for number, s := range d.series {
-		d.bySeries[string(appendSeries(nil, s))] = int32(number)
+	d.bySeries = make(map[string]int32, d.series.len())
+	var encoded []byte
+	for number := range int32(d.series.len()) {
+		encoded = appendSeries(encoded[:0], d.series.at(number))
+		d.bySeries[string(encoded)] = number
 	}
 }
 
-// cost is about what a dictionary takes in memory.
-func (d *dictionary) cost() int {
+// cost is about what a dictionary takes in memory for all, and for its writer alone.
+func (d *dictionary) cost() (shared, writers int) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return 500 + d.bytes + d.labelsBytes
+	shared = 500 + d.bytes + d.series.bytes()
+	if d.byTenant != nil {
+		shared += 8 * d.series.len()
+	}
+	return shared, 70*len(d.bySeries) + d.labelsBytes
+}
+
+// shed gives up what only a writer needs.
+func (d *dictionary) shed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bySeries, d.byLabels, d.labelsBytes = nil, nil, 0
 }
 
 // terms is as much of a dictionary as one state of the shard knows. It does
@@ -245,20 +252,23 @@ func (d *dictionary) cost() int {
 type terms struct {
 	dictionary *dictionary
 	strings    []string
-	series     []series
+	series     seriesList
 }
 
 // terms returns the part that a record describes; the dictionary must cover it.
 func (d *dictionary) terms(record Record) terms {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return terms{d, d.strings[:record.Strings+1], d.series[:record.Series]}
+	return terms{d, d.strings[:record.Strings+1], d.series.first(record.Series)}
 }
 
 const absent = -1
 
-// worthIndexing is the length from which a map beats walking a list.
-const worthIndexing = 48
+// Lengths from which a map beats walking a list: of strings, and of numbers.
+const (
+	worthIndexing       = 48
+	worthIndexingSeries = 2048
+)
 
 // number returns the number of a string, absent if the shard does not know it.
 func (t terms) number(s string) int32 {
@@ -284,11 +294,13 @@ func (t terms) number(s string) int32 {
 
 // of calls fn for the series of a tenant.
 func (t terms) of(tenant int32, fn func(number int32)) {
-	if len(t.series) < worthIndexing {
-		for number, s := range t.series {
-			if s.tenant == tenant {
+	if t.series.len() < worthIndexingSeries {
+		begin := uint32(0)
+		for number, end := range t.series.ends {
+			if t.series.refs[begin] == tenant {
 				fn(int32(number))
 			}
+			begin = end
 		}
 		return
 	}
@@ -304,7 +316,7 @@ func (t terms) of(tenant int32, fn func(number int32)) {
 		d.mu.Unlock()
 	}
 	for _, number := range numbers {
-		if int(number) >= len(t.series) {
+		if int(number) >= t.series.len() {
 			return
 		}
 		fn(number)

@@ -147,11 +147,11 @@ func (x *exporter) whole(h head, hidden hidden) ([]byte, error) {
 func (t terms) flatten(k *keptDataset) bool {
 	complete := true
 	k.each(func(number int32) bool {
-		if int(number) >= len(t.series) {
+		if int(number) >= t.series.len() {
 			complete = false
 			return false
 		}
-		set := t.series[number].set
+		set := t.series.set(number)
 		k.labels = append(k.labels, int32(len(set)/2))
 		k.labels = append(k.labels, set...)
 		return true

@@ -76,8 +76,12 @@ func FuzzSeries(f *testing.F) {
 		if err := d.appendSeries(chunk); err != nil {
 			t.Fatalf("%v: %v", want, err)
 		}
-		if !slices.EqualFunc(d.series, want, func(a, b series) bool { return a.tenant == b.tenant && slices.Equal(a.set, b.set) }) {
-			t.Errorf("got %v, want %v", d.series, want)
+		var got []series
+		for number := range int32(d.series.len()) {
+			got = append(got, d.series.at(number))
+		}
+		if !slices.EqualFunc(got, want, func(a, b series) bool { return a.tenant == b.tenant && slices.Equal(a.set, b.set) }) {
+			t.Errorf("got %v, want %v", got, want)
 		}
 	})
 }

@@ -34,7 +34,7 @@ func (k *keeper) dataset(d dataset) error {
 	first := len(k.labels)
 	fits, known := true, true
 	d.each(func(number int32) bool {
-		if known = int(number) < len(k.terms.series); !known {
+		if known = int(number) < k.terms.series.len(); !known {
 			return false
 		}
 		if !k.selected.has(uint64(number)) {
@@ -44,7 +44,7 @@ func (k *keeper) dataset(d dataset) error {
 		if len(k.names) == 0 {
 			return false
 		}
-		k.project(k.terms.series[number].set)
+		k.project(k.terms.series.set(number))
 		// Names that are asked for more than once multiply the labels: what is
 		// kept is bounded while it is built. A reference takes a byte at least.
 		fits = uint64(len(k.labels)) <= k.room

@@ -83,14 +83,14 @@ func selectSeries(t terms, tenants []string, matchers []*labels.Matcher) *series
 	if !possible {
 		return nil
 	}
-	selected := newSeriesSet(len(t.series))
+	selected := newSeriesSet(t.series.len())
 	for _, tenant := range tenants {
 		number := t.number(tenant)
 		if number == absent {
 			continue
 		}
 		t.of(number, func(number int32) {
-			if satisfies(t, t.series[number].set, compiled) {
+			if satisfies(t, t.series.set(number), compiled) {
 				selected.add(number)
 			}
 		})

@@ -207,7 +207,7 @@ func (s *shardView) projections(ctx context.Context, q *Query, selected *seriesS
 	}
 	byProjection := map[string][]int32{}
 	selected.each(func(number int32) {
-		values := s.terms.project(s.terms.series[number].set, names)
+		values := s.terms.project(s.terms.series.set(number), names)
 		key := projectionKey(values)
 		if _, known := found.values[key]; known {
 			selected.remove(number)
@@ -231,14 +231,14 @@ func (s *shardView) projections(ctx context.Context, q *Query, selected *seriesS
 				continue
 			}
 			d.each(func(number int32) bool {
-				if int(number) >= len(s.terms.series) {
+				if int(number) >= s.terms.series.len() {
 					err = errUnknownSeries
 					return false
 				}
 				if !selected.has(uint64(number)) {
 					return true
 				}
-				values := s.terms.project(s.terms.series[number].set, names)
+				values := s.terms.project(s.terms.series.set(number), names)
 				key := projectionKey(values)
 				for _, same := range byProjection[key] {
 					selected.remove(same)

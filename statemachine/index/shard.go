@@ -96,9 +96,9 @@ func (s *openShard) load(cache *GroupCache) error {
 	if _, err := s.dictionary.extend(rows, s.record); err != nil {
 		return err
 	}
-	if len(s.dictionary.strings) != int(s.record.Strings)+1 || len(s.dictionary.series) != int(s.record.Series) {
+	if len(s.dictionary.strings) != int(s.record.Strings)+1 || s.dictionary.series.len() != int(s.record.Series) {
 		return fmt.Errorf("%w: %d strings and %d series, the record says %d and %d", errDictionary,
-			len(s.dictionary.strings)-1, len(s.dictionary.series), s.record.Strings, s.record.Series)
+			len(s.dictionary.strings)-1, s.dictionary.series.len(), s.record.Strings, s.record.Series)
 	}
 	s.indexDictionary()
 	return s.loadUnsettled()
@@ -189,7 +189,7 @@ func (s *openShard) translate(block *metastorev1.BlockMeta) ([][]int32, error) {
 	d := s.dictionary
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	firstString, firstSeries := len(d.strings), len(d.series)
+	firstString, firstSeries := len(d.strings), d.series.len()
 	i := interner{d: d, block: block, known: make([]int32, len(block.StringTable))}
 	block.Tenant, block.CreatedBy = i.ref(block.Tenant), i.ref(block.CreatedBy)
 	sets := make([][]int32, len(block.Datasets))
@@ -206,16 +206,16 @@ func (s *openShard) translate(block *metastorev1.BlockMeta) ([][]int32, error) {
 			return nil, err
 		}
 	}
-	if added := d.series[firstSeries:]; len(added) > 0 {
+	if d.series.len() > firstSeries {
 		var chunk []byte
-		for _, one := range added {
-			chunk = appendSeries(chunk, one)
+		for number := firstSeries; number < d.series.len(); number++ {
+			chunk = appendSeries(chunk, d.series.at(int32(number)))
 		}
 		if err := s.bucket.Put(numberedKey(tagSeries, uint32(firstSeries)), chunk); err != nil {
 			return nil, err
 		}
 	}
-	s.record.Strings, s.record.Series = uint32(len(d.strings)-1), uint32(len(d.series))
+	s.record.Strings, s.record.Series = uint32(len(d.strings)-1), uint32(d.series.len())
 	return sets, nil
 }
 
