@@ -122,13 +122,12 @@ func (j *job) leave() { <-j.slots }
 // needs it.
 func (j *job) choose(m *clusterv1.Map, p part, a attempt) (string, bool) {
 	group := m.Group(p.group)
-	node, ok := j.replicas.pick(group, a.again, a.tried)
-	if ok && led(j.name) && a.again == "" {
-		if leading := j.leaders.of(m, group, node); leading != "" && !slices.Contains(a.tried, leading) && j.replicas.awake(p.group, leading) {
+	if led(j.name) && a.again == "" {
+		if leading := j.leaders.of(m, group); leading != "" && !slices.Contains(a.tried, leading) {
 			return leading, true
 		}
 	}
-	return node, ok
+	return j.replicas.pick(group, a.again, a.tried)
 }
 
 // result is how one call ended.

@@ -312,6 +312,11 @@ func (f *fanout) recover(name string, err *error) {
 
 // cover divides spans by owner, in order of the group ids.
 func cover(m *clusterv1.Map, spans []span) []part {
+	if len(spans) == 1 { // as for all adds
+		if pieces := m.Cover(spans[0].keyspace, spans[0].lo, spans[0].hi); len(pieces) == 1 {
+			return []part{{pieces[0].GroupID, []*clusterv1.RangeRef{pieces[0].Ref}}}
+		}
+	}
 	byGroup := map[uint64]*part{}
 	for _, s := range spans {
 		for _, piece := range m.Cover(s.keyspace, s.lo, s.hi) {

@@ -2,9 +2,10 @@ package router
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 	"unicode/utf8"
 
@@ -49,10 +50,8 @@ func (s *indexService) AddBlock(ctx context.Context, request *metastorev1.AddBlo
 func (r *Router) addBlock(ctx context.Context, block *metastorev1.BlockMeta, encoded []byte, budget time.Duration) (bool, error) {
 	// One id for all attempts: the group takes an earlier attempt whose answer
 	// was lost and its repeat for the same command.
-	requestID := make([]byte, 16)
-	if _, err := rand.Read(requestID); err != nil {
-		return false, status.Errorf(codes.Internal, "make a request id: %v", err)
-	}
+	requestID := binary.LittleEndian.AppendUint64(make([]byte, 0, 16), rand.Uint64())
+	requestID = binary.LittleEndian.AppendUint64(requestID, rand.Uint64())
 	var added bool
 	spans := []span{pointSpan(block.TenantName(), block.GetShard())}
 	err := r.run(ctx, addBlockCall, budget, spans,

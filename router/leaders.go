@@ -46,8 +46,8 @@ func newLeaders(source *MapSource, nodes Nodes, replicas *replicas) *leaders {
 
 // of returns the node that leads a group, empty if unknown, at once. If it is
 // unknown, does not answer, or is long known, two replicas are asked for the next
-// time: the given one and another.
-func (l *leaders) of(m *clusterv1.Map, group *clusterv1.Group, ask string) string {
+// time.
+func (l *leaders) of(m *clusterv1.Map, group *clusterv1.Group) string {
 	members, id := group.GetReplicas(), group.GetGroupId()
 	if len(members) < 2 {
 		return ""
@@ -65,8 +65,9 @@ func (l *leaders) of(m *clusterv1.Map, group *clusterv1.Group, ask string) strin
 		entry := l.byID[id]
 		entry.asked = now
 		l.byID[id] = entry
-		other, _ := l.replicas.pick(group, "", []string{ask})
-		for _, node := range []string{ask, other} {
+		one, _ := l.replicas.pick(group, "", nil)
+		other, _ := l.replicas.pick(group, "", []string{one})
+		for _, node := range []string{one, other} {
 			if !l.asking[node] && l.source.background(func(ctx context.Context) { l.learn(ctx, m, node) }) {
 				l.asking[node] = true
 			}

@@ -56,6 +56,7 @@ func NodeServerOptions(tracing trace.TracerProvider, log *zap.Logger, registerer
 		grpc.ForceServerCodecV2(wirecodec.Codec{}),
 		grpc.MaxRecvMsgSize(maxNodeMessage), grpc.MaxSendMsgSize(maxNodeMessage),
 		grpc.MaxConcurrentStreams(maxNodeStreams),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ConnectionTimeout(3 * time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: nodePing / 2, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: nodePing, Timeout: nodePingTimeout}),

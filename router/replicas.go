@@ -18,9 +18,11 @@ const restTime = time.Second
 // call: of two that are picked at random the one with fewer calls under way is
 // asked, so that a slow node gets less and no node all.
 type replicas struct {
-	hosts sync.Map // node id → *host
-	rests sync.Map // rested → time.Time: until when a replica is left alone
-	turns atomic.Int64
+	mu    sync.RWMutex
+	hosts map[string]*host // by node id
+	// Until when a replica is left alone.
+	rests map[rested]time.Time
+	turns int64
 }
 
 // host is what is known of a node, whatever its groups.
@@ -37,11 +39,21 @@ type rested struct {
 }
 
 func (r *replicas) host(node string) *host {
-	if h, ok := r.hosts.Load(node); ok {
-		return h.(*host)
+	r.mu.RLock()
+	h := r.hosts[node]
+	r.mu.RUnlock()
+	if h != nil {
+		return h
 	}
-	h, _ := r.hosts.LoadOrStore(node, new(host))
-	return h.(*host)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h = r.hosts[node]; h == nil {
+		if h = new(host); r.hosts == nil {
+			r.hosts = map[string]*host{}
+		}
+		r.hosts[node] = h
+	}
+	return h
 }
 
 func (r *replicas) underWay(node string) *atomic.Int64 { return &r.host(node).calls }
@@ -65,7 +77,8 @@ func askable(group *clusterv1.Group) []*clusterv1.Replica {
 // has no replica.
 func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string) (node string, ok bool) {
 	members := askable(group)
-	all := make([]string, 0, 8)
+	var room [2][8]string
+	all := room[0][:0]
 	for _, replica := range members {
 		all = append(all, replica.GetNodeId())
 	}
@@ -81,7 +94,7 @@ func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string
 		return members[rand.IntN(len(members))].GetNodeId(), true
 	}
 	id := group.GetGroupId()
-	awake := slices.DeleteFunc(slices.Clone(fresh), func(node string) bool { return !r.awake(id, node) })
+	awake := slices.DeleteFunc(append(room[1][:0], fresh...), func(node string) bool { return !r.awake(id, node) })
 	if len(awake) == 0 {
 		// All rest: one that lives, and of these the one that has rested longest.
 		return slices.MinFunc(fresh, func(a, b string) int {
@@ -102,15 +115,18 @@ func (r *replicas) pick(group *clusterv1.Group, preferred string, tried []string
 }
 
 func (r *replicas) restsUntil(group uint64, node string) time.Time {
-	if until, ok := r.rests.Load(rested{group, node}); ok {
-		return until.(time.Time)
-	}
-	return time.Time{}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.rests[rested{group, node}]
 }
 
 // rest leaves a replica alone for a while.
 func (r *replicas) rest(group uint64, node string) {
-	// The count tells apart what came at the same time.
-	until := time.Now().Add(restTime + time.Duration(r.turns.Add(1)))
-	r.rests.Store(rested{group, node}, until)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rests == nil {
+		r.rests = map[rested]time.Time{}
+	}
+	r.turns++ // tells apart what came at the same time
+	r.rests[rested{group, node}] = time.Now().Add(restTime + time.Duration(r.turns))
 }

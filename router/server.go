@@ -14,6 +14,10 @@ import (
 	"github.com/skerrydb/skerry/proto/wirecodec"
 )
 
+// streamWorkers is how many calls at once find a goroutine that has grown already; others
+// get a new one.
+const streamWorkers = 64
+
 // ServerOptions returns what a gRPC server of the public API needs: the codec,
 // the size limits and keepalive rules that Pyroscope's clients expect, and the
 // interceptors. The node API may be on the same server: it is measured and
@@ -37,6 +41,7 @@ func ServerOptions(options Options, log *zap.Logger, registerer prometheus.Regis
 		// connections that are being set up.
 		grpc.ConnectionTimeout(3 * time.Second),
 		grpc.MaxConcurrentStreams(options.MaxConcurrentStreams),
+		grpc.NumStreamWorkers(streamWorkers),
 		// Clients ping every 20 s, also when idle.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
