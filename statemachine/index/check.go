@@ -60,13 +60,14 @@ func (c *checker) shards(ctx context.Context, tx *kv.Tx) error {
 			return ctx.Err()
 		}
 		bucket := root.Bucket(name)
-		s := &shardView{key: key, bucket: bucket, rows: newRowCursor(bucket)}
-		if s.record, err = DecodeRecord(s.rows.get([]byte{tagRecord})); err != nil {
+		s := &shardView{key: key, bucket: bucket}
+		rows := newRowCursor(bucket)
+		if s.record, err = DecodeRecord(rows.get([]byte{tagRecord})); err != nil {
 			c.fault(key, "counts", "%w", err)
 			return ctx.Err()
 		}
 		d := newDictionary(s.record.Born)
-		if _, err := d.extend(s.rows, s.record); err != nil {
+		if _, err := d.extend(rows, s.record); err != nil {
 			c.fault(key, "references", "%w", err)
 			return ctx.Err()
 		}
@@ -136,9 +137,8 @@ func (c *checker) postings(s *shardView, h head, number uint32) {
 		}
 		var n node
 		err := n.read(s.bucket.Get(postingsKey(tagPostings, level, at)), whole, wanted)
-		masks := s.bucket.Get(postingsKey(tagMasks, level, at))
-		if err == nil && len(n.found) > 0 && len(masks) != 8*n.count {
-			err = errPostings
+		if err == nil && len(n.found) > 0 {
+			err = n.readMasks(s.bucket, level, at)
 		}
 		if err != nil {
 			c.fault(s.key, "postings", "level %d, node %d: %w", level, at, err)
@@ -146,7 +146,7 @@ func (c *checker) postings(s *shardView, h head, number uint32) {
 		}
 		held := 0
 		for _, p := range n.found {
-			if n.held(masks, p)&(1<<(number/(span(level)/fanout)%fanout)) != 0 {
+			if p.mask&(1<<(number/(span(level)/fanout)%fanout)) != 0 {
 				held++
 			}
 		}

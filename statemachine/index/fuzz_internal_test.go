@@ -124,10 +124,15 @@ func FuzzPostings(f *testing.F) {
 		if err := n.read(row, time, wanted); err != nil {
 			t.Fatal(err)
 		}
+		if len(n.found) > 0 {
+			if err := n.takeMasks(masks); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for _, number := range up.series {
 			var held, want uint64
 			if at, found := slices.BinarySearchFunc(n.found, number, func(p posting, number int32) int { return cmp.Compare(p.number, number) }); found {
-				held = n.held(masks, n.found[at])
+				held = n.found[at].mask
 			}
 			for i, c := range children {
 				if _, there := slices.BinarySearch(c.series, number); there && c.overlaps(time) {

@@ -156,10 +156,12 @@ func eachWord(children []child, words map[int32]*word, fn func(w *word, number i
 	}
 }
 
-// posting is where a series is in a node's masks.
+// posting is one series of a node: its place in the masks, and its mask once that
+// was read.
 type posting struct {
 	number int32
 	place  int
+	mask   uint64
 }
 
 // node is what a node's first row says. It is for one query after the other:
@@ -209,7 +211,7 @@ func (n *node) read(row []byte, time Bounds, wanted *seriesSet) error {
 		w := word{binary.LittleEndian.Uint64(raw), n.count}
 		for both := w.set & wanted.word(at); both != 0; both &= both - 1 {
 			number := int32(at*64) + int32(bits.TrailingZeros64(both))
-			n.found = append(n.found, posting{number, w.place(number)})
+			n.found = append(n.found, posting{number: number, place: w.place(number)})
 		}
 		n.count += bits.OnesCount64(w.set)
 	}
@@ -226,18 +228,33 @@ func (r *reader) malformed() error {
 	return nil
 }
 
-// held returns the children that overlap the time and hold a series that was
-// found; masks is the node's second row, of the right length.
-func (n *node) held(masks []byte, p posting) uint64 {
-	return binary.LittleEndian.Uint64(masks[8*p.place:]) & n.children
+// readMasks reads the masks of the series that were found, without children that
+// do not overlap the time.
+func (n *node) readMasks(shard *kv.Bucket, level int, number uint32) error {
+	var err error = errPostings
+	shard.Peek(postingsKey(tagMasks, level, number), func(masks []byte) {
+		err = n.takeMasks(masks)
+	})
+	return err
 }
 
-// mask is held of all series that are still wanted.
-func (n *node) mask(masks []byte, wanted *seriesSet) uint64 {
+func (n *node) takeMasks(masks []byte) error {
+	if len(masks) != 8*n.count {
+		return errPostings
+	}
+	for i := range n.found {
+		p := &n.found[i]
+		p.mask = binary.LittleEndian.Uint64(masks[8*p.place:]) & n.children
+	}
+	return nil
+}
+
+// mask returns the children that hold series that are still wanted.
+func (n *node) mask(wanted *seriesSet) uint64 {
 	all := uint64(0)
 	for _, p := range n.found {
 		if wanted.has(uint64(p.number)) {
-			all |= n.held(masks, p)
+			all |= p.mask
 		}
 	}
 	return all

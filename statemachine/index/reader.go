@@ -36,7 +36,6 @@ var ErrTooLarge = errors.New("the answer is too large")
 type shardView struct {
 	key    ShardKey
 	bucket *kv.Bucket
-	rows   *rowCursor
 	record Record
 	terms  terms
 }
@@ -49,9 +48,11 @@ func (r Reader) open(key ShardKey) (*shardView, error) {
 	if bucket == nil {
 		return nil, nil
 	}
-	shard := &shardView{key: key, bucket: bucket, rows: newRowCursor(bucket)}
-	var err error
-	shard.record, err = DecodeRecord(shard.rows.get([]byte{tagRecord}))
+	shard := &shardView{key: key, bucket: bucket}
+	err := errRecord
+	bucket.Peek([]byte{tagRecord}, func(stored []byte) {
+		shard.record, err = DecodeRecord(stored)
+	})
 	return shard, shard.wrap(err)
 }
 
@@ -60,7 +61,9 @@ func (r Reader) open(key ShardKey) (*shardView, error) {
 func (r Reader) learn(s *shardView) (int, error) {
 	name := shardName(s.key)
 	d := r.cache.dictionary(name, s.record.Born)
-	read, err := d.extend(s.rows, s.record)
+	rows := newRowCursor(s.bucket)
+	defer rows.cursor.Release()
+	read, err := d.extend(rows, s.record)
 	if err != nil {
 		return read, s.wrap(err)
 	}

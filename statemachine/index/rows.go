@@ -14,9 +14,9 @@ type rowCursor struct {
 	key, value []byte
 }
 
-func newRowCursor(shard *kv.Bucket) *rowCursor { return &rowCursor{cursor: shard.Cursor()} }
+func newRowCursor(shard *kv.Bucket) *rowCursor { return &rowCursor{cursor: shard.LendingCursor()} }
 
-// get returns a row's value, nil if there is none.
+// get returns a row's value, valid until the next call, nil if there is none.
 func (c *rowCursor) get(key []byte) []byte {
 	if c.placed && c.key != nil && bytes.Compare(c.key, key) < 0 {
 		c.key, c.value = c.cursor.Next()

@@ -32,7 +32,9 @@ type search struct {
 func (s *search) run(ctx context.Context, found func(head) error) error {
 	s.ctx, s.found = ctx, found
 	s.nodes = newRowCursor(s.shard.bucket)
-	s.entries = entryCursor{cursor: s.shard.bucket.Cursor()}
+	s.entries = entryCursor{cursor: s.shard.bucket.LendingCursor()}
+	defer s.nodes.cursor.Release()
+	defer s.entries.cursor.Release()
 	// From the top: nodes that are complete and below no complete parent.
 	next, done := s.shard.record.Next, uint32(0)
 	for level := postingsLevels - 1; level >= 0; level-- {
@@ -64,12 +66,11 @@ func (s *search) node(level int, number uint32) error {
 	if len(n.found) == 0 {
 		return nil
 	}
-	masks := s.shard.bucket.Get(postingsKey(tagMasks, level, number))
-	if len(masks) != 8*n.count {
-		return errPostings
+	if err := n.readMasks(s.shard.bucket, level, number); err != nil {
+		return err
 	}
 	var err error
-	for children := n.mask(masks, s.wanted); children != 0; {
+	for children := n.mask(s.wanted); children != 0; {
 		bit := bits.TrailingZeros64(children)
 		below := number*fanout + uint32(bit)
 		if level > 0 {
@@ -82,7 +83,7 @@ func (s *search) node(level int, number uint32) error {
 		}
 		// What was found meanwhile is not wanted any more.
 		if children &^= 1 << bit; s.shrinks {
-			children &= n.mask(masks, s.wanted)
+			children &= n.mask(s.wanted)
 		}
 	}
 	return nil

@@ -54,6 +54,10 @@ func (b *Bucket) Writable() bool { return b.tx.writable }
 // Cursor returns a cursor over the bucket, not yet placed.
 func (b *Bucket) Cursor() *Cursor { return &Cursor{bucket: b} }
 
+// LendingCursor returns a cursor whose keys and values are not copied: they are valid until its next
+// move or Release, or a write of the transaction. bbolt has no such cursor.
+func (b *Bucket) LendingCursor() *Cursor { return &Cursor{bucket: b, lending: true} }
+
 func (b *Bucket) isRoot() bool { return b == &b.tx.root }
 
 // exists reports whether the bucket still exists, and brings the copy of its row up to date.
@@ -95,6 +99,20 @@ func (b *Bucket) Get(key []byte) []byte {
 	}
 	v, _ := b.tx.get(b.child(key, endKey))
 	return v
+}
+
+// Peek calls fn with the value of a key, which is not copied: it is valid until fn returns, which must
+// not read the transaction. It reports false, without a call, if Get would return nil.
+func (b *Bucket) Peek(key []byte, fn func(value []byte)) bool {
+	if b.tx.db == nil || len(key) == 0 {
+		return false
+	}
+	value, held, found := b.tx.lookup(b.child(key, endKey))
+	if found {
+		fn(value)
+		letGo(held)
+	}
+	return found
 }
 
 // Put sets the value of a key. Both are copied.

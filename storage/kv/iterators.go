@@ -51,12 +51,23 @@ func (tx *Tx) freeIterator(it rowstore.Iterator) {
 func (tx *Tx) lend(c *Cursor) {
 	its := &tx.iters
 	if len(its.lent) >= maxLentIterators {
-		its.victim = (its.victim + 1) % len(its.lent)
-		tx.takeBack(its.lent[its.victim])
+		tx.takeOne()
 	}
 	c.it = tx.newIterator(c.bucket.lower, c.bucket.upper)
 	c.slot = len(its.lent)
 	its.lent = append(its.lent, c)
+}
+
+// takeOne ends a loan, but none of a cursor that lends on: there may then be more than there should.
+func (tx *Tx) takeOne() {
+	its := &tx.iters
+	for range its.lent {
+		its.victim = (its.victim + 1) % len(its.lent)
+		if c := its.lent[its.victim]; !c.lending {
+			tx.takeBack(c)
+			return
+		}
+	}
 }
 
 // takeBack ends a loan.
