@@ -109,7 +109,9 @@ func (f *benchLives) parts() ([]benchPart, error) {
 	var parts []benchPart
 	for _, groups := range counts {
 		part := benchPart{settings, o}
-		part.options.Target = f.localName(groups)
+		if f.dataDir == "" { // which says itself how many there are
+			part.options.Target = f.localName(groups)
+		}
 		if part.options.Local, err = f.local(groups); err != nil {
 			return nil, err
 		}
