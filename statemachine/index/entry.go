@@ -92,6 +92,26 @@ type body struct {
 	tenant, creator int32
 	other           []byte
 	datasets        reader
+	// If not nil, next steps over datasets of other tenants.
+	only *tenantNumbers
+}
+
+// tenantNumbers are the numbers of tenants that a query names, in a shard with so
+// many strings.
+type tenantNumbers struct {
+	numbers []int32
+	strings int
+}
+
+// numbers returns those that the shard knows.
+func (t terms) numbers(tenants []string) *tenantNumbers {
+	found := &tenantNumbers{strings: len(t.strings)}
+	for _, tenant := range tenants {
+		if number := t.number(tenant); number != absent {
+			found.numbers = append(found.numbers, number)
+		}
+	}
+	return found
 }
 
 func readBody(h head) (body, error) {
@@ -115,14 +135,21 @@ type dataset struct {
 
 // next reads the next dataset. It returns false after the last one.
 func (b *body) next(h head) (dataset, bool, error) {
-	if len(b.datasets.rest) == 0 {
-		return dataset{}, false, nil
+	for len(b.datasets.rest) > 0 {
+		r := reader{rest: b.datasets.bytes()}
+		tenant := r.number()
+		if b.datasets.failed || b.only != nil && int(tenant) >= b.only.strings {
+			return dataset{}, false, fmt.Errorf("%w %s", errEntry, h.id)
+		}
+		if b.only == nil || slices.Contains(b.only.numbers, tenant) {
+			return readDataset(h, tenant, r)
+		}
 	}
-	r := reader{rest: b.datasets.bytes()}
-	if b.datasets.failed {
-		return dataset{}, false, fmt.Errorf("%w %s", errEntry, h.id)
-	}
-	d := dataset{tenant: r.number(), name: r.number()}
+	return dataset{}, false, nil
+}
+
+func readDataset(h head, tenant int32, r reader) (dataset, bool, error) {
+	d := dataset{tenant: tenant, name: r.number()}
 	d.Bounds = Bounds{h.Min + r.varint(), h.Max + r.varint()}
 	if d.series = r.bytes(); r.failed {
 		return dataset{}, false, fmt.Errorf("%w %s", errEntry, h.id)

@@ -135,13 +135,14 @@ func (r Reader) Blocks(ctx context.Context, q Query) (*nodev1.QueryBlocksRespons
 func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, answer *nodev1.QueryBlocksResponse) error {
 	keep := newKeeper(s.terms, selected, q.Labels)
 	export := newExporter(s.terms)
-	hidden := s.hide(q.Hidden)
+	hidden, only := s.hide(q.Hidden), s.terms.numbers(q.Tenants)
 	search := search{shard: s, time: q.Time, wanted: selected, cost: answer.Cost}
 	return search.run(ctx, func(h head) error {
 		b, err := readBody(h)
 		if err != nil {
 			return err
 		}
+		b.only = only
 		keep.reset(q.room(answer.Cost.BytesReturned))
 		for {
 			d, more, err := b.next(h)
@@ -215,13 +216,14 @@ func (s *shardView) projections(ctx context.Context, q *Query, selected *seriesS
 		}
 		byProjection[key] = append(byProjection[key], number)
 	})
-	hidden := s.hide(q.Hidden)
+	hidden, only := s.hide(q.Hidden), s.terms.numbers(q.Tenants)
 	search := search{shard: s, time: q.Time, wanted: selected, shrinks: true, cost: cost}
 	return search.run(ctx, func(h head) error {
 		b, err := readBody(h)
 		if err != nil {
 			return err
 		}
+		b.only = only
 		for {
 			d, more, err := b.next(h)
 			if err != nil || !more {
