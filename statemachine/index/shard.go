@@ -8,6 +8,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
+	"github.com/skerrydb/skerry/statemachine/recent"
 	"github.com/skerrydb/skerry/storage/kv"
 )
 
@@ -36,7 +37,8 @@ type openShard struct {
 type writing struct {
 	// As stored.
 	record Record
-	recent recentIDs
+	// Of the blocks that are there, and some that were.
+	ids recent.IDs
 	// Bounds of the tenants met so far, and those whose rows do not say them yet.
 	tenants   map[string]Bounds
 	unsettled map[string]struct{}
@@ -50,7 +52,7 @@ func newWriting() *writing {
 }
 
 func (w *writing) cost() int {
-	cost := 300 + 120*len(w.tenants) + 40*len(w.unsettled) + 16*cap(w.recent.ids)
+	cost := 300 + 120*len(w.tenants) + 40*len(w.unsettled) + w.ids.Bytes()
 	for _, c := range w.tail {
 		cost += 64 + 4*len(c.series)
 	}
@@ -91,7 +93,7 @@ func (s *openShard) load(cache *GroupCache) error {
 	}
 	s.dictionary, s.writing = cache.dictionary(s.name, s.record.Born), newWriting()
 	if last, _ := s.bucket.Cursor().Last(); len(last) == 1+len(ulid.ULID{}) && last[0] == tagID {
-		s.writing.recent.floor = ulid.ULID(last[1:])
+		s.writing.ids = recent.After(ulid.ULID(last[1:]))
 	}
 	if _, err := s.dictionary.extend(rows, s.record); err != nil {
 		return err
@@ -129,10 +131,7 @@ func (s *openShard) indexDictionary() {
 
 // has tells whether a block is there.
 func (s *openShard) has(id ulid.ULID) bool {
-	if there, known := s.writing.recent.has(id); known {
-		return there
-	}
-	return s.bucket.Get(idKey(id)) != nil
+	return !s.writing.ids.Absent(id) && s.bucket.Get(idKey(id)) != nil
 }
 
 func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64) error {
@@ -156,7 +155,7 @@ func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64
 	if err := s.bucket.Put(idKey(id), binary.BigEndian.AppendUint32(nil, number)); err != nil {
 		return err
 	}
-	s.writing.recent.add(id)
+	s.writing.ids.Add(id)
 	if err := s.post(number, child{bounds, distinct}); err != nil {
 		return err
 	}
@@ -318,7 +317,6 @@ func (s *openShard) remove(id ulid.ULID, idRow []byte, entry uint64) (uint64, er
 	if err := s.bucket.Delete(idKey(id)); err != nil {
 		return 0, err
 	}
-	s.writing.recent.remove(id)
 	s.record.Blocks--
 	s.record.ObjectBytes -= other.GetSize()
 	s.record.Revision = entry

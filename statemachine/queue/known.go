@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"slices"
-
 	"github.com/oklog/ulid/v2"
 
 	"github.com/skerrydb/skerry/statemachine/recent"
@@ -19,11 +17,8 @@ type Known struct {
 	counted [Levels]bool
 }
 
-// Bounds of what is known: keys, and blocks of a key.
-const (
-	knownKeys   = 512
-	knownBlocks = 64
-)
+// knownKeys bounds what is known.
+const knownKeys = 512
 
 // NewKnown returns one of which nothing is known.
 func NewKnown() *Known { return &Known{keys: recent.New[Key, known](knownKeys)} }
@@ -35,42 +30,10 @@ type known struct {
 	// As they are in the table, and as Flush will write them.
 	stored, now numbers
 	changed     bool
-	blocks      knownIDs
-}
-
-// knownIDs tell of most blocks that come that they do not wait yet: those after the
-// highest that ever did. As blocks overtake each other, it is not just the highest
-// that is kept.
-type knownIDs struct {
+	// Blocks that wait, once they are loaded: it is worth a look at what there is only
+	// for who asked before.
+	blocks        recent.IDs
 	asked, loaded bool
-	// No block after floor waits, but for some of those above, ascending.
-	floor ulid.ULID
-	above []ulid.ULID
-}
-
-// absent tells whether a block is known not to wait.
-func (k *knownIDs) absent(id ulid.ULID) bool {
-	if !k.loaded || id.Compare(k.floor) <= 0 {
-		return false
-	}
-	_, found := slices.BinarySearchFunc(k.above, id, ulid.ULID.Compare)
-	return !found
-}
-
-// add notes that a block waits from now on.
-func (k *knownIDs) add(id ulid.ULID) {
-	if !k.loaded || id.Compare(k.floor) <= 0 {
-		return
-	}
-	at, found := slices.BinarySearchFunc(k.above, id, ulid.ULID.Compare)
-	if found {
-		return
-	}
-	if k.above = slices.Insert(k.above, at, id); len(k.above) > knownBlocks {
-		const half = knownBlocks / 2
-		k.floor = k.above[half-1]
-		k.above = slices.Delete(k.above, 0, half)
-	}
 }
 
 // of returns what is known of a key, at least its numbers.
@@ -90,15 +53,13 @@ func (w *Writer) of(key Key) (*known, error) {
 	return k, nil
 }
 
-// waits tells whether a block waits. Who asks once need not be asked again: only then
-// it is worth a look at what there is.
+// waits tells whether a block waits.
 func (w *Writer) waits(k *known, id ulid.ULID) bool {
-	ids := &k.blocks
-	if ids.asked && !ids.loaded {
-		ids.floor, ids.loaded = w.newest(k), true
+	if k.asked && !k.loaded {
+		k.blocks, k.loaded = recent.After(w.newest(k)), true
 	}
-	ids.asked = true
-	return !ids.absent(id) && w.blocks().Get(row(k.prefix, tagID, id[:])) != nil
+	k.asked = true
+	return !(k.loaded && k.blocks.Absent(id)) && w.blocks().Get(row(k.prefix, tagID, id[:])) != nil
 }
 
 // newest returns the highest block of a key, zero if none waits.

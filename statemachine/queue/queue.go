@@ -77,7 +77,9 @@ func (w *Writer) Push(key Key, id ulid.ULID, at int64) error {
 	if err := w.blocks().Put(row(k.prefix, tagBlock, Place{at, id}.append(nil)), nil); err != nil {
 		return err
 	}
-	k.blocks.add(id)
+	if k.loaded {
+		k.blocks.Add(id)
+	}
 	oldest := at
 	if k.now.blocks > 0 {
 		oldest = min(k.now.oldest, at)
