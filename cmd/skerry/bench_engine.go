@@ -47,11 +47,12 @@ func (f *benchSuite) runEngines(ctx context.Context, std streams) error {
 		return f.finish(ctx, std, file, err)
 	}
 	show := newBenchProgress(std, &f.benchFlags)
-	said := show.steps()
+	said, stop := show.steps("")
 	runs, steps, target, err := enginebench.Run(ctx, g, enginebench.Options{
 		Engine: engines[0], Blocks: settings.Blocks, Duration: size.Duration, Repetitions: size.Repetitions, Askers: size.Askers, WorkDir: f.workDir,
 		Step: said.step, Progress: said.progress,
 	})
+	stop()
 	show.clear()
 	file.Runs, file.Steps, file.Targets = runs, steps, []result.Target{target}
 	return f.finish(ctx, std, file, err)

@@ -122,13 +122,15 @@ func (f *benchLocal) runParts(ctx context.Context, std streams, parts []benchPar
 		if g, err = generate.New(part.settings); err != nil {
 			return flags.Usage(err)
 		}
-		said := show.steps()
+		prefix := ""
 		if len(parts) > 1 {
-			said.prefix = part.options.Target + ": "
+			prefix = part.options.Target + ": "
 		}
+		said, stop := show.steps(prefix)
 		part.options.Step, part.options.Progress = said.step, said.progress
 		part.options.Dial, part.options.Timeout, part.options.WorkDir, part.options.Quiet = f.dial, f.timeout, f.workDir, f.quiet
 		runs, steps, target, failed := suite.Run(ctx, g, part.options)
+		stop()
 		show.clear()
 		file.Runs, file.Steps, file.Targets = append(file.Runs, runs...), append(file.Steps, steps...), append(file.Targets, target)
 		if err = failed; err != nil {

@@ -29,16 +29,18 @@ func newBenchProgress(std streams, f *benchFlags) *benchProgress {
 }
 
 func (p *benchProgress) of(name string) func(pace.Progress) {
-	return func(now pace.Progress) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		switch {
-		case p.std.terminal:
-			fmt.Fprint(p.std.err, clearLine+benchLine(name, now))
-		case !p.quiet && time.Since(p.shown) >= importLineInterval:
-			p.shown = time.Now()
-			fmt.Fprintln(p.std.err, benchLine(name, now))
-		}
+	return func(now pace.Progress) { p.line(benchLine(name, now)) }
+}
+
+func (p *benchProgress) line(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.std.terminal:
+		fmt.Fprint(p.std.err, clearLine+text)
+	case !p.quiet && time.Since(p.shown) >= importLineInterval:
+		p.shown = time.Now()
+		fmt.Fprintln(p.std.err, text)
 	}
 }
 
@@ -48,23 +50,71 @@ func (p *benchProgress) clear() {
 	}
 }
 
-// benchSteps says what begins, and how far it is.
+// benchSteps says what begins, and how far it is, or for how long it goes on if nobody says that. It is safe for
+// concurrent use.
 type benchSteps struct {
 	*benchProgress
-	prefix, name string
+	prefix string
+
+	naming sync.Mutex
+	name   string
+	since  time.Time
+	// When somebody last said how far it is.
+	heard time.Time
 }
 
-func (p *benchProgress) steps() *benchSteps { return &benchSteps{benchProgress: p} }
+// steps says so until stop is called.
+func (p *benchProgress) steps(prefix string) (s *benchSteps, stop func()) {
+	s = &benchSteps{benchProgress: p, prefix: prefix}
+	done := make(chan struct{})
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				s.still()
+			case <-done:
+				return
+			}
+		}
+	})
+	return s, func() {
+		close(done)
+		saying.Wait()
+	}
+}
 
 func (s *benchSteps) step(name string) {
-	s.name = s.prefix + name
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	s.name, s.since, s.heard = s.prefix+name, time.Now(), time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.clear()
 	if !s.quiet {
 		fmt.Fprintln(s.std.err, "bench: "+s.name)
 	}
 }
 
-func (s *benchSteps) progress(now pace.Progress) { s.of(s.name)(now) }
+func (s *benchSteps) progress(now pace.Progress) {
+	s.naming.Lock()
+	s.heard = time.Now()
+	name := s.name
+	s.naming.Unlock()
+	s.of(name)(now)
+}
+
+// still says for how long a step goes on of which nothing else is heard.
+func (s *benchSteps) still() {
+	s.naming.Lock()
+	name, since, silent := s.name, s.since, time.Since(s.heard)
+	s.naming.Unlock()
+	if name != "" && silent >= 2*time.Second {
+		s.line(name + ": for " + time.Since(since).Round(time.Second).String())
+	}
+}
 
 func benchLine(name string, now pace.Progress) string {
 	line := fmt.Sprintf("%s: %s", name, thousands(now.Answered))

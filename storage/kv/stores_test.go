@@ -58,6 +58,7 @@ func TestOverBolt(t *testing.T) {
 		"DeadHandles":               TestDeadHandles,
 		"ReadersDoNotBlock":         TestReadersDoNotBlock,
 		"ManyDeletedRanges":         TestManyDeletedRanges,
+		"Lending":                   TestLending,
 	} {
 		t.Run(name, test)
 	}

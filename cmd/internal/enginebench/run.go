@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -105,7 +106,9 @@ func (r *run) step(name string, do func() (map[string]uint64, error)) error {
 	if details == nil {
 		details = map[string]uint64{}
 	}
-	details["anonymous_bytes"] = uint64(after.Anonymous)
+	var heap runtime.MemStats
+	runtime.ReadMemStats(&heap)
+	details["anonymous_bytes"], details["go_heap_bytes"] = uint64(after.Anonymous), heap.HeapInuse
 	r.steps = append(r.steps, result.Step{
 		Name: name, Target: string(r.Engine), Blocks: r.added, Seconds: seconds, Details: details,
 		MemoryBytes: after.Memory, PeakMemoryBytes: after.Peak, DiskBytes: after.Disk, CPUSeconds: after.CPU - cpu,
