@@ -54,7 +54,7 @@ func (t *Transport) connect(ctx context.Context, target string, k kind) (*link, 
 }
 
 // dial does the caller's part of the handshake, within its time.
-func (t *Transport) dial(ctx context.Context, target string, k kind) (raw, conn net.Conn, err error) {
+func (t *Transport) dial(ctx context.Context, target string, k kind) (net.Conn, net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.timeouts.dial)
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
@@ -65,13 +65,13 @@ func (t *Transport) dial(ctx context.Context, target string, k kind) (raw, conn 
 	if ip := t.options.LocalIP; ip.IsValid() {
 		dialer.LocalAddr = &net.TCPAddr{IP: ip.AsSlice(), Zone: ip.Zone()}
 	}
-	raw, err = dialer.DialContext(ctx, "tcp", target)
+	raw, err := dialer.DialContext(ctx, "tcp", target)
 	if err != nil {
 		return nil, nil, err
 	}
-	// Ends what waits for the other side.
+	// Ends what waits for the other side. It may run on after dial has returned.
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
-	conn, err = t.present(ctx, raw, target, k)
+	conn, err := t.present(ctx, raw, target, k)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

@@ -591,3 +591,28 @@ func TestFaults(t *testing.T) {
 		t.Error("sent")
 	}
 }
+
+// A dial that is given up while the other side says nothing ends with an error, and
+// what ends its connection runs into nothing that has gone meanwhile.
+func TestDialIsGivenUp(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	p := startPeer(t, peerOptions{})
+	for range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			if conn, err := silent.Accept(); err == nil {
+				cancel()
+				_ = conn.Close()
+			}
+		}()
+		if _, conn, err := p.dial(ctx, silent.Addr().String(), messageKind); err == nil {
+			_ = conn.Close()
+			t.Fatal("connected to who says nothing")
+		}
+		cancel()
+	}
+}
