@@ -592,8 +592,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A dial that is given up while the other side says nothing ends with an error, and
-// what ends its connection runs into nothing that has gone meanwhile.
+// A dial that is given up as the other side hangs up ends with an error, and what ends
+// its connection runs into nothing that has gone meanwhile.
 func TestDialIsGivenUp(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -605,8 +605,8 @@ func TestDialIsGivenUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			if conn, err := silent.Accept(); err == nil {
-				cancel()
 				_ = conn.Close()
+				cancel()
 			}
 		}()
 		if _, conn, err := p.dial(ctx, silent.Addr().String(), messageKind); err == nil {
