@@ -72,7 +72,7 @@ func (d *decoding) addBlock(data mem.BufferSlice, request *metastorev1.AddBlockR
 	if size < 0 || tag+size != len(received) {
 		return false
 	}
-	block, err := metastorev1.DecodeBlock(encoded, nil)
+	block, err := metastorev1.DecodeBlock(encoded)
 	if err != nil {
 		return false
 	}

@@ -90,7 +90,7 @@ func checkAddBlock(request *nodev1.AddBlockRequest) (*metastorev1.BlockMeta, err
 	if !request.GetRange().Valid() {
 		return nil, fmt.Errorf("%w: no valid range", ErrBadRequest)
 	}
-	block, err := metastorev1.DecodeBlock(request.GetBlock(), nil)
+	block, err := metastorev1.DecodeBlock(request.GetBlock())
 	if err != nil {
 		return nil, fmt.Errorf("%w: not a block's metadata: %w", ErrBadRequest, err)
 	}

@@ -60,8 +60,8 @@ type update struct {
 	handlers map[raftlogv1.Kind]since
 	standing
 	index *index.Writer
-	// Of blocks; what is kept of one must not hold all of it in memory.
-	strings *metastorev1.Strings
+	// Decodes blocks that are added; the index keeps nothing of one but strings.
+	blocks *metastorev1.BlockDecoder
 	// Opened when first needed; see openCompaction.
 	tables *compaction
 	// Of the command in its entry.
@@ -102,7 +102,7 @@ func (m *Machine) newUpdate(tx *kv.Tx, known *standing) (*update, error) {
 			return nil, err
 		}
 	}
-	u := &update{tx: tx, handlers: m.handlers, standing: *known, index: index.NewWriter(tx, m.cache), strings: &m.strings}
+	u := &update{tx: tx, handlers: m.handlers, standing: *known, index: index.NewWriter(tx, m.cache), blocks: &m.blocks}
 	u.index.Hide(u.deleted.Hidden())
 	return u, nil
 }
@@ -112,8 +112,8 @@ func (u *update) entry(raw sm.Entry) ([]byte, error) {
 	if raw.Index <= u.header.applied {
 		return nil, fmt.Errorf("applied already: the store is at %d", u.header.applied)
 	}
-	entry := &raftlogv1.Entry{}
-	if err := entry.UnmarshalVT(raw.Cmd); err != nil {
+	entry, err := raftlogv1.DecodeEntry(raw.Cmd)
+	if err != nil {
 		return nil, fmt.Errorf("malformed entry: %w", err)
 	}
 	u.header.applied = raw.Index

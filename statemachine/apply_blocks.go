@@ -17,7 +17,7 @@ var ErrWrongSpan = errors.New("the span does not hold the block's point")
 // addBlock indexes a block, and queues it for compaction. A block that is there
 // already stays as it is; one that was compacted does not come back.
 func addBlock(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error) {
-	block, err := metastorev1.DecodeBlock(command.GetPayload(), u.strings)
+	block, err := u.blocks.Decode(command.GetPayload())
 	if err != nil {
 		return invalid(err), nil
 	}

@@ -23,8 +23,8 @@ type Machine struct {
 	cache    *index.GroupCache
 	// What the last Update left; nil if it is to be read from the store. Of Update.
 	known *standing
-	// Of blocks that were applied. Of Update.
-	strings metastorev1.Strings
+	// Of Update.
+	blocks metastorev1.BlockDecoder
 
 	mu sync.Mutex
 	// Read transactions that PrepareSnapshot opened and SaveSnapshot has not

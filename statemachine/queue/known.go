@@ -59,7 +59,7 @@ func (w *Writer) waits(k *known, id ulid.ULID) bool {
 		k.blocks, k.loaded = recent.After(w.newest(k)), true
 	}
 	k.asked = true
-	return !(k.loaded && k.blocks.Absent(id)) && w.blocks().Get(row(k.prefix, tagID, id[:])) != nil
+	return !(k.loaded && k.blocks.Absent(id)) && w.blocks().Get(w.row(k, tagID, id[:])) != nil
 }
 
 // newest returns the highest block of a key, zero if none waits.
@@ -94,7 +94,7 @@ func (w *Writer) flush(k *known) error {
 	if k.now == k.stored {
 		return nil
 	}
-	numbersRow := row(k.prefix, tagNumbers, nil)
+	numbersRow := w.row(k, tagNumbers, nil)
 	var err error
 	if k.now.blocks > 0 {
 		err = w.blocks().Put(numbersRow, k.now.encode())

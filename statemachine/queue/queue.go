@@ -17,6 +17,7 @@ type Writer struct {
 	// Levels whose totals changed.
 	recounted [Levels]bool
 	tables    [5]*kv.Bucket // opened when needed
+	key       []byte        // the row in use: the store copies it
 }
 
 // The tables, in the order they are made.
@@ -71,10 +72,11 @@ func (w *Writer) Push(key Key, id ulid.ULID, at int64) error {
 	if err != nil || w.waits(k, id) {
 		return err
 	}
-	if err := w.blocks().Put(row(k.prefix, tagID, id[:]), appendTime(nil, at)); err != nil {
+	var room [placeSize]byte
+	if err := w.blocks().Put(w.row(k, tagID, id[:]), appendTime(room[:0], at)); err != nil {
 		return err
 	}
-	if err := w.blocks().Put(row(k.prefix, tagBlock, Place{at, id}.append(nil)), nil); err != nil {
+	if err := w.blocks().Put(w.row(k, tagBlock, Place{at, id}.append(room[:0])), nil); err != nil {
 		return err
 	}
 	if k.loaded {
@@ -271,6 +273,12 @@ func (w *Writer) forgetReturned(key Key, gone func(ulid.ULID) bool) error {
 		}
 	}
 	return nil
+}
+
+// row returns a row of a key, valid until the next one.
+func (w *Writer) row(k *known, tag byte, rest []byte) []byte {
+	w.key = append(append(append(w.key[:0], k.prefix...), tag), rest...)
+	return w.key
 }
 
 func row(prefix []byte, tag byte, rest []byte) []byte {

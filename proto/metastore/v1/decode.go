@@ -1,33 +1,49 @@
 package metastorev1
 
 // DecodeBlock is UnmarshalVT into a new block with a tenth of its allocations: datasets,
-// lists and strings lie in one piece of memory each. Strings are taken from known; if
-// that is nil they share one copy of the data, so who keeps one must clone it.
-func DecodeBlock(data []byte, known *Strings) (*BlockMeta, error) {
-	d := blockDecoder{known: known}
-	if block := d.block(data); block != nil {
-		return block, nil
-	}
-	// What no encoder writes, and faults: rare.
-	block := &BlockMeta{}
-	return block, block.UnmarshalVT(data)
+// lists and strings lie in one piece of memory each. Who keeps one string keeps all of
+// the block, and should clone it.
+func DecodeBlock(data []byte) (*BlockMeta, error) {
+	d := &blockMemory{}
+	return d.decode(data)
 }
 
-// Bounds of Strings: longer strings, and more bytes, with what a map takes for each.
+// BlockDecoder decodes blocks that are needed one after the other into the same memory:
+// a block is valid until the next one is decoded. Strings may be kept. It takes some
+// MiB at most between calls, and is not safe for concurrent use.
+type BlockDecoder struct {
+	memory blockMemory
+	known  knownStrings
+}
+
+// Decode is UnmarshalVT.
+func (d *BlockDecoder) Decode(data []byte) (*BlockMeta, error) {
+	d.memory.known = &d.known
+	if len(data) > reusedBytes {
+		once := blockMemory{known: &d.known}
+		return once.decode(data)
+	}
+	return d.memory.decode(data)
+}
+
+// reusedBytes bounds the blocks for which memory is kept.
+const reusedBytes = 64 << 10
+
+// Bounds of knownStrings: longer strings, and more bytes, with what a map takes for each.
 const (
 	knownStringBytes  = 256
 	knownStringsBytes = 256 << 10
 	knownStringCost   = 64
 )
 
-// Strings remembers strings that come again and again, so that they need not be made
-// anew. It takes about 1 MiB at most, and is not safe for concurrent use.
-type Strings struct {
+// knownStrings remembers strings that come again and again, so that they need not be
+// made anew. It takes about 1 MiB at most.
+type knownStrings struct {
 	known map[string]string
 	bytes int
 }
 
-func (s *Strings) of(b []byte) string {
+func (s *knownStrings) of(b []byte) string {
 	if known, ok := s.known[string(b)]; ok {
 		return known
 	}
@@ -43,14 +59,36 @@ func (s *Strings) of(b []byte) string {
 	return made
 }
 
-// blockDecoder goes over the data twice: to count, and to fill what it has made.
-type blockDecoder struct {
-	known *Strings
-	text  string // all of the data, if strings share it
+// blockMemory is what a block is decoded into. It goes over the data twice: to count,
+// and to fill what is there, or made.
+type blockMemory struct {
+	// Where strings come from; if that is nil they are parts of whole, all of the data.
+	known *knownStrings
+	whole string
 
+	block    BlockMeta
 	datasets []Dataset
+	pointers []*Dataset
+	table    []string
 	labels   []int32
 	contents []uint64
+}
+
+func (d *blockMemory) decode(data []byte) (*BlockMeta, error) {
+	if d.fill(data) {
+		return &d.block, nil
+	}
+	// What no encoder writes, and faults: rare.
+	block := &BlockMeta{}
+	return block, block.UnmarshalVT(data)
+}
+
+// room returns an empty list with room for so many.
+func room[T any](list []T, n int) []T {
+	if n > cap(list) {
+		return make([]T, 0, n)
+	}
+	return list[:0]
 }
 
 // Field numbers and wire types of the messages, as their tags.
@@ -69,22 +107,24 @@ const (
 // counts is how much a block holds.
 type counts struct{ datasets, strings, labels, contents int }
 
-// block returns nil for what it leaves to UnmarshalVT.
-func (d *blockDecoder) block(data []byte) *BlockMeta {
+// fill reports false for what it leaves to UnmarshalVT.
+func (d *blockMemory) fill(data []byte) bool {
 	c, ok := countBlock(data)
 	if !ok {
-		return nil
+		return false
 	}
-	b := &BlockMeta{}
-	if c.datasets > 0 {
-		d.datasets, b.Datasets = make([]Dataset, c.datasets), make([]*Dataset, 0, c.datasets)
+	d.block = BlockMeta{}
+	b := &d.block
+	d.datasets = room(d.datasets, c.datasets)[:c.datasets]
+	if d.pointers = room(d.pointers, c.datasets); c.datasets > 0 {
+		b.Datasets = d.pointers
 	}
-	if c.strings > 0 {
-		b.StringTable = make([]string, 0, c.strings)
+	if d.table = room(d.table, c.strings); c.strings > 0 {
+		b.StringTable = d.table
 	}
-	d.labels, d.contents = make([]int32, 0, c.labels), make([]uint64, 0, c.contents)
+	d.labels, d.contents = room(d.labels, c.labels), room(d.contents, c.contents)
 	if d.known == nil {
-		d.text = string(data)
+		d.whole = string(data)
 	}
 	r := fieldReader{data: data}
 	for r.next() {
@@ -109,6 +149,7 @@ func (d *blockDecoder) block(data []byte) *BlockMeta {
 			b.Size = r.number
 		case blockDatasets:
 			dataset := &d.datasets[len(b.Datasets)]
+			*dataset = Dataset{}
 			d.dataset(dataset, r.bytes())
 			b.Datasets = append(b.Datasets, dataset)
 		case blockStrings:
@@ -117,10 +158,10 @@ func (d *blockDecoder) block(data []byte) *BlockMeta {
 			b.MetadataOffset = r.number
 		}
 	}
-	return b
+	return true
 }
 
-func (d *blockDecoder) dataset(to *Dataset, data []byte) {
+func (d *blockMemory) dataset(to *Dataset, data []byte) {
 	r := fieldReader{data: data}
 	for r.next() {
 		switch r.tag {
@@ -151,10 +192,10 @@ func (d *blockDecoder) dataset(to *Dataset, data []byte) {
 }
 
 // string returns a field's text; recurs tells of what comes in other blocks, too.
-func (d *blockDecoder) string(r *fieldReader, recurs bool) string {
+func (d *blockMemory) string(r *fieldReader, recurs bool) string {
 	switch {
 	case d.known == nil:
-		return d.text[r.from:r.at]
+		return d.whole[r.from:r.at]
 	case recurs:
 		return d.known.of(r.bytes())
 	default:

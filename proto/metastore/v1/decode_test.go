@@ -44,12 +44,12 @@ func FuzzDecodeBlock(f *testing.F) {
 	add([]byte{0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	add(text(10, text(8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01)...))
 	add([]byte{0x88, 0x00, 0x05}, []byte{0x0b}, []byte{0x0c}, []byte{0x00, 0x00})
-	known := &metastorev1.Strings{}
+	var decoder metastorev1.BlockDecoder
 	f.Fuzz(func(t *testing.T, encoded []byte) {
 		want := &metastorev1.BlockMeta{}
 		wantErr := want.UnmarshalVT(encoded)
-		for name, strings := range map[string]*metastorev1.Strings{"shared": nil, "known": known} {
-			got, err := metastorev1.DecodeBlock(encoded, strings)
+		for name, decode := range map[string]func([]byte) (*metastorev1.BlockMeta, error){"once": metastorev1.DecodeBlock, "again": decoder.Decode} {
+			got, err := decode(encoded)
 			if (err == nil) != (wantErr == nil) || err != nil && err.Error() != wantErr.Error() {
 				t.Fatalf("%s: %v, want %v", name, err, wantErr)
 			}
@@ -63,13 +63,17 @@ func FuzzDecodeBlock(f *testing.F) {
 // A block that is as it is written takes few allocations.
 func TestDecodeBlockAllocations(t *testing.T) {
 	encoded := realBlocks(t)[0]
-	for name, strings := range map[string]*metastorev1.Strings{"shared": nil, "known": {}} {
+	var decoder metastorev1.BlockDecoder
+	for name, test := range map[string]struct {
+		decode func([]byte) (*metastorev1.BlockMeta, error)
+		most   float64
+	}{"once": {metastorev1.DecodeBlock, 8}, "again": {decoder.Decode, 1}} {
 		if got := testing.AllocsPerRun(100, func() {
-			if _, err := metastorev1.DecodeBlock(encoded, strings); err != nil {
+			if _, err := test.decode(encoded); err != nil {
 				t.Fatal(err)
 			}
-		}); got > 8 {
-			t.Errorf("%s: %v allocations", name, got)
+		}); got > test.most {
+			t.Errorf("%s: %v allocations, want %v", name, got, test.most)
 		}
 	}
 }
@@ -92,13 +96,11 @@ func realBlocks(t testing.TB) (blocks [][]byte) {
 
 func BenchmarkDecodeBlock(b *testing.B) {
 	encoded := realBlocks(b)[0]
+	var decoder metastorev1.BlockDecoder
 	for name, decode := range map[string]func() error{
-		"vt":     func() error { return new(metastorev1.BlockMeta).UnmarshalVT(encoded) },
-		"shared": func() error { _, err := metastorev1.DecodeBlock(encoded, nil); return err },
-		"known": func() func() error {
-			known := &metastorev1.Strings{}
-			return func() error { _, err := metastorev1.DecodeBlock(encoded, known); return err }
-		}(),
+		"vt":    func() error { return new(metastorev1.BlockMeta).UnmarshalVT(encoded) },
+		"once":  func() error { _, err := metastorev1.DecodeBlock(encoded); return err },
+		"again": func() error { _, err := decoder.Decode(encoded); return err },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
