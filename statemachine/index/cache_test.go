@@ -1,6 +1,7 @@
 package index_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -155,6 +156,37 @@ func TestSnapshotUnderWarmCache(t *testing.T) {
 		addLabelled(t, follower, uint64(n), n)
 	}
 	check(t, follower)
+}
+
+// A shard that the cache forgets in the middle of a transaction is written as if it
+// had not.
+func TestForgottenUnderTheWriter(t *testing.T) {
+	var states []string
+	for _, limit := range []int{0, 1 << 20} {
+		s := newStore(t, limit)
+		s.change(t, func(w *index.Writer) error {
+			for n := range 3 {
+				block := labelled(n)
+				block.Datasets = append(block.Datasets, labelled(1).Datasets...) // the same again
+				if _, err := addTo(w, block, 1); err != nil {
+					return err
+				}
+				if _, _, err := w.OldestLive("", 1); err != nil { // flushes
+					return err
+				}
+			}
+			return nil
+		})
+		check(t, s)
+		var state bytes.Buffer
+		if err := s.View(func(tx *kv.Tx) error { _, err := tx.WriteTo(&state); return err }); err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, state.String())
+	}
+	if states[0] != states[1] {
+		t.Error("what is stored depends on the cache")
+	}
 }
 
 // The cache keeps to its bound, and a cache of any size gives the same answers.

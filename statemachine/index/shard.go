@@ -76,7 +76,6 @@ func (s *openShard) restart(entry uint64) {
 	s.record.Strings, s.record.Series, s.record.Next, s.record.Settled = 0, 0, 0, 0
 	s.writing.tail = make([]child, 0, fanout)
 	s.dictionary = newDictionary(entry)
-	s.indexDictionary()
 }
 
 // load gets what is needed to change a stored shard: what its writer left, or
@@ -84,7 +83,6 @@ func (s *openShard) restart(entry uint64) {
 func (s *openShard) load(cache *GroupCache) error {
 	if s.dictionary, s.writing = cache.take(s.name); s.writing != nil {
 		s.begun(s.writing.record)
-		s.indexDictionary()
 		return nil
 	}
 	rows := newRowCursor(s.bucket)
@@ -102,7 +100,6 @@ func (s *openShard) load(cache *GroupCache) error {
 		return fmt.Errorf("%w: %d strings and %d series, the record says %d and %d", errDictionary,
 			len(s.dictionary.strings)-1, s.dictionary.series.len(), s.record.Strings, s.record.Series)
 	}
-	s.indexDictionary()
 	return s.loadUnsettled()
 }
 
@@ -120,13 +117,6 @@ func (s *openShard) begun(record Record) {
 	s.record, s.live = record, record.Blocks > 0
 	at := placeOf(record.Bounds, s.live)
 	s.place, s.moved = &at, map[string]*place{}
-}
-
-func (s *openShard) indexDictionary() {
-	s.dictionary.mu.Lock()
-	defer s.dictionary.mu.Unlock()
-	s.dictionary.indexStrings()
-	s.dictionary.indexSeries()
 }
 
 // has tells whether a block is there.
@@ -188,6 +178,9 @@ func (s *openShard) translate(block *metastorev1.BlockMeta) ([][]int32, error) {
 	d := s.dictionary
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// The cache may have shed what was there when the shard was opened.
+	d.indexStrings()
+	d.indexSeries()
 	firstString, firstSeries := len(d.strings), d.series.len()
 	i := interner{d: d, block: block, known: make([]int32, len(block.StringTable))}
 	block.Tenant, block.CreatedBy = i.ref(block.Tenant), i.ref(block.CreatedBy)
