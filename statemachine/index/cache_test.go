@@ -166,8 +166,8 @@ func TestForgottenUnderTheWriter(t *testing.T) {
 		s := newStore(t, limit)
 		s.change(t, func(w *index.Writer) error {
 			for n := range 3 {
-				block := labelled(n)
-				block.Datasets = append(block.Datasets, labelled(1).Datasets...) // the same again
+				block := labelled(1) // the same labels again
+				block.Id = labelled(n).Id
 				if _, err := addTo(w, block, 1); err != nil {
 					return err
 				}
