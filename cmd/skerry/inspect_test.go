@@ -46,7 +46,7 @@ func TestInspect(t *testing.T) {
 		{[]string{"hash"}, exitOK, []string{"GROUP", "APPLIED", "STATE", "DATA"}},
 		{[]string{"hash", "-o", "json"}, exitOK, []string{`"group": 1,`, `"applied": `}},
 		{[]string{"hash", "extra"}, exitUsage, []string{`unexpected argument "extra"`}},
-		{[]string{"scan", "-group", group, "-bucket", bucket}, exitOK, []string{"block " + blocks[0].Id, "strings from 1", `tenant "`, "record"}},
+		{[]string{"scan", "-group", group, "-bucket", bucket}, exitOK, []string{"block " + blocks[0].Id, "strings from 1", "record"}},
 		{[]string{"scan", "-group", group, "-bucket", bucket, "-limit", "1"}, exitOK, []string{"more rows: -from 0x62"}},
 		{[]string{"scan", "-group", group, "-bucket", bucket, "-from", "r"}, exitOK, []string{"record"}},
 		{[]string{"get", "r", "-group", group, "-bucket", bucket}, exitOK, []string{"object bytes"}},
