@@ -18,6 +18,7 @@ import (
 
 	"github.com/skerrydb/skerry/shardgroup/delivery"
 	"github.com/skerrydb/skerry/statemachine"
+	"github.com/skerrydb/skerry/statemachine/outbox"
 )
 
 const (
@@ -95,7 +96,7 @@ func (c *courier) run(ctx context.Context) {
 	config := delivery.Defaults()
 	config.Random = rand.Float64
 	t := &tour{
-		courier: c, ctx: ctx, loop: delivery.New(config), attempts: map[uint64]int{},
+		courier: c, ctx: ctx, loop: delivery.New(config), floors: outbox.Floors{}, attempts: map[uint64]int{},
 		// There is a place for each that may be under way.
 		ended: make(chan func(), config.Concurrency+1),
 	}
@@ -133,6 +134,8 @@ type tour struct {
 	mu    sync.Mutex
 	loop  *delivery.Loop
 	hints delivery.Hints
+	// Of the tenure's views, each no older than the one before.
+	floors outbox.Floors
 	// Failures by group: another replica is asked next time.
 	attempts map[uint64]int
 }
@@ -164,7 +167,7 @@ func (t *tour) step() time.Duration {
 	var acks []ackGroup
 	now := time.Now()
 	err := t.group.inspect(func(v statemachine.View) (err error) {
-		view := outboxView{v, t.ctx}
+		view := outboxView{v, t.ctx, t.floors}
 		if plan, err = t.loop.Plan(now, view, t.hints.Route(m)); err == nil {
 			acks = view.byRange(plan.Acks)
 		}

@@ -20,13 +20,14 @@ import (
 type outboxView struct {
 	statemachine.View
 	context context.Context
+	floors  outbox.Floors
 }
 
 var _ delivery.Outbox = outboxView{}
 
 // After is for delivery.
 func (v outboxView) After(after delivery.Position) iter.Seq2[delivery.Position, error] {
-	return listed(v.Outbox.After(outbox.Position(after)), func(at outbox.Position) delivery.Position { return delivery.Position(at) })
+	return listed(v.floors.After(v.Outbox, outbox.Position(after)), func(at outbox.Position) delivery.Position { return delivery.Position(at) })
 }
 
 // Chain is for delivery.

@@ -118,6 +118,57 @@ func (v View) After(after Position) iter.Seq2[Position, error] {
 	}
 }
 
+// Floors are numbers of streams below which nothing waits any more, as walks through
+// earlier states found: a walk then begins behind all rows that were deleted before. A
+// walk adds to them. They are not safe for concurrent use.
+type Floors map[uint32]floor
+
+type floor struct{ incarnation, number uint64 }
+
+// After is After of a view that is no older than those that were walked through before.
+func (f Floors) After(v View, after Position) iter.Seq2[Position, error] {
+	return func(yield func(Position, error) bool) {
+		for s, err := range v.Streams() {
+			if err != nil {
+				yield(Position{}, err)
+				return
+			}
+			if after != (Position{}) && string(streamKey(tagOrder, s.Shard)) < string(streamKey(tagOrder, after.Stream)) {
+				continue
+			}
+			if s.Transfers == 0 {
+				f[s.Shard] = floor{s.Incarnation, s.Last + 1}
+				continue
+			}
+			if !f.walk(v, s, after, yield) {
+				return
+			}
+		}
+	}
+}
+
+// walk goes through what waits of a stream, and reports false if it was stopped.
+func (f Floors) walk(v View, s Listed, after Position, yield func(Position, error) bool) bool {
+	known := f[s.Shard]
+	if known.incarnation != s.Incarnation {
+		known = floor{incarnation: s.Incarnation}
+	}
+	from, first := orderKey(s.Shard, known.number, ""), true
+	if after != (Position{}) && after.Stream == s.Shard && after.Number >= known.number {
+		from, first = append(orderKey(after.Stream, after.Number, after.Tenant), 0), false
+	}
+	for k := range v.scan(streamKey(tagOrder, s.Shard), from) {
+		at, err := decodeOrder(k)
+		if first && err == nil {
+			f[s.Shard], first = floor{s.Incarnation, at.Number}, false
+		}
+		if !yield(at, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 func decodeOrder(key []byte) (Position, error) {
 	shard, rest, err := shardOf(key)
 	if err != nil || len(rest) <= 8 {
@@ -146,10 +197,17 @@ func (v View) Chain(shard uint32, tenant string) iter.Seq2[Entry, error] {
 	return chain(v.rows, shard, tenant)
 }
 
+// chain begins behind what is finished: rows that were deleted lately cost as much to
+// step over as others.
 func chain(rows *kv.Bucket, shard uint32, tenant string) iter.Seq2[Entry, error] {
 	prefix := chainKey(shard, tenant)
 	return func(yield func(Entry, error) bool) {
-		for k, stored := range (View{rows}).scan(prefix, nil) {
+		p, err := decodeProgress(rows.Get(tenantKey(shard, tenant)))
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		for k, stored := range (View{rows}).scan(prefix, entryKey(shard, tenant, p.Finished+1)) {
 			if len(k) != len(prefix)+8 {
 				yield(Entry{}, fmt.Errorf("%w: entry %x", errRow, k))
 				return
