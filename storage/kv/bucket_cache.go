@@ -1,13 +1,16 @@
 package kv
 
 import (
+	"bytes"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
 
 // bucketCache holds rows of buckets that transactions of a namespace read, so that opening the same
 // buckets in every transaction costs no read. Its contents belong to one version of the namespace's
-// buckets; a commit that changes any makes the next version.
+// buckets; a commit that changes any makes the next version, to which it takes over the rows of all
+// others.
 type bucketCache struct {
 	version atomic.Uint64 // odd while a change is being applied
 
@@ -27,6 +30,21 @@ func (c *bucketCache) change(fn func() error) error {
 	c.version.Add(1)
 	defer c.version.Add(1)
 	return fn()
+}
+
+// changeSome is change where it is known which rows fn changes.
+func (c *bucketCache) changeSome(rows *bucketChanges, fn func() error) error {
+	before := c.version.Load()
+	return c.change(func() error {
+		err := fn()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.of == before && !rows.all {
+			rows.dropFrom(c.rows)
+			c.of = before + 2
+		}
+		return err
+	})
 }
 
 // during returns the version that what take takes belongs to, noVersion if that is uncertain.
@@ -63,4 +81,59 @@ func (c *bucketCache) put(version uint64, key []byte, row bucketRow) {
 		c.of, c.rows = version, map[string]bucketRow{}
 	}
 	c.rows[string(key)] = row
+}
+
+// bucketChanges are the buckets whose rows a transaction wrote or removed.
+type bucketChanges struct {
+	rows  map[string]struct{}
+	spans [][]byte // all rows that begin with one
+	all   bool     // more than are worth knowing
+}
+
+// maxChangedSpans bounds what each look at the cache costs.
+const maxChangedSpans = 64
+
+func (c *bucketChanges) none() bool { return !c.all && len(c.rows) == 0 && len(c.spans) == 0 }
+
+// row notes that a bucket's row changed.
+func (c *bucketChanges) row(key []byte) {
+	if c.rows == nil {
+		c.rows = map[string]struct{}{}
+	}
+	c.rows[string(key)] = struct{}{}
+}
+
+// span notes that a bucket's row changed, and those of all buckets inside.
+func (c *bucketChanges) span(prefix []byte) {
+	if len(c.spans) == maxChangedSpans {
+		c.all = true
+		return
+	}
+	c.spans = append(c.spans, bytes.Clone(prefix))
+}
+
+// has tells whether a row may have changed.
+func (c *bucketChanges) has(key []byte) bool {
+	if _, changed := c.rows[string(key)]; changed || c.all {
+		return true
+	}
+	for _, prefix := range c.spans {
+		if bytes.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *bucketChanges) dropFrom(rows map[string]bucketRow) {
+	for key := range c.rows {
+		delete(rows, key)
+	}
+	for _, prefix := range c.spans {
+		for key := range rows {
+			if strings.HasPrefix(key, string(prefix)) {
+				delete(rows, key)
+			}
+		}
+	}
 }

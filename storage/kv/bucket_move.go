@@ -120,6 +120,6 @@ func (tx *Tx) copySpan(from span, prefix []byte) error {
 	}
 	tx.shape++
 	tx.removed++
-	tx.changed = true
+	tx.changed.span(prefix)
 	return nil
 }

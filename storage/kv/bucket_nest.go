@@ -138,7 +138,7 @@ func (tx *Tx) removeSpan(s span) error {
 	tx.writes++
 	tx.shape++
 	tx.removed++
-	tx.changed = true
+	tx.changed.span(s.prefix)
 	if !all {
 		return tx.writer.DeleteRange(s.prefix, s.upper)
 	}

@@ -22,7 +22,7 @@ type Tx struct {
 	rows   rowstore.View   // what the transaction sees, nil once ended
 	writer rowstore.Writer // the same, of a writing one
 
-	// What of the namespace's bucketCache is true here, as long as no bucket's row was changed.
+	// What of the namespace's bucketCache is true here, but for rows that were changed.
 	version uint64
 
 	root    Bucket
@@ -30,7 +30,7 @@ type Tx struct {
 	passed  passedBucket
 	writes  uint64 // rises with each write
 	shape   uint64 // rises when rows of buckets change that handles may know
-	changed bool   // a row of a bucket was written or removed
+	changed bucketChanges
 	removed uint64 // rises when one is removed: a new bucket's name may be known to a dead handle
 
 	arena    arena
@@ -145,10 +145,10 @@ func (tx *Tx) apply() error {
 	}
 	tx.iters.close()
 	sync := tx.db.engine.opts.Durability == WALSync && !tx.db.NoSync
-	if !tx.changed {
+	if tx.changed.none() {
 		return tx.writer.Commit(sync)
 	}
-	return tx.db.ns.buckets.change(func() error { return tx.writer.Commit(sync) })
+	return tx.db.ns.buckets.changeSome(&tx.changed, func() error { return tx.writer.Commit(sync) })
 }
 
 // Rollback ends the transaction and forgets its writes.
@@ -242,7 +242,7 @@ func (tx *Tx) addBucketRow(key []byte, row bucketRow) error {
 	if err := tx.set(key, tx.rowRoom[:]); err != nil {
 		return err
 	}
-	tx.changed = true
+	tx.changed.row(key)
 	if tx.removed > 0 {
 		tx.shape++
 	}

@@ -58,7 +58,8 @@ func (tx *Tx) has(key []byte) bool {
 // getBucketRow returns a bucket's own row.
 func (tx *Tx) getBucketRow(key []byte) (row bucketRow, found bool) {
 	cache := &tx.db.ns.buckets
-	if !tx.changed {
+	cached := !tx.changed.has(key)
+	if cached {
 		if row, found = cache.get(tx.version, key); found {
 			return row, true
 		}
@@ -72,7 +73,7 @@ func (tx *Tx) getBucketRow(key []byte) (row bucketRow, found bool) {
 	if err != nil {
 		panic(fmt.Errorf("%w: %w", ErrRead, err))
 	}
-	if !tx.changed {
+	if cached {
 		cache.put(tx.version, key, row)
 	}
 	return row, true
