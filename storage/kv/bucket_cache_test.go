@@ -92,7 +92,9 @@ func TestBucketCacheAgainstModel(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					next[path] = next[path]
+					if !exists {
+						next[path] = 0
+					}
 				}
 				verify(reader{tx, next})
 			}
