@@ -29,12 +29,14 @@ type identity struct {
 }
 
 const (
-	// The newest format that is known: of nodes that waited for a cluster. Format
-	// 1 was that of builds before the first release, 2 and 3 are those of clusters
-	// that were founded with the directory.
-	identityFormat        = 4
-	identityFormatFounded = 3
-	identityFormatAlone   = 2
+	// The newest format that is known: of nodes that waited for a cluster; then those
+	// of nodes that were founded with a cluster, of several or of one. Formats before
+	// are of builds before the first release. All three rise by three when what lies
+	// beside the identity, the store's rows or the log, is written in another way.
+	identityFormat        = 7
+	identityFormatFounded = 6
+	identityFormatAlone   = 5
+	identityFormatFirst   = identityFormatAlone
 	identityFile          = "identity.json"
 	// Of files that are not complete yet.
 	temporaryPrefix = ".new-"
@@ -64,8 +66,8 @@ func loadIdentity(dir string, fresh identity) (identity, error) {
 	if id.Format > identityFormat {
 		return identity{}, fmt.Errorf("%w %s: it has format %d, this release knows formats up to %d: run the release that wrote it, or a newer one", ErrDataDir, dir, id.Format, identityFormat)
 	}
-	if id.Format == 1 {
-		return identity{}, fmt.Errorf("%w %s: it has format 1, of a development build that no release reads: start with an empty directory", ErrDataDir, dir)
+	if id.Format >= 1 && id.Format < identityFormatFirst {
+		return identity{}, fmt.Errorf("%w %s: it has format %d, of a development build that no release reads: start with an empty directory, or run the build that wrote it", ErrDataDir, dir, id.Format)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()

@@ -126,7 +126,7 @@ func (s *openShard) has(id ulid.ULID) bool {
 
 func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64) error {
 	bounds, objectBytes := Bounds{block.GetMinTime(), block.GetMaxTime()}, block.GetSize()
-	tenants, someHidden := s.boundsIn(block, id.Time())
+	tenants, anyHidden := s.boundsIn(block, id.Time())
 	if err := s.loadTail(); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *openShard) add(id ulid.ULID, block *metastorev1.BlockMeta, entry uint64
 	switch {
 	case !s.key.segments():
 		s.record.Settled = s.record.Next
-	case someHidden || s.record.Next%fanout == 0: // the entry does not tell, or postings are written, too
+	case anyHidden || s.record.Next%fanout == 0: // the entry does not tell, or postings are written, too
 		return s.settle()
 	}
 	return nil

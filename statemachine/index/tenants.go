@@ -24,8 +24,8 @@ type tenantBounds struct {
 
 // boundsIn returns the bounds of each tenant that has datasets in a segment that
 // comes, so that a tenant is known from its first profile on. Datasets that are
-// hidden do not count; some reports whether there are any.
-func (s *openShard) boundsIn(block *metastorev1.BlockMeta, createdAt uint64) (found []tenantBounds, some bool) {
+// hidden do not count; anyHidden reports whether there are any.
+func (s *openShard) boundsIn(block *metastorev1.BlockMeta, createdAt uint64) (found []tenantBounds, anyHidden bool) {
 	if !s.key.segments() {
 		return nil, false
 	}
@@ -36,7 +36,7 @@ func (s *openShard) boundsIn(block *metastorev1.BlockMeta, createdAt uint64) (fo
 			continue
 		}
 		if until, hidden := s.hidden[tenant]; hidden && createdAt <= until {
-			some = true
+			anyHidden = true
 			continue
 		}
 		bounds := Bounds{dataset.GetMinTime(), dataset.GetMaxTime()}
@@ -47,7 +47,7 @@ func (s *openShard) boundsIn(block *metastorev1.BlockMeta, createdAt uint64) (fo
 		at[dataset.GetTenant()] = len(found)
 		found = append(found, tenantBounds{tenant, bounds})
 	}
-	return found, some
+	return found, anyHidden
 }
 
 // widen notes the bounds of a tenant in the shard, if they grew.

@@ -93,15 +93,15 @@ func room[T any](list []T, n int) []T {
 
 // Field numbers and wire types of the messages, as their tags.
 const (
-	varint = 0
-	bytes  = 2
+	wireVarint = 0
+	wireBytes  = 2
 
-	blockID       = 2<<3 | bytes
-	blockDatasets = 10<<3 | bytes
-	blockStrings  = 11<<3 | bytes
+	blockID       = 2<<3 | wireBytes
+	blockDatasets = 10<<3 | wireBytes
+	blockStrings  = 11<<3 | wireBytes
 
-	datasetContents = 5<<3 | bytes
-	datasetLabels   = 8<<3 | bytes
+	datasetContents = 5<<3 | wireBytes
+	datasetLabels   = 8<<3 | wireBytes
 )
 
 // counts is how much a block holds.
@@ -129,23 +129,23 @@ func (d *blockMemory) fill(data []byte) bool {
 	r := fieldReader{data: data}
 	for r.next() {
 		switch r.tag {
-		case 1<<3 | varint:
+		case 1<<3 | wireVarint:
 			b.FormatVersion = uint32(r.number)
 		case blockID:
 			b.Id = d.string(&r, false)
-		case 3<<3 | varint:
+		case 3<<3 | wireVarint:
 			b.Tenant = int32(r.number)
-		case 4<<3 | varint:
+		case 4<<3 | wireVarint:
 			b.Shard = uint32(r.number)
-		case 5<<3 | varint:
+		case 5<<3 | wireVarint:
 			b.CompactionLevel = uint32(r.number)
-		case 6<<3 | varint:
+		case 6<<3 | wireVarint:
 			b.MinTime = int64(r.number)
-		case 7<<3 | varint:
+		case 7<<3 | wireVarint:
 			b.MaxTime = int64(r.number)
-		case 8<<3 | varint:
+		case 8<<3 | wireVarint:
 			b.CreatedBy = int32(r.number)
-		case 9<<3 | varint:
+		case 9<<3 | wireVarint:
 			b.Size = r.number
 		case blockDatasets:
 			dataset := &d.datasets[len(b.Datasets)]
@@ -154,7 +154,7 @@ func (d *blockMemory) fill(data []byte) bool {
 			b.Datasets = append(b.Datasets, dataset)
 		case blockStrings:
 			b.StringTable = append(b.StringTable, d.string(&r, true))
-		case 12<<3 | varint:
+		case 12<<3 | wireVarint:
 			b.MetadataOffset = r.number
 		}
 	}
@@ -165,27 +165,27 @@ func (d *blockMemory) dataset(to *Dataset, data []byte) {
 	r := fieldReader{data: data}
 	for r.next() {
 		switch r.tag {
-		case 1<<3 | varint:
+		case 1<<3 | wireVarint:
 			to.Tenant = int32(r.number)
-		case 2<<3 | varint:
+		case 2<<3 | wireVarint:
 			to.Name = int32(r.number)
-		case 3<<3 | varint:
+		case 3<<3 | wireVarint:
 			to.MinTime = int64(r.number)
-		case 4<<3 | varint:
+		case 4<<3 | wireVarint:
 			to.MaxTime = int64(r.number)
 		case datasetContents:
 			first := len(d.contents)
 			if d.contents = appendNumbers(d.contents, r.bytes()); len(d.contents) > first {
 				to.TableOfContents = d.contents[first:len(d.contents):len(d.contents)]
 			}
-		case 6<<3 | varint:
+		case 6<<3 | wireVarint:
 			to.Size = r.number
 		case datasetLabels:
 			first := len(d.labels)
 			if d.labels = appendNumbers(d.labels, r.bytes()); len(d.labels) > first {
 				to.Labels = d.labels[first:len(d.labels):len(d.labels)]
 			}
-		case 9<<3 | varint:
+		case 9<<3 | wireVarint:
 			to.Format = uint32(r.number)
 		}
 	}
@@ -216,7 +216,7 @@ func countBlock(data []byte) (c counts, ok bool) {
 		case r.tag == blockStrings:
 			c.strings++
 		case r.tag == blockID:
-		case r.tag&7 == varint && number >= 1 && number <= 12 && number != 2 && number != 10 && number != 11:
+		case r.tag&7 == wireVarint && number >= 1 && number <= 12 && number != 2 && number != 10 && number != 11:
 		default:
 			return c, false
 		}
@@ -241,7 +241,7 @@ func (c *counts) dataset(data []byte) bool {
 				return false
 			}
 			contents, c.contents = true, c.contents+n
-		case r.tag&7 == varint && number >= 1 && number <= 9 && number != 5 && number != 7 && number != 8:
+		case r.tag&7 == wireVarint && number >= 1 && number <= 9 && number != 5 && number != 7 && number != 8:
 		default:
 			return false
 		}
@@ -326,10 +326,10 @@ func (r *fieldReader) next() bool {
 	}
 	switch {
 	case r.tag >= 0x80:
-	case r.tag&7 == varint:
+	case r.tag&7 == wireVarint:
 		r.number, r.at = number, at
 		return true
-	case r.tag&7 == bytes && number <= uint64(len(data)-at):
+	case r.tag&7 == wireBytes && number <= uint64(len(data)-at):
 		r.from, r.at = at, at+int(number)
 		return true
 	}
