@@ -10,6 +10,7 @@ import (
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // Applying entries of real segments, by the number of blocks in an entry; the
@@ -17,15 +18,7 @@ import (
 func BenchmarkApply(b *testing.B) {
 	for _, blocks := range []int{1, 16, 80} {
 		b.Run(fmt.Sprintf("blocks=%d", blocks), func(b *testing.B) {
-			engine, err := kv.OpenEngine(b.TempDir(), kv.EngineOptions{Durability: kv.NoWAL})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer engine.Close() //nolint:errcheck // a benchmark's throw-away store
-			db, err := engine.DB(group)
-			if err != nil {
-				b.Fatal(err)
-			}
+			db := kvtest.Of(b, kvtest.Engine(b, kv.EngineOptions{Durability: kv.NoWAL}), group)
 			machine := statemachine.NewData(db, statemachine.NewCache(64<<20))
 			index := uint64(0)
 			apply := func(commands ...*raftlogv1.Command) {

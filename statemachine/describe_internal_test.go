@@ -8,19 +8,12 @@ import (
 	"github.com/skerrydb/skerry/statemachine/directory"
 	"github.com/skerrydb/skerry/statemachine/ranges"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // People can read each row of the directory, and a group's ranges.
 func TestDescribeDirectoryRows(t *testing.T) {
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	db, err := engine.DB(1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := kvtest.DB(t, 1)
 	m, err := clusterv1.NewRangeMap(clusterv1.InitialLayout{ClusterID: "c", Node: &clusterv1.Node{NodeId: "n"}, Groups: 1, StreamGroups: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -8,21 +8,13 @@ import (
 
 	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
-	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // A command of a format that is not in use is refused, and changes nothing; once
 // the format is active, it applies.
 func TestCommandsOfNewerFormats(t *testing.T) {
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	db, err := engine.DB(1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := kvtest.DB(t, 1)
 	const kind = raftlogv1.Kind(99)
 	applied := 0
 	m := newMachine(db, NewCache(1<<20), map[raftlogv1.Kind]since{
@@ -39,6 +31,7 @@ func TestCommandsOfNewerFormats(t *testing.T) {
 		index++
 		command := &raftlogv1.Command{Kind: kind}
 		if payload != nil {
+			var err error
 			if command.Payload, err = payload.MarshalVT(); err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/statemachine/outbox"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // waitingBlock is one of stream 1.
@@ -25,16 +26,8 @@ func waitingBlock(serial byte) (ulid.ULID, *metastorev1.BlockMeta) {
 // acme, of which the first is finished, and what was accepted of stream 4.
 func withTransfers(t *testing.T, fn func(*kv.Tx) error) {
 	t.Helper()
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	db, err := engine.DB(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = db.Update(func(tx *kv.Tx) error {
+	db := kvtest.DB(t, 1)
+	err := db.Update(func(tx *kv.Tx) error {
 		w, err := outbox.NewWriter(tx)
 		if err != nil {
 			return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"time"
 
@@ -57,17 +56,7 @@ func (f *benchLives) setUp(set *flag.FlagSet, rounds int, each time.Duration) ac
 	set.Uint64Var(&f.blocks, "blocks", 10_000, "`N` blocks that are loaded first")
 	set.IntVar(&f.repeat, "rounds", rounds, "`N` kills")
 	set.DurationVar(&f.duration, "duration", each, "`DURATION` how long callers add in each round")
-	return func(ctx context.Context, std streams, args []string) error {
-		if len(args) > 0 {
-			return flags.Usagef("unexpected argument %q", args[0])
-		}
-		set.Visit(func(given *flag.Flag) { f.args = append(f.args, "-"+given.Name+"="+given.Value.String()) })
-		parts, err := f.parts()
-		if err != nil {
-			return err
-		}
-		return f.runParts(ctx, std, parts)
-	}
+	return f.measure(set, f.parts)
 }
 
 func (f *benchLives) parts() ([]benchPart, error) {

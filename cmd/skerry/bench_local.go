@@ -40,6 +40,28 @@ func (f *benchLocal) declareLocal(set *flag.FlagSet, nodes int, groups string) {
 	set.StringVar(&f.workDir, "work-dir", "", "`DIR` where the processes' data go; default the system's for temporary files")
 }
 
+// action notes the flags that were given, and runs.
+func (f *benchLocal) action(set *flag.FlagSet, run func(context.Context, streams) error) action {
+	return func(ctx context.Context, std streams, args []string) error {
+		if len(args) > 0 {
+			return flags.Usagef("unexpected argument %q", args[0])
+		}
+		set.Visit(func(given *flag.Flag) { f.args = append(f.args, "-"+given.Name+"="+given.Value.String()) })
+		return run(ctx, std)
+	}
+}
+
+// measure is action for the parts that the flags make.
+func (f *benchLocal) measure(set *flag.FlagSet, parts func() ([]benchPart, error)) action {
+	return f.action(set, func(ctx context.Context, std streams) error {
+		made, err := parts()
+		if err != nil {
+			return err
+		}
+		return f.runParts(ctx, std, made)
+	})
+}
+
 // groupCounts are those of -groups.
 func (f *benchLocal) groupCounts() ([]int, error) {
 	var counts []int

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"slices"
@@ -37,17 +36,7 @@ not find. With -dense all sizes have the same days, and answers grow.
 			set.IntVar(&f.callers, "callers", 64, "`N` callers that write at once; an eighth of them ask")
 			set.IntVar(&f.repeat, "repeat", 6, "`N` repetitions of each measurement")
 			set.DurationVar(&f.duration, "duration", 5*time.Second, "`DURATION` of each measurement")
-			return func(ctx context.Context, std streams, args []string) error {
-				if len(args) > 0 {
-					return flags.Usagef("unexpected argument %q", args[0])
-				}
-				set.Visit(func(given *flag.Flag) { f.args = append(f.args, "-"+given.Name+"="+given.Value.String()) })
-				parts, err := f.parts()
-				if err != nil {
-					return err
-				}
-				return f.runParts(ctx, std, parts)
-			}
+			return f.measure(set, f.parts)
 		},
 	}
 }

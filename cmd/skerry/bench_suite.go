@@ -37,15 +37,11 @@ func setUpBenchSuite(set *flag.FlagSet) action {
 	f.size = flags.NewChoice(append([]string{"small"}, slices.DeleteFunc(sizes, func(s string) bool { return s == "small" })...)...)
 	f.declareLocal(set, 1, "4")
 	set.Var(f.size, "size", "`WORD` tiny (2,000 blocks, only to see that it works), small (100,000), 1M, 5M")
-	set.StringVar(&f.engine, "engine", "", "`NAMES` measure the state machine alone, in this process, over one storage engine after the other: pebble, bbolt, or with a sync of their own at each entry pebble-sync, bbolt-sync")
+	set.StringVar(&f.engine, "engine", "", "`NAMES` measure the state machine alone, over one storage engine after the other, each in a process of its own: pebble, bbolt, or with a sync of their own at each entry pebble-sync, bbolt-sync")
 	set.DurationVar(&f.quiet, "quiet", 5*time.Second, "`DURATION` how long no worker must have had a job for compaction to be at its end")
 	set.IntVar(&f.repeat, "repeat", 0, "`N` repetitions of each measurement, and leaders that are killed; 0 for those of the size")
 	set.DurationVar(&f.duration, "duration", 0, "`DURATION` of each measurement; 0 for that of the size")
-	return func(ctx context.Context, std streams, args []string) error {
-		if len(args) > 0 {
-			return flags.Usagef("unexpected argument %q", args[0])
-		}
-		set.Visit(func(given *flag.Flag) { f.args = append(f.args, "-"+given.Name+"="+given.Value.String()) })
+	return f.action(set, func(ctx context.Context, std streams) error {
 		if f.engine != "" {
 			return f.runEngines(ctx, std)
 		}
@@ -54,7 +50,7 @@ func setUpBenchSuite(set *flag.FlagSet) action {
 			return err
 		}
 		return f.runParts(ctx, std, parts)
-	}
+	})
 }
 
 // parts are the target, or what is started, once for each number of groups.

@@ -12,6 +12,7 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // Each way in which what a cache holds could be of another state than what a
@@ -193,7 +194,7 @@ func TestForgottenUnderTheWriter(t *testing.T) {
 func TestCacheBound(t *testing.T) {
 	for _, limit := range []int{0, 3000, 1 << 20} {
 		cache := index.NewCache(limit)
-		a, b := &store{newDB(t), cache.Group()}, &store{newDB(t), cache.Group()}
+		a, b := &store{kvtest.DB(t, 1), cache.Group()}, &store{kvtest.DB(t, 1), cache.Group()}
 		var numbers []int
 		for n := range 30 {
 			numbers = append(numbers, n)

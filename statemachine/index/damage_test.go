@@ -13,6 +13,7 @@ import (
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 const id = "01JGJFGR480W3GE1R70W3GE1R7"
@@ -22,24 +23,6 @@ func segment() *metastorev1.BlockMeta {
 		Id: id, Shard: 1, MinTime: 1, MaxTime: 2, StringTable: []string{"", "acme", "svc", "x"},
 		Datasets: []*metastorev1.Dataset{{Tenant: 1, Name: 2, MinTime: 1, MaxTime: 2, Labels: []int32{1, 2, 3}}},
 	}
-}
-
-func newDB(t testing.TB) *kv.DB {
-	t.Helper()
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	db, err := engine.DB(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
 }
 
 func add(t *testing.T, db *kv.DB, block *metastorev1.BlockMeta) {
@@ -109,7 +92,7 @@ func TestDamagedEntries(t *testing.T) { // R-QRY-22
 		"series of unknown strings": {'t', to(2, 1, 3, 99), everything},
 	} {
 		t.Run(name, func(t *testing.T) {
-			db := newDB(t)
+			db := kvtest.DB(t, 1)
 			add(t, db, segment())
 			for question, ok := range read(t, db) {
 				if !ok {
@@ -190,7 +173,7 @@ func damage(t *testing.T, db *kv.DB, tag byte, change func([]byte) []byte) {
 // growing the damage.
 func TestWriterRefusesDamage(t *testing.T) {
 	for _, tag := range []byte{'r', 's', 't', 'b'} {
-		db := newDB(t)
+		db := kvtest.DB(t, 1)
 		add(t, db, segment())
 		damage(t, db, tag, to(0xff))
 		other := segment()

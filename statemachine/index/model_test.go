@@ -18,6 +18,7 @@ import (
 	"github.com/skerrydb/skerry/proto/selector"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // model is the index as naively as possible.
@@ -230,7 +231,7 @@ type store struct {
 }
 
 func newStore(t testing.TB, cacheBytes int) *store {
-	return &store{newDB(t), index.NewCache(cacheBytes).Group()}
+	return &store{kvtest.DB(t, 1), index.NewCache(cacheBytes).Group()}
 }
 
 // change runs one transaction.

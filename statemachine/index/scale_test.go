@@ -13,6 +13,7 @@ import (
 	"github.com/skerrydb/skerry/proto/selector"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 var scaleBlocks = flag.Int("blocks", 1_000_000, "blocks of the largest index of BenchmarkScale")
@@ -65,7 +66,7 @@ func scaleBlock(n, of int) *metastorev1.BlockMeta {
 const probeBlocks = 8
 
 func scaleStore(b *testing.B, blocks int) *store {
-	s := &store{newDB(b), index.NewCache(64 << 20).Group()}
+	s := &store{kvtest.DB(b, 1), index.NewCache(64 << 20).Group()}
 	s.change(b, func(w *index.Writer) error {
 		for n := range probeBlocks {
 			// Services by turn, times of the end.

@@ -11,6 +11,7 @@ import (
 	"github.com/skerrydb/skerry/proto/selector"
 	"github.com/skerrydb/skerry/statemachine/index"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // Segments as many writers make them in a week: 10 datasets of 8 of 20 tenants,
@@ -68,7 +69,7 @@ func BenchmarkSegments(b *testing.B) {
 		if blocks > *scaleBlocks {
 			continue
 		}
-		s := &store{newDB(b), index.NewCache(256 << 20).Group()}
+		s := &store{kvtest.DB(b, 1), index.NewCache(256 << 20).Group()}
 		n := 0
 		add := func(b *testing.B, batch int) {
 			b.StopTimer()

@@ -9,19 +9,12 @@ import (
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine/jobs"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // Totals are what a walk over the jobs would count, whatever was done to them.
 func TestTotals(t *testing.T) {
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	db, err := engine.DB(2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := kvtest.DB(t, 2)
 	random := rand.New(rand.NewPCG(1, 3))
 	for range 200 {
 		if err := db.Update(func(tx *kv.Tx) error {

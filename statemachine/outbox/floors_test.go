@@ -9,20 +9,13 @@ import (
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine/outbox"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // A walk that begins at floors finds what one from the start does, from any position on,
 // whatever was made and finished since the walk before.
 func TestFloorsHideNothing(t *testing.T) {
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	db, err := engine.DB(2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := kvtest.DB(t, 2)
 	random := rand.New(rand.NewPCG(5, 6))
 	floors := outbox.Floors{}
 	type pair struct {

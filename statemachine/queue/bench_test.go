@@ -8,6 +8,7 @@ import (
 
 	"github.com/skerrydb/skerry/statemachine/queue"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // Blocks that come to be queued, of 16 shards in turn, by how many a transaction has.
@@ -15,15 +16,7 @@ import (
 func BenchmarkPush(b *testing.B) {
 	for _, batch := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
-			engine, err := kv.OpenEngine(b.TempDir(), kv.EngineOptions{Durability: kv.NoWAL})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer engine.Close() //nolint:errcheck // a benchmark's throw-away store
-			db, err := engine.DB(1)
-			if err != nil {
-				b.Fatal(err)
-			}
+			db := kvtest.Of(b, kvtest.Engine(b, kv.EngineOptions{Durability: kv.NoWAL}), 1)
 			known, n := queue.NewKnown(), uint64(0)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -10,16 +10,13 @@ import (
 
 	"github.com/skerrydb/skerry/statemachine/queue"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // What writers remember changes nothing: the rows are those of writers that remember
 // nothing, whether blocks come in order, overtake each other, come again, or are taken.
 func TestKnowledgeChangesNothing(t *testing.T) {
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
+	engine := kvtest.Engine(t, kv.EngineOptions{})
 	random := rand.New(rand.NewPCG(3, 4))
 	keys := []queue.Key{{Shard: 1}, {Tenant: "a", Shard: 1, Level: 1}, {Shard: 2}}
 	// More keys than are remembered, now and then.
@@ -52,10 +49,7 @@ func TestKnowledgeChangesNothing(t *testing.T) {
 			}
 		}
 		for group, with := range map[uint64]*queue.Known{2: known, 3: nil} {
-			db, err := engine.DB(group)
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := kvtest.Of(t, engine, group)
 			if err := db.Update(func(tx *kv.Tx) error {
 				w, err := queue.NewWriter(tx, with)
 				if err != nil {
@@ -90,10 +84,7 @@ func TestKnowledgeChangesNothing(t *testing.T) {
 
 func rows(t *testing.T, engine *kv.Engine, group uint64) (all []string) {
 	t.Helper()
-	db, err := engine.DB(group)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := kvtest.Of(t, engine, group)
 	if err := db.View(func(tx *kv.Tx) error {
 		return tx.ForEach(func(name []byte, b *kv.Bucket) error {
 			return b.ForEach(func(k, v []byte) error {

@@ -9,19 +9,12 @@ import (
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine/queue"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // Totals are what a walk over the queue would count, whatever was done to it.
 func TestTotals(t *testing.T) {
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	db, err := engine.DB(2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := kvtest.DB(t, 2)
 	random := rand.New(rand.NewPCG(1, 2))
 	keys := []queue.Key{{Shard: 1}, {Tenant: "a", Shard: 1, Level: 1}, {Tenant: "b", Shard: 2, Level: 1}, {Tenant: "a", Shard: 1, Level: 2}}
 	// No block is in two batches, whatever their keys.

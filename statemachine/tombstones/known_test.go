@@ -10,19 +10,12 @@ import (
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/statemachine/tombstones"
 	"github.com/skerrydb/skerry/storage/kv"
+	"github.com/skerrydb/skerry/storage/kv/kvtest"
 )
 
 // What writers remember does not change what they tell of compacted blocks.
 func TestKnowledgeChangesNothing(t *testing.T) {
-	engine, err := kv.OpenEngine(t.TempDir(), kv.EngineOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer engine.Close()
-	db, err := engine.DB(2)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := kvtest.DB(t, 2)
 	random := rand.New(rand.NewPCG(5, 6))
 	owner := func() (string, uint32) { return []string{"", "a", "b"}[random.IntN(3)], uint32(random.IntN(2)) }
 	// Some do not differ but in the last byte, which may be the highest.

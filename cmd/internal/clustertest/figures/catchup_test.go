@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	benchusage "github.com/skerrydb/skerry/bench/usage"
 	nodev1 "github.com/skerrydb/skerry/proto/node/v1"
 )
 
@@ -81,9 +82,9 @@ func measureCatchUp(t *testing.T, binary, dir string, figures *table, replaced b
 	must(t, err)
 	_, latePeak, err := memory(late.pid)
 	must(t, err)
-	lateSize, err := folderBytes(late.dir)
+	lateSize, err := benchusage.Folder(late.dir)
 	must(t, err)
-	size, err := folderBytes(c.nodes[0].dir)
+	size, err := benchusage.Folder(c.nodes[0].dir)
 	must(t, err)
 	figures.row(what, fmt.Sprintf("%.2f", ready.Seconds()), fmt.Sprintf("%.2f", caughtUp.Seconds()), sent(before, others.scrape(t)),
 		fmt.Sprintf("%.2f", lateCPU.Seconds()), fmt.Sprintf("%.2f", cpu.Seconds()), mebibytes(latePeak), peaksBefore, peaks(t, others), mebibytes(lateSize), mebibytes(size))

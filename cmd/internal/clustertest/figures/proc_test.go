@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	benchusage "github.com/skerrydb/skerry/bench/usage"
 )
 
 // tick is the unit of times in /proc.
@@ -156,25 +158,6 @@ func machineCPU() (time.Duration, error) {
 	return ticks * tick, nil
 }
 
-// folderBytes is the size of all files below a folder, some of which may go away
-// meanwhile.
-func folderBytes(dir string) (float64, error) {
-	total := 0.0
-	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() {
-			var info fs.FileInfo
-			if info, err = entry.Info(); err == nil {
-				total += float64(info.Size())
-			}
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	})
-	return total, err
-}
-
 func TestProcessFigures(t *testing.T) {
 	pid := os.Getpid()
 	before, err := cpuTime(pid)
@@ -201,7 +184,7 @@ func TestProcessFigures(t *testing.T) {
 	}
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "a"), make([]byte, 1000), 0o644))
-	if size, err := folderBytes(dir); err != nil || size != 1000 {
+	if size, err := benchusage.Folder(dir); err != nil || size != 1000 {
 		t.Errorf("%.0f bytes, %v", size, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	benchusage "github.com/skerrydb/skerry/bench/usage"
 	metastorev1 "github.com/skerrydb/skerry/proto/metastore/v1"
 )
 
@@ -30,7 +31,7 @@ func TestFigureRestart(t *testing.T) {
 	made := newBlocks(week / time.Duration(max(1, *restartBlocks+8**restartRounds**restartBetween)))
 	l := &load{clients: index(t, 4, n), blocks: made}
 	filled := l.runCount(t, *loadCallers, *restartBlocks)
-	size, err := folderBytes(n.dir)
+	size, err := benchusage.Folder(n.dir)
 	must(t, err)
 	_, peak, err := memory(n.pid)
 	must(t, err)
@@ -57,7 +58,7 @@ func TestFigureRestart(t *testing.T) {
 			must(t, err)
 			now, _, err := memory(n.pid)
 			must(t, err)
-			size, err := folderBytes(n.dir)
+			size, err := benchusage.Folder(n.dir)
 			must(t, err)
 			figures.row(end, fmt.Sprintf("%.2f", ended.Seconds()), fmt.Sprintf("%.2f", ready.Seconds()), fmt.Sprintf("%.2f", answered.Seconds()),
 				fmt.Sprintf("%.2f", cpu.Seconds()), mebibytes(now), mebibytes(size))
