@@ -359,6 +359,7 @@ func TestLeaderChangesDuringPoll(t *testing.T) {
 	}{{"a decision", pollRequest(1)}, {"no change", noChange}} {
 		t.Run(test.name, func(t *testing.T) {
 			leader, follower := c.leader(t, dataGroup)
+			compactionStatus(t, c.node(leader)) // what was added at another node is applied here, too
 			if _, err := c.node(follower).Service().PollCompaction(t.Context(), test.request); !notReady(err) {
 				t.Errorf("the follower says %v", err)
 			}
