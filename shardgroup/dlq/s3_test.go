@@ -18,7 +18,7 @@ func TestRecoveryFromS3(t *testing.T) {
 	b := newBench(t)
 	options := server.Bucket(t)
 	options.PageEntries = 7
-	bucket, err := objects.OpenS3(options, prometheus.NewRegistry())
+	bucket, err := objects.Open(objects.Options{S3: &options}, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

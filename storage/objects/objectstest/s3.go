@@ -73,14 +73,12 @@ func start(t testing.TB, binary string) *Server {
 		_ = command.Process.Kill()
 		<-exited
 	})
-	server.admin, err = minio.New(server.Endpoint, &minio.Options{
-		Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""), Region: "us-east-1", MaxRetries: 1,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	// It hangs up after some requests that it answered, and a client can be about to
+	// send the next one then.
+	server.admin = server.client(t, 5)
+	impatient := server.client(t, 1)
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); {
-		if _, err = server.admin.ListBuckets(t.Context()); err == nil {
+		if _, err = impatient.ListBuckets(t.Context()); err == nil {
 			return server
 		}
 		select {
@@ -94,7 +92,18 @@ func start(t testing.TB, binary string) *Server {
 	return nil
 }
 
-// Bucket makes a bucket and returns how to use it. Nothing is retried.
+func (s *Server) client(t testing.TB, attempts int) *minio.Client {
+	t.Helper()
+	client, err := minio.New(s.Endpoint, &minio.Options{
+		Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: "us-east-1", MaxRetries: attempts,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// Bucket makes a bucket and returns how to use it.
 func (s *Server) Bucket(t testing.TB) objects.S3Options {
 	t.Helper()
 	name := fmt.Sprintf("bucket-%d", s.buckets.Add(1))
