@@ -114,6 +114,76 @@ func TestReadersOfOlderStates(t *testing.T) {
 	see(t, s, view(t, s), 12)
 }
 
+// Where searches begin is kept, too: blocks that went, nodes that were made and blocks
+// that came since are seen by those of the state alone.
+func TestFrontiersOfOlderStates(t *testing.T) {
+	numbers := func(from, to int) (all []int) {
+		for n := from; n < to; n++ {
+			all = append(all, n)
+		}
+		return all
+	}
+	remove := func(s *store, entry uint64, n int) {
+		s.change(t, func(w *index.Writer) error {
+			_, _, err := removeFrom(w, labelled(n), entry)
+			return err
+		})
+	}
+	s := newStore(t, 1<<20)
+	addLabelled(t, s, 1, numbers(0, 10)...)
+	ten := view(t, s)
+	remove(s, 2, 4)
+	nine := view(t, s)
+	see(t, s, nine, append(numbers(0, 4), numbers(5, 10)...)...) // first of all
+	see(t, s, ten, numbers(0, 10)...)
+	see(t, s, nine, append(numbers(0, 4), numbers(5, 10)...)...)
+
+	addLabelled(t, s, 3, numbers(10, 20)...)
+	remove(s, 4, 12)
+	left := append(numbers(0, 4), append(numbers(5, 12), numbers(13, 20)...)...)
+	see(t, s, view(t, s), left...)
+	see(t, s, nine, append(numbers(0, 4), numbers(5, 10)...)...)
+
+	addLabelled(t, s, 5, numbers(20, 64)...)
+	node := view(t, s)
+	addLabelled(t, s, 6, numbers(64, 200)...)
+	see(t, s, view(t, s), append(slices.Clone(left), numbers(20, 200)...)...)
+	see(t, s, node, append(slices.Clone(left), numbers(20, 64)...)...)
+	remove(s, 7, 199)
+	left = append(left, numbers(20, 64)...)
+	more := append(slices.Clone(left), numbers(64, 199)...)
+	see(t, s, view(t, s), more...)
+	see(t, s, node, left...)
+	see(t, s, ten, numbers(0, 10)...)
+	see(t, s, view(t, s), more...)
+}
+
+// A search reads the blocks that it finds, and nothing else once the shard is known.
+func TestFrontierSparesReads(t *testing.T) {
+	s := newStore(t, 1<<20)
+	var all []int
+	for n := range 200 {
+		all = append(all, n)
+	}
+	addLabelled(t, s, 1, all...)
+	for _, test := range []struct {
+		selector string
+		time     index.Bounds
+		tested   uint64
+	}{
+		{`{svc="value-7"}`, always(), 1},
+		{`{svc="value-199"}`, always(), 1},
+		{`{}`, index.Bounds{Min: 195, Max: 196}, 3},
+		{`{}`, index.Bounds{Min: 300, Max: 400}, 0},
+	} {
+		for range 2 {
+			if c := ask(t, s, "acme", test.selector, test.time).Cost; c.BlocksTested != test.tested {
+				t.Errorf("%s in %v cost %v, want %d blocks tested", test.selector, test.time, c, test.tested)
+			}
+		}
+	}
+}
+
 // A transaction that fails after it interned strings leaves nothing behind.
 func TestAbortedTransaction(t *testing.T) {
 	s := newStore(t, 1<<20)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // dictionary holds the strings and the series of an index shard. Both are
@@ -31,6 +32,9 @@ type dictionary struct {
 	byLabels    map[string][]int32
 	labelsBytes int
 	bytes       int
+
+	// Where queries begin, as far as it is known: of the same beginning.
+	frontier atomic.Pointer[frontier]
 }
 
 func newDictionary(born uint64) *dictionary {
@@ -233,7 +237,7 @@ func (d *dictionary) indexSeries() {
 func (d *dictionary) cost() (shared, writers int) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	shared = 500 + d.bytes + d.series.bytes()
+	shared = 500 + d.bytes + d.series.bytes() + d.frontier.Load().cost()
 	if d.byTenant != nil {
 		shared += 8 * d.series.len()
 	}

@@ -61,18 +61,6 @@ func readHead(stored []byte) (head, error) {
 	return h, nil
 }
 
-// any tells whether one of the entry's series is in the set.
-func (h *head) any(set *seriesSet) bool {
-	number := uint64(0)
-	for r := (reader{rest: h.series}); len(r.rest) > 0; {
-		number += r.uvarint()
-		if set.has(number) {
-			return true
-		}
-	}
-	return false
-}
-
 // list returns the entry's series, ascending.
 func (h *head) list() ([]int32, error) {
 	numbers := make([]int32, 0, len(h.series)) // a number takes a byte at least

@@ -59,14 +59,19 @@ func fill(t testing.TB, s *store, from, to int, vary func(n int, block *metastor
 // shards of any size, also when many are gone.
 func TestDeepPostings(t *testing.T) {
 	s := newStore(t, 1<<20)
-	fill(t, s, 0, 9000, func(n int, block *metastorev1.BlockMeta) {
+	vary := func(n int, block *metastorev1.BlockMeta) {
 		block.StringTable[3] = fmt.Sprint("v", n/1000)
 		if n%1500 == 7 {
 			block.StringTable[3] = "rare"
 		}
 		block.MinTime, block.MaxTime = int64(n), int64(n)
 		block.Datasets[0].MinTime, block.Datasets[0].MaxTime = int64(n), int64(n)
-	})
+	}
+	fill(t, s, 0, 4090, vary)
+	if c := ask(t, s, "acme", `{svc="rare"}`, always()).Cost; c.BlocksReturned != 3 {
+		t.Errorf("a rare label cost %v", c)
+	}
+	fill(t, s, 4090, 9000, vary)
 	check(t, s)
 	rare := ask(t, s, "acme", `{svc="rare"}`, always())
 	if c := rare.Cost; c.BlocksReturned != 6 || c.BlocksDecoded != 6 || c.BlocksTested > 6+64 {

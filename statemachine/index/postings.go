@@ -26,7 +26,7 @@ import (
 //	for each series its mask (8)
 //
 // A node is written once, when its last child is complete. Blocks that are not
-// below a node yet, fewer than 64, are tested one by one. A node may name
+// below a node yet, fewer than 64, are tested one by one (frontier). A node may name
 // blocks that were removed since; it is gone when the shard is renumbered.
 const (
 	fanout = 64
@@ -70,6 +70,16 @@ func (s *seriesSet) word(number uint64) uint64 {
 		return 0
 	}
 	return s.bits[number]
+}
+
+// hasAny tells whether one of the numbers is in the set.
+func (s *seriesSet) hasAny(numbers []int32) bool {
+	for _, number := range numbers {
+		if s.has(uint64(number)) {
+			return true
+		}
+	}
+	return false
 }
 
 // each calls fn for the numbers, ascending.
@@ -258,6 +268,14 @@ func (n *node) mask(wanted *seriesSet) uint64 {
 		}
 	}
 	return all
+}
+
+// boundsOfNode returns the bounds in a node's first row.
+func boundsOfNode(row []byte) (Bounds, error) {
+	if len(row) < boundsSize+8 {
+		return Bounds{}, errPostings
+	}
+	return decodeBounds(row[:boundsSize])
 }
 
 // readAll returns a node's bounds and all its series.

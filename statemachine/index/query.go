@@ -107,6 +107,11 @@ func (r Reader) scan(ctx context.Context, q *Query, cost *nodev1.QueryCost, fn f
 			cost.ShardsSkipped++
 			continue
 		}
+		loaded, err = r.begin(shard)
+		cost.BytesLoaded += uint64(loaded)
+		if err != nil {
+			return err
+		}
 		if err := fn(shard, selected); err != nil {
 			return shard.wrap(err)
 		}

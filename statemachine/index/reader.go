@@ -38,6 +38,8 @@ type shardView struct {
 	bucket *kv.Bucket
 	record Record
 	terms  terms
+	// Of who searches it.
+	frontier *frontier
 }
 
 func (s *shardView) wrap(err error) error { return wrap(s.key, err) }
@@ -71,6 +73,18 @@ func (r Reader) learn(s *shardView) (int, error) {
 		r.cache.grown(name, d)
 	}
 	s.terms = d.terms(s.record)
+	return read, nil
+}
+
+// begin gets what a search of the shard, whose terms are known, begins with, and
+// returns the number of bytes read for it.
+func (r Reader) begin(s *shardView) (read int, err error) {
+	if s.frontier, read, err = s.readFrontier(); err != nil {
+		return read, s.wrap(err)
+	}
+	if read > 0 {
+		r.cache.grown(shardName(s.key), s.terms.dictionary)
+	}
 	return read, nil
 }
 

@@ -35,16 +35,27 @@ func (s *search) run(ctx context.Context, found func(head) error) error {
 	s.entries = entryCursor{cursor: s.shard.bucket.LendingCursor()}
 	defer s.nodes.cursor.Release()
 	defer s.entries.cursor.Release()
-	// From the top: nodes that are complete and below no complete parent.
-	next, done := s.shard.record.Next, uint32(0)
-	for level := postingsLevels - 1; level >= 0; level-- {
-		for size := span(level); next-done >= size; done += size {
-			if err := s.node(level, done/size); err != nil {
-				return err
-			}
+	begin := s.shard.frontier
+	for _, root := range begin.roots {
+		if !root.overlaps(s.time) {
+			continue
+		}
+		if err := s.node(root.level, root.number); err != nil {
+			return err
 		}
 	}
-	return s.tail(done)
+	for i, block := range begin.tail[:s.shard.record.Next-begin.first] {
+		if s.wanted.count == 0 {
+			break
+		}
+		if !block.overlaps(s.time) || !s.wanted.hasAny(block.series) {
+			continue
+		}
+		if err := s.candidate(begin.first + uint32(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // span is the number of blocks below a node.
@@ -89,29 +100,16 @@ func (s *search) node(level int, number uint32) error {
 	return nil
 }
 
-// candidate tests a block that the postings name. It may be gone.
+// candidate tests a block that the postings or the frontier name. It may be gone.
 func (s *search) candidate(number uint32) error {
 	at, stored := s.entries.seek(number)
 	if stored == nil || at != number {
 		return nil
 	}
-	return s.test(stored, false)
+	return s.test(stored)
 }
 
-// tail tests the blocks from a number on.
-func (s *search) tail(first uint32) error {
-	if first == s.shard.record.Next {
-		return nil
-	}
-	for _, stored := s.entries.seek(first); stored != nil && s.wanted.count > 0; _, stored = s.entries.next() {
-		if err := s.test(stored, true); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *search) test(stored []byte, series bool) error {
+func (s *search) test(stored []byte) error {
 	if s.cost.BlocksTested++; s.cost.BlocksTested%contextInterval == 0 {
 		if err := s.ctx.Err(); err != nil {
 			return err
@@ -121,7 +119,7 @@ func (s *search) test(stored []byte, series bool) error {
 	if err != nil {
 		return err
 	}
-	if !h.overlaps(s.time) || series && !h.any(s.wanted) {
+	if !h.overlaps(s.time) {
 		return nil
 	}
 	s.cost.BlocksDecoded++
