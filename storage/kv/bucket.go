@@ -58,6 +58,26 @@ func (b *Bucket) Cursor() *Cursor { return &Cursor{bucket: b} }
 // move or Release, or a write of the transaction. bbolt has no such cursor.
 func (b *Bucket) LendingCursor() *Cursor { return &Cursor{bucket: b, lending: true} }
 
+// PrefixCursor returns a LendingCursor over the names that begin with a prefix alone: coming to their
+// end it does not look at what lies behind, where many rows may have been deleted lately.
+func (b *Bucket) PrefixCursor(prefix []byte) *Cursor {
+	c := b.LendingCursor()
+	if len(prefix) > 0 {
+		c.lower = appendName(bytes.Clone(b.prefix), prefix)
+		c.upper = prefixEnd(c.lower)
+	}
+	return c
+}
+
+// HeadCursor is PrefixCursor for a queue: names that are deleted from the first one on, while
+// greater ones come. First then costs the same however many were deleted lately. It is of use to
+// reading transactions; prefixes that overlap take it from one another.
+func (b *Bucket) HeadCursor(prefix []byte) *Cursor {
+	c := b.PrefixCursor(prefix)
+	c.head = !b.tx.writable
+	return c
+}
+
 func (b *Bucket) isRoot() bool { return b == &b.tx.root }
 
 // exists reports whether the bucket still exists, and brings the copy of its row up to date.

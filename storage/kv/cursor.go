@@ -26,6 +26,9 @@ type Cursor struct {
 
 	lending bool
 	nameBuf []byte // the name, if it is lent
+
+	lower, upper []byte // of rows, if they are not the bucket's
+	head         bool   // see HeadCursor
 }
 
 type placement byte
@@ -44,6 +47,14 @@ const (
 // Bucket returns the handle the cursor was made from.
 func (c *Cursor) Bucket() *Bucket { return c.bucket }
 
+// bounds returns where the cursor's rows lie.
+func (c *Cursor) bounds() (lower, upper []byte) {
+	if c.lower != nil {
+		return c.lower, c.upper
+	}
+	return c.bucket.lower, c.bucket.upper
+}
+
 // Release gives back early what the cursor holds of the store. It keeps its place and may go on,
 // with a seek. Who walks through many buckets in one transaction spares it new iterators.
 func (c *Cursor) Release() {
@@ -59,7 +70,33 @@ func (c *Cursor) First() (key, value []byte) {
 		return nil, nil
 	}
 	c.refresh()
+	if c.head {
+		return c.arrive(c.headFirst(), 0, unplaced)
+	}
 	return c.arrive(c.it.First(), 0, unplaced)
+}
+
+// headFirst is First of the iterator, past rows that are known to be gone.
+func (c *Cursor) headFirst() bool {
+	tx := c.bucket.tx
+	lower, upper := c.bounds()
+	var valid bool
+	floor := tx.db.ns.heads.floor(lower, tx.commits)
+	if floor == nil {
+		valid = c.it.First()
+	} else {
+		valid = c.it.SeekGE(floor)
+	}
+	row := upper
+	if valid {
+		row = c.it.Key()
+	} else if c.it.Error() != nil {
+		return false
+	}
+	if !bytes.Equal(row, floor) {
+		tx.db.ns.heads.found(lower, upper, row, tx.commits)
+	}
+	return valid
 }
 
 // Last moves to the last element.
@@ -166,7 +203,7 @@ func (c *Cursor) refresh() {
 	case c.it == nil:
 		tx.lend(c)
 	case c.seen != tx.writes:
-		c.it.Reset(c.bucket.lower, c.bucket.upper)
+		c.it.Reset(c.bounds())
 	default:
 		return
 	}

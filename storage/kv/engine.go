@@ -46,6 +46,12 @@ type namespace struct {
 	txID   uint64     // of the last commit; guarded by writer
 
 	buckets bucketCache
+	heads   heads
+}
+
+// replaced runs fn, which replaces all rows for those who begin later.
+func (ns *namespace) replaced(fn func() error) error {
+	return ns.heads.forget(func() error { return ns.buckets.change(fn) })
 }
 
 // firstTxID is what a reader of a namespace that was never written sees.
@@ -209,7 +215,7 @@ func (e *Engine) Drop(namespace uint64) error {
 	}
 	ns.writer.Lock()
 	defer ns.writer.Unlock()
-	if err := ns.buckets.change(func() error { return e.store.Drop(ns.span) }); err != nil {
+	if err := ns.replaced(func() error { return e.store.Drop(ns.span) }); err != nil {
 		return fmt.Errorf("kv: drop namespace %d: %w", namespace, err)
 	}
 	e.durable.written.Add(1)

@@ -53,7 +53,7 @@ func (tx *Tx) lend(c *Cursor) {
 	if len(its.lent) >= maxLentIterators {
 		tx.takeOne()
 	}
-	c.it = tx.newIterator(c.bucket.lower, c.bucket.upper)
+	c.it = tx.newIterator(c.bounds())
 	c.slot = len(its.lent)
 	its.lent = append(its.lent, c)
 }

@@ -86,6 +86,17 @@ func appendElement(dst, name []byte, end byte) []byte {
 	return append(appendName(dst, name), byteEscape, end)
 }
 
+// prefixEnd returns the first key behind all that begin with a prefix, which must not be of
+// 0xff alone: no row key is.
+func prefixEnd(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for end[len(end)-1] == 0xff {
+		end = end[:len(end)-1]
+	}
+	end[len(end)-1]++
+	return end
+}
+
 // cutElement reads the first element of rest, a row key without its parent's prefix. It appends
 // the name to dst and returns it with the element's kind and what follows the element.
 func cutElement(dst, rest []byte) (name []byte, kind elementKind, tail []byte, err error) {

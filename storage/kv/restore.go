@@ -32,7 +32,7 @@ func (e *Engine) restore(ns *namespace, r io.Reader) error {
 	}
 	txID := max(ns.txID+1, stream.txID)
 	fill := func(add func(key, value []byte) error) error { return stream.fill(ns.id, txID, add) }
-	if err := e.store.Replace(ns.span, fill, ns.buckets.change); err != nil {
+	if err := e.store.Replace(ns.span, fill, ns.replaced); err != nil {
 		return err
 	}
 	ns.txID = txID

@@ -24,6 +24,9 @@ type Tx struct {
 
 	// What of the namespace's bucketCache is true here, but for rows that were changed.
 	version uint64
+	// Commits that it sees at least, and what a writing one sets, for the namespace's heads.
+	commits uint64
+	heads   headWrites
 
 	root    Bucket
 	handles handles // of buckets given out lately
@@ -52,7 +55,7 @@ const (
 )
 
 func newReadTx(db *DB) (tx *Tx, err error) {
-	tx = &Tx{db: db}
+	tx = &Tx{db: db, commits: db.ns.heads.applied.Load()}
 	tx.version = db.ns.buckets.during(func() { tx.rows, err = db.engine.store.View(db.ns.span) })
 	if err != nil {
 		return nil, fmt.Errorf("kv: begin: %w", err)
@@ -74,6 +77,7 @@ func newWriteTx(db *DB) (*Tx, error) {
 		writer:   writer,
 		version:  db.ns.buckets.version.Load(),
 	}
+	tx.heads.begin(db.ns.heads.all())
 	tx.init(db.ns)
 	return tx, nil
 }
@@ -145,10 +149,12 @@ func (tx *Tx) apply() error {
 	}
 	tx.iters.close()
 	sync := tx.db.engine.opts.Durability == WALSync && !tx.db.NoSync
-	if tx.changed.none() {
-		return tx.writer.Commit(sync)
-	}
-	return tx.db.ns.buckets.changeSome(&tx.changed, func() error { return tx.writer.Commit(sync) })
+	return tx.db.ns.heads.commit(&tx.heads, func() error {
+		if tx.changed.none() {
+			return tx.writer.Commit(sync)
+		}
+		return tx.db.ns.buckets.changeSome(&tx.changed, func() error { return tx.writer.Commit(sync) })
+	})
 }
 
 // Rollback ends the transaction and forgets its writes.
@@ -214,6 +220,9 @@ func (tx *Tx) set(key, value []byte) error {
 		return ErrTxTooLarge
 	}
 	tx.writes++
+	if len(tx.heads.list) > 0 {
+		tx.heads.set(key)
+	}
 	return tx.writer.Set(key, value)
 }
 
