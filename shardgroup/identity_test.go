@@ -2,6 +2,7 @@ package shardgroup
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,17 +26,19 @@ func TestIdentityIsKept(t *testing.T) {
 }
 
 func TestIdentityRefusals(t *testing.T) {
-	const good = `{"format":5,"cluster_id":"781759dd-31df-4f24-9cb7-a9d7db00a9ef","node_id":"ebb89aca-41bc-48f3-b0fd-217d7692dd8e"}`
+	format := func(n int) string { return fmt.Sprintf(`"format":%d`, n) }
+	known := format(identityFormatAlone)
+	good := `{` + known + `,"cluster_id":"781759dd-31df-4f24-9cb7-a9d7db00a9ef","node_id":"ebb89aca-41bc-48f3-b0fd-217d7692dd8e"}`
 	for name, test := range map[string]struct{ file, content, want string }{
-		"newer format":  {identityFile, strings.Replace(good, `"format":5`, `"format":8,"more":{}`, 1), "run the release that wrote it"},
+		"newer format":  {identityFile, strings.Replace(good, known, format(identityFormat+1)+`,"more":{}`, 1), "run the release that wrote it"},
 		"identity lost": {"store", "", "is missing beside the data: restore it"},
 		"foreign files": {"photos.zip", "", "choose an empty or a new directory"},
 		"empty":         {identityFile, "", "restore the file from a backup"},
 		"no JSON":       {identityFile, "{", "restore the file from a backup"},
 		"unknown field": {identityFile, strings.Replace(good, "node_id", "node", 1), "restore the file from a backup"},
-		"no cluster":    {identityFile, `{"format":5,"node_id":"ebb89aca-41bc-48f3-b0fd-217d7692dd8e"}`, "restore the file from a backup"},
-		"older format":  {identityFile, strings.Replace(good, `"format":5`, `"format":4`, 1), "start with an empty directory"},
-		"no format":     {identityFile, strings.Replace(good, `"format":5`, `"format":0`, 1), "restore the file from a backup"},
+		"no cluster":    {identityFile, `{` + known + `,"node_id":"ebb89aca-41bc-48f3-b0fd-217d7692dd8e"}`, "restore the file from a backup"},
+		"older format":  {identityFile, strings.Replace(good, known, format(identityFormatFirst-1), 1), "start with an empty directory"},
+		"no format":     {identityFile, strings.Replace(good, known, format(0), 1), "restore the file from a backup"},
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, test.file)

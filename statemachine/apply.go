@@ -1,6 +1,7 @@
 package statemachine
 
 import (
+	"errors"
 	"fmt"
 
 	sm "github.com/lni/dragonboat/v4/statemachine"
@@ -173,6 +174,11 @@ func (u *update) finish() error {
 	if u.tables != nil {
 		if err := u.tables.queue.Flush(); err != nil {
 			return err
+		}
+		if u.tables.outbox != nil {
+			if err := errors.Join(u.tables.outbox.Flush(), u.tables.jobs.Flush()); err != nil {
+				return err
+			}
 		}
 	}
 	return u.header.store(u.tx)

@@ -149,8 +149,8 @@ func (OutboxTotals) read(v *view) (any, error) {
 }
 
 func oldestOf(table outbox.View, stream uint32) (int64, error) {
-	for at, err := range table.After(TransferPosition{Stream: stream}) {
-		if err != nil || at.Stream != stream {
+	for at, err := range table.Of(TransferPosition{Stream: stream}) {
+		if err != nil {
 			return 0, err
 		}
 		transfer, err := table.Get(at)

@@ -1,6 +1,7 @@
 package statemachine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func withTransfers(t *testing.T, fn func(*kv.Tx) error) {
 				return err
 			}
 		}
-		if err := blocks.Flush(); err != nil {
+		if err := errors.Join(blocks.Flush(), w.Flush()); err != nil {
 			return err
 		}
 		if err := accepted.Put(tx, 4, "acme", accepted.Mark{Incarnation: 1, Number: 2}); err != nil {

@@ -3,7 +3,7 @@
 //
 //	"jobs"       name → raftlog.v1.JobState
 //	"job-order"  level (1) | in progress (1) | failures (4) | lease end (8) | name
-//	"job-totals" level (1) | in progress (1) | failures (4) → number of jobs (8)
+//	"job-totals" totals → for each kind of jobs: level (1) | in progress (1) | failures (4) | number of jobs (8)
 //
 // There are at most some ten thousand, so those of a range are found by going
 // through all.
@@ -44,9 +44,13 @@ func orderPrefix(level uint32, inProgress bool, failures uint32) []byte {
 }
 
 // Writer changes the jobs in one transaction.
-type Writer struct{ jobs, order, totals *kv.Bucket }
+type Writer struct {
+	jobs, order, totals *kv.Bucket
+	// Nil as long as none changed.
+	sums map[kind]uint64
+}
 
-// NewWriter returns a writer for a writable transaction.
+// NewWriter returns a writer for a writable transaction. Call Flush before it commits.
 func NewWriter(tx *kv.Tx) (*Writer, error) {
 	jobs, err := tx.CreateBucketIfNotExists(jobsName)
 	if err != nil {
@@ -57,7 +61,7 @@ func NewWriter(tx *kv.Tx) (*Writer, error) {
 		return nil, err
 	}
 	totals, err := tx.CreateBucketIfNotExists(totalsName)
-	return &Writer{jobs, order, totals}, err
+	return &Writer{jobs: jobs, order: order, totals: totals}, err
 }
 
 // Get returns a job, nil if there is none of the name.
@@ -151,8 +155,17 @@ func (v View) List(level uint32, inProgress bool, failuresMin uint32) iter.Seq2[
 			return
 		}
 		first := orderPrefix(level, inProgress, failuresMin)
-		cursor := v.order.Cursor()
-		for k, _ := cursor.Seek(first); len(k) > orderFixed && string(k[:2]) == string(first[:2]); k, _ = cursor.Next() {
+		cursor := v.order.HeadCursor(first[:2])
+		defer cursor.Release()
+		k, _ := cursor.First()
+		if failuresMin > 0 && k != nil {
+			k, _ = cursor.Seek(first)
+		}
+		for ; k != nil; k, _ = cursor.Next() {
+			if len(k) <= orderFixed {
+				yield(nil, errRow)
+				return
+			}
 			name := string(k[orderFixed:])
 			state, err := v.Get(name)
 			if err == nil && state == nil {

@@ -1,8 +1,10 @@
 package jobs
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 )
@@ -16,35 +18,85 @@ type Total struct {
 	Jobs uint64
 }
 
-func (w *Writer) count(state *raftlogv1.JobState, by int) error {
-	key := orderPrefix(state.GetJob().GetLevel(), state.GetInProgress(), state.GetFailures())
-	var jobs uint64
-	if stored := w.totals.Get(key); len(stored) == 8 {
-		jobs = binary.BigEndian.Uint64(stored)
-	}
-	jobs += uint64(by)
-	switch {
-	case int64(jobs) < 0:
-		return fmt.Errorf("%w: fewer than no jobs like %q", errRow, state.GetJob().GetName())
-	case jobs == 0:
-		return w.totals.Delete(key)
-	}
-	return w.totals.Put(key, binary.BigEndian.AppendUint64(nil, jobs))
+// totalsRow holds all totals. They change with nearly every job: in rows of their own, each
+// reader would step over all that they were lately.
+var totalsRow = []byte("totals")
+
+const totalSize = 1 + 1 + 4 + 8
+
+// kind is a state that jobs are counted by.
+type kind struct {
+	level      uint32
+	inProgress bool
+	failures   uint32
 }
 
-// Totals counts the jobs by level, owner and failures, in this order. It reads a
-// row for each total, none for jobs.
+// count adds to the totals, which Flush writes.
+func (w *Writer) count(state *raftlogv1.JobState, by int) error {
+	if w.sums == nil {
+		totals, err := decodeTotals(w.totals.Get(totalsRow))
+		if err != nil {
+			return err
+		}
+		w.sums = map[kind]uint64{}
+		for _, t := range totals {
+			w.sums[kind{t.Level, t.InProgress, t.Failures}] = t.Jobs
+		}
+	}
+	k := kind{state.GetJob().GetLevel(), state.GetInProgress(), state.GetFailures()}
+	jobs := w.sums[k] + uint64(by)
+	if int64(jobs) < 0 {
+		return fmt.Errorf("%w: fewer than no jobs like %q", errRow, state.GetJob().GetName())
+	}
+	w.sums[k] = jobs
+	return nil
+}
+
+// Flush writes the totals. It must be called before the transaction commits.
+func (w *Writer) Flush() error {
+	if w.sums == nil {
+		return nil
+	}
+	var totals []Total
+	for k, jobs := range w.sums {
+		if jobs > 0 {
+			totals = append(totals, Total{k.level, k.inProgress, k.failures, jobs})
+		}
+	}
+	slices.SortFunc(totals, compareTotals)
+	var row []byte
+	for _, t := range totals {
+		row = append(row, orderPrefix(t.Level, t.InProgress, t.Failures)...)
+		row = binary.BigEndian.AppendUint64(row, t.Jobs)
+	}
+	return w.totals.Put(totalsRow, row)
+}
+
+func compareTotals(a, b Total) int {
+	owner := func(t Total) int {
+		if t.InProgress {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(owner(a), owner(b)), cmp.Compare(a.Failures, b.Failures))
+}
+
+func decodeTotals(row []byte) ([]Total, error) {
+	if len(row)%totalSize != 0 {
+		return nil, errRow
+	}
+	var all []Total
+	for ; len(row) > 0; row = row[totalSize:] {
+		all = append(all, Total{uint32(row[0]), row[1] == 1, binary.BigEndian.Uint32(row[2:]), binary.BigEndian.Uint64(row[6:])})
+	}
+	return all, nil
+}
+
+// Totals counts the jobs by level, owner and failures, in this order. It reads one row.
 func (v View) Totals() ([]Total, error) {
 	if v.totals == nil {
 		return nil, nil
 	}
-	var all []Total
-	err := v.totals.ForEach(func(k, stored []byte) error {
-		if len(k) != 6 || len(stored) != 8 {
-			return errRow
-		}
-		all = append(all, Total{uint32(k[0]), k[1] == 1, binary.BigEndian.Uint32(k[2:]), binary.BigEndian.Uint64(stored)})
-		return nil
-	})
-	return all, err
+	return decodeTotals(v.totals.Get(totalsRow))
 }

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -28,16 +29,17 @@ func TestTotals(t *testing.T) {
 				return err
 			}
 			if was != nil && random.IntN(3) == 0 {
-				return w.Delete(was)
+				return errors.Join(w.Delete(was), w.Flush())
 			}
 			level := uint32(random.IntN(3))
 			if was != nil {
 				level = was.GetJob().GetLevel()
 			}
-			return w.Put(was, &raftlogv1.JobState{
+			err = w.Put(was, &raftlogv1.JobState{
 				Job:        &raftlogv1.CompactionJob{Name: name, Level: level},
 				InProgress: random.IntN(2) == 0, Failures: uint32(random.IntN(3)), LeaseExpiresAt: random.Int64N(10),
 			})
+			return errors.Join(err, w.Flush())
 		}); err != nil {
 			t.Fatal(err)
 		}

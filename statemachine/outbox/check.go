@@ -36,7 +36,7 @@ func Check(ctx context.Context, tx *kv.Tx, waiting map[Block]bool, report func(f
 		}{
 			{tagEntry, c.entry}, {tagOrder, c.order}, {tagStream, c.stream}, {tagTenant, c.tenant}, {tagOwner, c.owner},
 		} {
-			for k, stored := range (View{c.rows}).scan([]byte{step.tag}, nil) {
+			for k, stored := range (View{c.rows}).scan([]byte{step.tag}) {
 				if err := ctx.Err(); err != nil {
 					return err
 				}

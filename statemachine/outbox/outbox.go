@@ -140,51 +140,104 @@ func decodeTransfer(stored []byte) (*raftlogv1.Transfer, error) {
 	return transfer, nil
 }
 
-// Writer changes the outbox in one transaction.
-type Writer struct{ rows *kv.Bucket }
+// Writer changes the outbox in one transaction. A job makes transfers to many tenants of
+// a stream, and an acknowledgement ends many: what is known of streams and pairs is
+// written once, in Flush.
+type Writer struct {
+	rows    *kv.Bucket
+	streams map[uint32]*known[Stream]
+	pairs   map[pair]*known[Progress]
+}
 
-// NewWriter returns a writer for a writable transaction.
+// pair is a stream and a tenant.
+type pair struct {
+	shard  uint32
+	tenant string
+}
+
+// known is what a row says, and what it will.
+type known[T comparable] struct{ stored, now T }
+
+// NewWriter returns a writer for a writable transaction. Call Flush before it commits.
 func NewWriter(tx *kv.Tx) (*Writer, error) {
 	rows, err := tx.CreateBucketIfNotExists(rowsName)
-	return &Writer{rows}, err
+	return &Writer{rows, map[uint32]*known[Stream]{}, map[pair]*known[Progress]{}}, err
+}
+
+// stream returns what is known of a stream, to be changed.
+func (w *Writer) stream(shard uint32) (*Stream, error) {
+	k := w.streams[shard]
+	if k == nil {
+		stored, err := decodeStream(w.rows.Get(streamKey(tagStream, shard)))
+		if err != nil {
+			return nil, err
+		}
+		k = &known[Stream]{stored, stored}
+		w.streams[shard] = k
+	}
+	return &k.now, nil
+}
+
+// progress returns what is known of a pair, to be changed.
+func (w *Writer) progress(shard uint32, tenant string) (*Progress, error) {
+	name := pair{shard, tenant}
+	k := w.pairs[name]
+	if k == nil {
+		stored, err := decodeProgress(w.rows.Get(tenantKey(shard, tenant)))
+		if err != nil {
+			return nil, err
+		}
+		k = &known[Progress]{stored, stored}
+		w.pairs[name] = k
+	}
+	return &k.now, nil
+}
+
+// Flush writes what became of streams and pairs; rows are the same in any order.
+func (w *Writer) Flush() error {
+	for shard, k := range w.streams {
+		if k.now == k.stored {
+			continue
+		}
+		if err := w.rows.Put(streamKey(tagStream, shard), k.now.encode()); err != nil {
+			return err
+		}
+		k.stored = k.now
+	}
+	for p, k := range w.pairs {
+		if k.now == k.stored {
+			continue
+		}
+		encoded := k.now.encode()
+		if err := w.rows.Put(tenantKey(p.shard, p.tenant), encoded); err != nil {
+			return err
+		}
+		if err := w.rows.Put(append(ownerKey(p.tenant), streamKey(tagOwner, p.shard)[1:]...), encoded); err != nil {
+			return err
+		}
+		k.stored = k.now
+	}
+	return nil
 }
 
 // Next returns the number of a stream's next transfers: one for all tenants of a
 // job.
 func (w *Writer) Next(shard uint32) (uint64, error) {
-	var x uint64
-	err := w.change(shard, func(s *Stream) {
-		s.Last++
-		x = s.Last
-	})
-	return x, err
-}
-
-func (w *Writer) change(shard uint32, fn func(*Stream)) error {
-	key := streamKey(tagStream, shard)
-	stream, err := decodeStream(w.rows.Get(key))
+	stream, err := w.stream(shard)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	fn(&stream)
-	return w.rows.Put(key, stream.encode())
-}
-
-func (w *Writer) progress(shard uint32, tenant string) (Progress, error) {
-	return decodeProgress(w.rows.Get(tenantKey(shard, tenant)))
-}
-
-func (w *Writer) setProgress(shard uint32, tenant string, p Progress) error {
-	encoded := p.encode()
-	if err := w.rows.Put(tenantKey(shard, tenant), encoded); err != nil {
-		return err
-	}
-	return w.rows.Put(append(ownerKey(tenant), streamKey(tagOwner, shard)[1:]...), encoded)
+	stream.Last++
+	return stream.Last, nil
 }
 
 // Issue adds a transfer to a tenant, behind the last one, which becomes its
 // previous. The transfer must have blocks.
 func (w *Writer) Issue(shard uint32, tenant string, x uint64, transfer *raftlogv1.Transfer) error {
+	stream, err := w.stream(shard)
+	if err != nil {
+		return err
+	}
 	p, err := w.progress(shard, tenant)
 	if err != nil {
 		return err
@@ -196,16 +249,11 @@ func (w *Writer) Issue(shard uint32, tenant string, x uint64, transfer *raftlogv
 	if err := w.rows.Put(orderKey(shard, x, tenant), nil); err != nil {
 		return err
 	}
-	err = w.change(shard, func(s *Stream) {
-		s.Transfers++
-		s.Blocks += uint64(len(transfer.GetBlocks()))
-		s.Bytes += transfer.GetBytes()
-	})
-	if err != nil {
-		return err
-	}
+	stream.Transfers++
+	stream.Blocks += uint64(len(transfer.GetBlocks()))
+	stream.Bytes += transfer.GetBytes()
 	p.Issued = x
-	return w.setProgress(shard, tenant, p)
+	return nil
 }
 
 func (w *Writer) put(key []byte, transfer *raftlogv1.Transfer) error {
@@ -220,7 +268,7 @@ func (w *Writer) put(key []byte, transfer *raftlogv1.Transfer) error {
 // finds: whether it changes anything, ErrIncarnation or ErrNotIssued if it must be
 // refused.
 func (w *Writer) Check(shard uint32, incarnation uint64, tenant string, x uint64) (news bool, err error) {
-	stream, err := decodeStream(w.rows.Get(streamKey(tagStream, shard)))
+	stream, err := w.stream(shard)
 	if err != nil {
 		return false, err
 	}
@@ -243,9 +291,16 @@ func (w *Writer) Check(shard uint32, incarnation uint64, tenant string, x uint64
 // Finish forgets a tenant's transfers up to one that Check found, and returns
 // their blocks.
 func (w *Writer) Finish(shard uint32, tenant string, x uint64) (blocks []string, err error) {
-	var gone Stream
+	stream, err := w.stream(shard)
+	if err != nil {
+		return nil, err
+	}
+	p, err := w.progress(shard, tenant)
+	if err != nil {
+		return nil, err
+	}
 	var keys [][]byte
-	for e, err := range chain(w.rows, shard, tenant) {
+	for e, err := range chain(w.rows, shard, tenant, *p) {
 		if err != nil {
 			return nil, err
 		}
@@ -254,35 +309,28 @@ func (w *Writer) Finish(shard uint32, tenant string, x uint64) (blocks []string,
 		}
 		keys = append(keys, entryKey(shard, tenant, e.Number), orderKey(shard, e.Number, tenant))
 		blocks = append(blocks, e.GetBlocks()...)
-		gone.Transfers++
-		gone.Bytes += e.GetBytes()
+		stream.Transfers--
+		stream.Bytes -= e.GetBytes()
 	}
 	for _, key := range keys {
 		if err := w.rows.Delete(key); err != nil {
 			return nil, err
 		}
 	}
-	err = w.change(shard, func(s *Stream) {
-		s.Transfers -= gone.Transfers
-		s.Blocks -= uint64(len(blocks))
-		s.Bytes -= gone.Bytes
-	})
-	if err != nil {
-		return nil, err
-	}
-	p, err := w.progress(shard, tenant)
-	if err != nil {
-		return nil, err
-	}
+	stream.Blocks -= uint64(len(blocks))
 	p.Finished = max(p.Finished, x)
-	return blocks, w.setProgress(shard, tenant, p)
+	return blocks, nil
 }
 
 // Younger returns the blocks of a tenant's transfers that hold nothing from before a
 // deletion, whatever their ids say: those of jobs that knew of it.
 func (w *Writer) Younger(shard uint32, tenant string, until uint64) (map[ulid.ULID]bool, error) {
+	p, err := w.progress(shard, tenant)
+	if err != nil {
+		return nil, err
+	}
 	younger := map[ulid.ULID]bool{}
-	for e, err := range chain(w.rows, shard, tenant) {
+	for e, err := range chain(w.rows, shard, tenant, *p) {
 		if err != nil {
 			return nil, err
 		}
@@ -303,9 +351,13 @@ func (w *Writer) Younger(shard uint32, tenant string, until uint64) (map[ulid.UL
 // Forget takes blocks out of a tenant's transfers. The transfers stay: the chain
 // must not break.
 func (w *Writer) Forget(shard uint32, tenant string, gone map[ulid.ULID]bool) error {
+	p, err := w.progress(shard, tenant)
+	if err != nil {
+		return err
+	}
 	var changed []Entry
 	var blocks, bytes uint64
-	for e, err := range chain(w.rows, shard, tenant) {
+	for e, err := range chain(w.rows, shard, tenant, *p) {
 		if err != nil {
 			return err
 		}
@@ -337,8 +389,11 @@ func (w *Writer) Forget(shard uint32, tenant string, gone map[ulid.ULID]bool) er
 			return err
 		}
 	}
-	return w.change(shard, func(s *Stream) {
-		s.Blocks -= blocks
-		s.Bytes -= bytes
-	})
+	stream, err := w.stream(shard)
+	if err != nil {
+		return err
+	}
+	stream.Blocks -= blocks
+	stream.Bytes -= bytes
+	return nil
 }

@@ -23,7 +23,7 @@ const (
 func (s Stream) Full() bool { return s.Transfers >= MaxTransfers || s.Bytes >= MaxBytes }
 
 // Position is that of a transfer in the order of a group: stream by stream, as
-// they were made. The zero position is before all.
+// they were made. The zero position is before all; number 0 is before all of its stream.
 type Position struct {
 	Stream uint32
 	Number uint64
@@ -67,7 +67,7 @@ type Listed struct {
 // Streams lists the streams that ever made transfers, by their points.
 func (v View) Streams() iter.Seq2[Listed, error] {
 	return func(yield func(Listed, error) bool) {
-		for k, stored := range v.scan([]byte{tagStream}, nil) {
+		for k, stored := range v.scan([]byte{tagStream}) {
 			shard, rest, err := shardOf(k)
 			if err == nil && len(rest) > 0 {
 				err = errRow
@@ -83,18 +83,22 @@ func (v View) Streams() iter.Seq2[Listed, error] {
 	}
 }
 
-// scan goes through the rows whose keys begin with a prefix, from the one of a
-// key on, or from the first.
-func (v View) scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
+// scan goes through the rows whose keys begin with a prefix.
+func (v View) scan(prefix []byte) iter.Seq2[[]byte, []byte] {
+	return walk(v.rows, nil, func() *kv.Cursor { return v.rows.PrefixCursor(prefix) })
+}
+
+// walk goes through rows, from the one of a key on, or from the first. Keys and values are
+// valid until the next.
+func walk(rows *kv.Bucket, from []byte, open func() *kv.Cursor) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, stored []byte) bool) {
-		if v.rows == nil {
+		if rows == nil {
 			return
 		}
-		if from == nil {
-			from = prefix
-		}
-		cursor := v.rows.Cursor()
-		for k, stored := cursor.Seek(from); len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix); k, stored = cursor.Next() {
+		cursor := open()
+		defer cursor.Release()
+		k, stored := cursor.Seek(from)
+		for ; k != nil; k, stored = cursor.Next() {
 			if !yield(k, stored) {
 				return
 			}
@@ -104,69 +108,35 @@ func (v View) scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 
 // After lists the positions of the transfers behind a position, in order.
 func (v View) After(after Position) iter.Seq2[Position, error] {
+	return order(walk(v.rows, after.next(), func() *kv.Cursor { return v.rows.PrefixCursor([]byte{tagOrder}) }))
+}
+
+// Of is After within the stream of the position.
+func (v View) Of(after Position) iter.Seq2[Position, error] {
+	var from []byte
+	if after.Number > 0 {
+		from = after.next()
+	}
+	return order(walk(v.rows, from, func() *kv.Cursor { return v.rows.HeadCursor(streamKey(tagOrder, after.Stream)) }))
+}
+
+// next returns the key behind a position's row, nil for the zero position.
+func (p Position) next() []byte {
+	if p == (Position{}) {
+		return nil
+	}
+	return append(orderKey(p.Stream, p.Number, p.Tenant), 0)
+}
+
+func order(rows iter.Seq2[[]byte, []byte]) iter.Seq2[Position, error] {
 	return func(yield func(Position, error) bool) {
-		var from []byte
-		if after != (Position{}) {
-			from = append(orderKey(after.Stream, after.Number, after.Tenant), 0)
-		}
-		for k := range v.scan([]byte{tagOrder}, from) {
+		for k := range rows {
 			at, err := decodeOrder(k)
 			if !yield(at, err) || err != nil {
 				return
 			}
 		}
 	}
-}
-
-// Floors are numbers of streams below which nothing waits any more, as walks through
-// earlier states found: a walk then begins behind all rows that were deleted before. A
-// walk adds to them. They are not safe for concurrent use.
-type Floors map[uint32]floor
-
-type floor struct{ incarnation, number uint64 }
-
-// After is After of a view that is no older than those that were walked through before.
-func (f Floors) After(v View, after Position) iter.Seq2[Position, error] {
-	return func(yield func(Position, error) bool) {
-		for s, err := range v.Streams() {
-			if err != nil {
-				yield(Position{}, err)
-				return
-			}
-			if after != (Position{}) && string(streamKey(tagOrder, s.Shard)) < string(streamKey(tagOrder, after.Stream)) {
-				continue
-			}
-			if s.Transfers == 0 {
-				f[s.Shard] = floor{s.Incarnation, s.Last + 1}
-				continue
-			}
-			if !f.walk(v, s, after, yield) {
-				return
-			}
-		}
-	}
-}
-
-// walk goes through what waits of a stream, and reports false if it was stopped.
-func (f Floors) walk(v View, s Listed, after Position, yield func(Position, error) bool) bool {
-	known := f[s.Shard]
-	if known.incarnation != s.Incarnation {
-		known = floor{incarnation: s.Incarnation}
-	}
-	from, first := orderKey(s.Shard, known.number, ""), true
-	if after != (Position{}) && after.Stream == s.Shard && after.Number >= known.number {
-		from, first = append(orderKey(after.Stream, after.Number, after.Tenant), 0), false
-	}
-	for k := range v.scan(streamKey(tagOrder, s.Shard), from) {
-		at, err := decodeOrder(k)
-		if first && err == nil {
-			f[s.Shard], first = floor{s.Incarnation, at.Number}, false
-		}
-		if !yield(at, err) || err != nil {
-			return false
-		}
-	}
-	return true
 }
 
 func decodeOrder(key []byte) (Position, error) {
@@ -194,20 +164,22 @@ func (v View) Chain(shard uint32, tenant string) iter.Seq2[Entry, error] {
 	if v.rows == nil {
 		return func(func(Entry, error) bool) {}
 	}
-	return chain(v.rows, shard, tenant)
+	p, err := decodeProgress(v.rows.Get(tenantKey(shard, tenant)))
+	if err != nil {
+		return func(yield func(Entry, error) bool) { yield(Entry{}, err) }
+	}
+	return chain(v.rows, shard, tenant, p)
 }
 
 // chain begins behind what is finished: rows that were deleted lately cost as much to
-// step over as others.
-func chain(rows *kv.Bucket, shard uint32, tenant string) iter.Seq2[Entry, error] {
+// step over as others. If nothing was issued since, nothing waits.
+func chain(rows *kv.Bucket, shard uint32, tenant string, p Progress) iter.Seq2[Entry, error] {
 	prefix := chainKey(shard, tenant)
 	return func(yield func(Entry, error) bool) {
-		p, err := decodeProgress(rows.Get(tenantKey(shard, tenant)))
-		if err != nil {
-			yield(Entry{}, err)
+		if p.Finished == p.Issued {
 			return
 		}
-		for k, stored := range (View{rows}).scan(prefix, entryKey(shard, tenant, p.Finished+1)) {
+		for k, stored := range walk(rows, entryKey(shard, tenant, p.Finished+1), func() *kv.Cursor { return rows.PrefixCursor(prefix) }) {
 			if len(k) != len(prefix)+8 {
 				yield(Entry{}, fmt.Errorf("%w: entry %x", errRow, k))
 				return
@@ -226,7 +198,7 @@ func chain(rows *kv.Bucket, shard uint32, tenant string) iter.Seq2[Entry, error]
 func (v View) Watermarks(spans []*clusterv1.RangeRef, tenant string) iter.Seq2[Watermark, error] {
 	return func(yield func(Watermark, error) bool) {
 		prefix := ownerKey(tenant)
-		for k, stored := range v.scan(prefix, nil) {
+		for k, stored := range v.scan(prefix) {
 			shard, rest, err := shardOf(k[len(prefix)-1:])
 			if err == nil && len(rest) > 0 {
 				err = errRow

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"iter"
 
@@ -52,8 +53,13 @@ func (v View) ordered(name, first []byte) iter.Seq2[Waiting, error] {
 		if order == nil || blocks == nil {
 			return
 		}
-		cursor := order.Cursor()
-		for k, _ := cursor.Seek(first); len(k) > 0 && k[0] == first[0]; k, _ = cursor.Next() {
+		cursor := order.HeadCursor(first[:1])
+		defer cursor.Release()
+		k, _ := cursor.First()
+		if bytes.Compare(k, first) < 0 && k != nil {
+			k, _ = cursor.Seek(first)
+		}
+		for ; k != nil; k, _ = cursor.Next() {
 			key, oldest, err := decodeOrderKey(k)
 			var n numbers
 			if err == nil {
@@ -79,8 +85,9 @@ func (v View) Blocks(key Key, after Place) iter.Seq2[Place, error] {
 		if after != (Place{}) {
 			first = after.append(prefix[:len(prefix):len(prefix)])
 		}
-		cursor := blocks.Cursor()
-		for k, _ := cursor.Seek(first); len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix); k, _ = cursor.Next() {
+		cursor := blocks.PrefixCursor(prefix)
+		defer cursor.Release()
+		for k, _ := cursor.Seek(first); k != nil; k, _ = cursor.Next() {
 			place, err := decodePlace(k[len(prefix):])
 			if err == nil && place == after {
 				continue
@@ -106,8 +113,9 @@ func (v View) Returned(level uint32) iter.Seq2[Returned, error] {
 		if order == nil || blocks == nil {
 			return
 		}
-		cursor := order.Cursor()
-		for k, _ := cursor.Seek([]byte{byte(level)}); len(k) > 0 && k[0] == byte(level); k, _ = cursor.Next() {
+		cursor := order.HeadCursor([]byte{byte(level)})
+		defer cursor.Release()
+		for k, _ := cursor.First(); k != nil; k, _ = cursor.Next() {
 			found, err := decodeReturned(blocks, k)
 			if !yield(found, err) || err != nil {
 				return

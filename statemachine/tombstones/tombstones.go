@@ -279,7 +279,8 @@ func (v View) Waiting() iter.Seq2[*raftlogv1.Tombstone, error] {
 		if v.order == nil {
 			return
 		}
-		cursor := v.order.Cursor()
+		cursor := v.order.HeadCursor(nil)
+		defer cursor.Release()
 		for k, _ := cursor.First(); k != nil; k, _ = cursor.Next() {
 			if len(k) <= 8 {
 				yield(nil, errRow)
