@@ -18,7 +18,6 @@ import (
 
 	"github.com/skerrydb/skerry/shardgroup/delivery"
 	"github.com/skerrydb/skerry/statemachine"
-	"github.com/skerrydb/skerry/statemachine/outbox"
 )
 
 const (
@@ -28,6 +27,9 @@ const (
 	// Between plans at least, if nothing happens: a plan of long outboxes sees a part
 	// of them.
 	outboxPause = 10 * time.Millisecond
+	// A plan is followed by a rest of so many times what it took: what comes meanwhile
+	// is planned for together.
+	outboxRest = 3
 	// What one batch may take: a proposal, and the way there.
 	handoverTimeout = proposalTimeout + time.Second
 	// Between two lines of the log about failures of one group.
@@ -96,7 +98,7 @@ func (c *courier) run(ctx context.Context) {
 	config := delivery.Defaults()
 	config.Random = rand.Float64
 	t := &tour{
-		courier: c, ctx: ctx, loop: delivery.New(config), floors: outbox.Floors{}, attempts: map[uint64]int{},
+		courier: c, ctx: ctx, loop: delivery.New(config), attempts: map[uint64]int{},
 		// There is a place for each that may be under way.
 		ended: make(chan func(), config.Concurrency+1),
 	}
@@ -106,7 +108,12 @@ func (c *courier) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		timer.Reset(t.step())
+		began := time.Now()
+		wait := t.step()
+		if !rested(ctx, outboxRest*time.Since(began)) {
+			return
+		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return
@@ -115,6 +122,18 @@ func (c *courier) run(ctx context.Context) {
 		case take := <-t.ended:
 			t.take(take)
 		}
+	}
+}
+
+// rested waits; false if the context ended.
+func rested(ctx context.Context, rest time.Duration) bool {
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -134,8 +153,6 @@ type tour struct {
 	mu    sync.Mutex
 	loop  *delivery.Loop
 	hints delivery.Hints
-	// Of the tenure's views, each no older than the one before.
-	floors outbox.Floors
 	// Failures by group: another replica is asked next time.
 	attempts map[uint64]int
 }
@@ -167,7 +184,7 @@ func (t *tour) step() time.Duration {
 	var acks []ackGroup
 	now := time.Now()
 	err := t.group.inspect(func(v statemachine.View) (err error) {
-		view := outboxView{v, t.ctx, t.floors}
+		view := outboxView{v, t.ctx}
 		if plan, err = t.loop.Plan(now, view, t.hints.Route(m)); err == nil {
 			acks = view.byRange(plan.Acks)
 		}

@@ -19,7 +19,6 @@ import (
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
 	"github.com/skerrydb/skerry/shardgroup/delivery"
 	"github.com/skerrydb/skerry/statemachine"
-	"github.com/skerrydb/skerry/statemachine/outbox"
 )
 
 // CompactLogs makes a snapshot record of each group now, as happens by itself
@@ -150,13 +149,13 @@ func Decide(v statemachine.View, config schedule.Config, now planner.Time, poll 
 
 // Outboxes shows the outboxes of a state to the delivery loop.
 func Outboxes(ctx context.Context, v statemachine.View) delivery.Outbox {
-	return outboxView{v, ctx, outbox.Floors{}}
+	return outboxView{v, ctx}
 }
 
 // AckCommands words acks for the log: one command for each range of a state.
 func AckCommands(ctx context.Context, v statemachine.View, acks []*raftlogv1.TransferAck) ([]*raftlogv1.Command, error) {
 	var commands []*raftlogv1.Command
-	for _, group := range (outboxView{v, ctx, outbox.Floors{}}).byRange(acks) {
+	for _, group := range (outboxView{v, ctx}).byRange(acks) {
 		payload, err := (&raftlogv1.AckTransfers{Acks: group.acks}).MarshalVT()
 		if err != nil {
 			return nil, err

@@ -20,14 +20,20 @@ import (
 type outboxView struct {
 	statemachine.View
 	context context.Context
-	floors  outbox.Floors
 }
 
 var _ delivery.Outbox = outboxView{}
 
+// Streams is for delivery.
+func (v outboxView) Streams() iter.Seq2[delivery.Stream, error] {
+	return listed(v.Outbox.Streams(), func(s outbox.Listed) delivery.Stream {
+		return delivery.Stream{Stream: s.Shard, Incarnation: s.Incarnation, Last: s.Last, Waiting: s.Transfers > 0}
+	})
+}
+
 // After is for delivery.
 func (v outboxView) After(after delivery.Position) iter.Seq2[delivery.Position, error] {
-	return listed(v.floors.After(v.Outbox, outbox.Position(after)), func(at outbox.Position) delivery.Position { return delivery.Position(at) })
+	return listed(v.Outbox.Of(outbox.Position(after)), func(at outbox.Position) delivery.Position { return delivery.Position(at) })
 }
 
 // Chain is for delivery.

@@ -97,7 +97,7 @@ func outboxState(v statemachine.View, now planner.Time, group string, metrics ch
 
 // oldestTransfer returns when the transfer of a stream was made that waits longest.
 func oldestTransfer(v statemachine.View, stream uint32) (planner.Time, error) {
-	for at, err := range v.Outbox.After(outbox.Position{Stream: stream}) {
+	for at, err := range v.Outbox.Of(outbox.Position{Stream: stream}) {
 		if err != nil {
 			return 0, err
 		}

@@ -25,8 +25,8 @@ func (m Mark) Compare(other Mark) int {
 	return cmp.Or(cmp.Compare(m.Incarnation, other.Incarnation), cmp.Compare(m.Number, other.Number))
 }
 
-// Position is that of a transfer in the order of a group: stream by stream, by the
-// streams' points, as they were made. The zero position is before all.
+// Position is that of a transfer in the order of its stream, in which they were made.
+// Number 0 is before all.
 type Position struct {
 	Stream uint32
 	Number uint64
@@ -35,12 +35,6 @@ type Position struct {
 
 func (p Position) pair() Pair { return Pair{p.Stream, p.Tenant} }
 
-// compare orders positions; the zero one has no place among others.
-func (p Position) compare(other Position) int {
-	return cmp.Or(cmp.Compare(clusterv1.StreamPoint(p.Stream), clusterv1.StreamPoint(other.Stream)),
-		cmp.Compare(p.Stream, other.Stream), cmp.Compare(p.Number, other.Number), cmp.Compare(p.Tenant, other.Tenant))
-}
-
 // Row is a transfer that waits.
 type Row struct {
 	Position
@@ -48,9 +42,22 @@ type Row struct {
 	*raftlogv1.Transfer
 }
 
-// Outbox is one state of the outboxes of a group's streams.
+// Stream is what is known of a stream without looking at its transfers.
+type Stream struct {
+	Stream      uint32
+	Incarnation uint64
+	// The last number given in this incarnation.
+	Last uint64
+	// There are transfers that wait.
+	Waiting bool
+}
+
+// Outbox is one state of the outboxes of a group's streams, which is no older than
+// those that were planned for before.
 type Outbox interface {
-	// After lists where transfers wait, behind a position, in their order.
+	Streams() iter.Seq2[Stream, error]
+	// After lists where transfers of a position's stream wait, behind the position, in
+	// their order.
 	After(Position) iter.Seq2[Position, error]
 	// Chain lists the transfers of a pair that wait, in the order of their numbers.
 	Chain(Pair) iter.Seq2[Row, error]
@@ -71,7 +78,7 @@ type Config struct {
 	Concurrency int
 	// Acks that are proposed together.
 	Acks int
-	// Rows that one plan looks at, about.
+	// Rows and pairs that one plan looks at, about.
 	ScanRows int
 	// Pauses after failures, of a group and of a pair: doubled each time.
 	BackoffMin, BackoffMax         time.Duration
@@ -99,8 +106,18 @@ type Loop struct {
 	inFlight int
 	probes   int // of those, to groups that failed before
 	acking   bool
-	// With its pair the next plan begins; what is put before it meanwhile comes last.
-	cursor Position
+	// Pairs that have transfers, or had when they were looked at last, in the order of
+	// their turns, and how many of each stream there are.
+	queue  []Pair
+	queued map[uint32]int
+	// How far pairs were found, by stream.
+	found map[uint32]found
+}
+
+// found is where in a stream the search for more begins.
+type found struct {
+	Position
+	incarnation uint64
 }
 
 // rangeKey tells ranges of tenants apart.
@@ -115,7 +132,7 @@ type chain struct {
 	// The destination refused a batch with it as invalid: it is sent alone.
 	alone bool
 	trouble
-	seen bool // by the last plan
+	queued bool
 }
 
 // destination is what the loop remembers of a group.
@@ -133,7 +150,7 @@ type trouble struct {
 
 // New returns a loop that remembers nothing.
 func New(config Config) *Loop {
-	return &Loop{config: config, pairs: map[Pair]*chain{}, groups: map[uint64]*destination{}, busy: map[rangeKey]bool{}}
+	return &Loop{config: config, pairs: map[Pair]*chain{}, groups: map[uint64]*destination{}, busy: map[rangeKey]bool{}, queued: map[uint32]int{}, found: map[uint32]found{}}
 }
 
 // Batch is transfers to one range. It must come back, by Delivered or Failed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,12 @@ type outbox struct {
 	issued map[delivery.Pair]uint64
 	bytes  int // of each block's metadata
 	broken error
+	// How often all streams were set back.
+	rewinds uint64
+	// Rows that After told of.
+	walked int
+	// Streams that are not here now.
+	gone map[uint32][]delivery.Row
 }
 
 func (o *outbox) issue(stream uint32, tenant string, numbers ...uint64) {
@@ -32,7 +39,7 @@ func (o *outbox) issue(stream uint32, tenant string, numbers ...uint64) {
 	pair := delivery.Pair{Stream: stream, Tenant: tenant}
 	for _, x := range numbers {
 		o.rows = append(o.rows, delivery.Row{
-			Position: delivery.Position{Stream: stream, Tenant: tenant, Number: x}, Incarnation: 1,
+			Position: delivery.Position{Stream: stream, Tenant: tenant, Number: x}, Incarnation: o.incarnation(),
 			Transfer: &raftlogv1.Transfer{Previous: o.issued[pair], Blocks: []string{fmt.Sprint(x)}},
 		})
 		o.issued[pair] = x
@@ -44,12 +51,40 @@ func comparePositions(a, b delivery.Position) int {
 	return cmp.Or(cmp.Compare(clusterv1.StreamPoint(a.Stream), clusterv1.StreamPoint(b.Stream)), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Tenant, b.Tenant))
 }
 
+func (o *outbox) Streams() iter.Seq2[delivery.Stream, error] {
+	return func(yield func(delivery.Stream, error) bool) {
+		all := map[uint32]delivery.Stream{}
+		for pair, last := range o.issued {
+			if o.gone[pair.Stream] != nil {
+				continue
+			}
+			s := all[pair.Stream]
+			all[pair.Stream] = delivery.Stream{Stream: pair.Stream, Incarnation: o.incarnation(), Last: max(s.Last, last)}
+		}
+		for _, row := range o.rows {
+			s := all[row.Stream]
+			s.Waiting = true
+			all[row.Stream] = s
+		}
+		for _, stream := range slices.SortedFunc(maps.Keys(all), func(a, b uint32) int {
+			return cmp.Compare(clusterv1.StreamPoint(a), clusterv1.StreamPoint(b))
+		}) {
+			if !yield(all[stream], nil) {
+				return
+			}
+		}
+	}
+}
+
+func (o *outbox) incarnation() uint64 { return 1 + o.rewinds }
+
 func (o *outbox) After(after delivery.Position) iter.Seq2[delivery.Position, error] {
 	return func(yield func(delivery.Position, error) bool) {
 		for _, row := range o.rows {
-			if after != (delivery.Position{}) && comparePositions(row.Position, after) <= 0 {
+			if row.Stream != after.Stream || comparePositions(row.Position, after) <= 0 {
 				continue
 			}
+			o.walked++
 			if !yield(row.Position, nil) {
 				return
 			}
@@ -636,4 +671,88 @@ func TestGroupsThatHangTakeTurns(t *testing.T) {
 	if len(tried) != groups {
 		t.Fatalf("of %d groups %d were tried: %v", groups, len(tried), tried)
 	}
+}
+
+// Pairs are found once, when their transfers are made, and none is forgotten: not those of
+// streams that leave with what waits and come back, nor those of streams that were set back.
+func TestEachPairIsFoundOnce(t *testing.T) {
+	for seed := range uint64(40) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		b := newBench(t, func(c *delivery.Config) { c.BatchTransfers, c.ScanRows = 1+random.IntN(4), 8+random.IntN(30) })
+		var number, issued, again, cut uint64
+		away := map[uint32][]delivery.Row{}
+		for range 300 {
+			stream := uint32(1 + random.IntN(3))
+			switch what := random.IntN(20); {
+			case what < 8 && away[stream] == nil:
+				number++
+				for range 1 + random.IntN(12) {
+					tenant := fmt.Sprintf("%c%c", 'a'+random.IntN(4), 'u'+random.IntN(6))
+					if b.outbox.issued[delivery.Pair{Stream: stream, Tenant: tenant}] != number {
+						b.outbox.issue(stream, tenant, number)
+						issued++
+					}
+				}
+			case what == 8 && away[stream] == nil:
+				away[stream] = []delivery.Row{}
+				b.outbox.rows = slices.DeleteFunc(b.outbox.rows, func(row delivery.Row) bool {
+					if row.Stream == stream {
+						away[stream] = append(away[stream], row)
+					}
+					return row.Stream == stream
+				})
+				b.outbox.gone = away
+				plan := b.plan()
+				b.loop.AckEnded(plan.Acks, errors.New("no"))
+				for _, batch := range plan.Batches {
+					b.deliver(batch)
+				}
+			case what == 9 && away[stream] != nil:
+				b.outbox.rows = append(b.outbox.rows, away[stream]...)
+				slices.SortFunc(b.outbox.rows, func(a, b delivery.Row) int { return comparePositions(a.Position, b.Position) })
+				again += uint64(len(away[stream]))
+				delete(away, stream)
+			default:
+				plan := b.plan()
+				if plan.More {
+					cut++ // it has seen a row that it left
+				}
+				b.outbox.ack(plan.Acks)
+				b.loop.AckEnded(plan.Acks, nil)
+				for _, batch := range plan.Batches {
+					if random.IntN(4) == 0 {
+						b.loop.Failed(b.now, batch, errors.New("no"))
+						b.now = b.now.Add(time.Minute)
+						continue
+					}
+					b.deliver(batch)
+				}
+			}
+		}
+		for stream, rows := range away {
+			b.outbox.rows = append(b.outbox.rows, rows...)
+			again += uint64(len(rows))
+			delete(away, stream)
+		}
+		slices.SortFunc(b.outbox.rows, func(a, b delivery.Row) int { return comparePositions(a.Position, b.Position) })
+		walked := uint64(b.outbox.walked)
+		b.drain()
+		if walked > issued+again+cut {
+			t.Errorf("seed %d: %d rows were walked through to find %d, and %d again", seed, walked, issued, again)
+		}
+	}
+}
+
+// A stream that was set back begins with its first number again.
+func TestStreamIsSetBack(t *testing.T) {
+	b := newBench(t, nil)
+	b.outbox.issue(1, "ax", 1, 2, 3)
+	b.drain()
+	if plan := b.plan(); !plan.Empty {
+		t.Error("there is something left")
+	}
+	b.outbox.rewinds++
+	b.outbox.issued, b.dest.accepted = nil, nil
+	b.outbox.issue(1, "ax", 1)
+	b.want(names(b.plan().Batches...), "1/ax/1")
 }

@@ -108,7 +108,7 @@ func (l *Loop) AckEnded(acks []*raftlogv1.TransferAck, err error) {
 		pair := Pair{ack.GetStream(), ack.GetTenant()}
 		c := l.pairs[pair]
 		if c != nil && !c.inFlight && c.failures == 0 && c.accepted.Compare(Mark{ack.GetIncarnation(), ack.GetNumber()}) <= 0 {
-			delete(l.pairs, pair)
+			c.accepted = Mark{}
 		}
 	}
 }

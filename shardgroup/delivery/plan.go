@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	raftlogv1 "github.com/skerrydb/skerry/proto/raftlog/v1"
@@ -17,10 +18,6 @@ type planner struct {
 	rows   int
 
 	open map[rangeKey]*Batch
-	// Pairs that were looked at.
-	done map[Pair]bool
-	// Where the first pairs were left, by what they lacked; zero for none.
-	left [lacks]Position
 }
 
 // lack is what a pair was left for.
@@ -35,25 +32,17 @@ const (
 	lacks
 )
 
-// Plan decides on one state of the outboxes: what to send, and what to forget.
-// The oldest transfers of a stream come first; it begins with the first pair that the
-// plan before had no room for, which so waits for its turn only, and those that it
-// looked at first come last. A batch that is planned is on its way.
+// Plan decides on one state of the outboxes: what to send, and what to forget. Pairs
+// have their turn in the order in which they began to wait; those that the plan before
+// had no room for come first, and those that it looked at last. A batch that is planned
+// is on its way.
 func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
-	p := &planner{Loop: l, now: now, outbox: outbox, route: route, open: map[rangeKey]*Batch{}, done: map[Pair]bool{}}
-	for _, c := range l.pairs {
-		c.seen = false
-	}
-	from := l.cursor
-	complete, err := true, error(nil)
-	if from != (Position{}) {
-		err = p.visit(from)
-	}
+	p := &planner{Loop: l, now: now, outbox: outbox, route: route, open: map[rangeKey]*Batch{}}
+	found, err := p.discover()
+	served := false
 	if err == nil {
-		complete, err = p.scan(from, Position{})
-	}
-	if err == nil && complete && from != (Position{}) {
-		complete, err = p.scan(Position{}, from)
+		p.rows = 0
+		served, err = p.serve()
 	}
 	if err != nil {
 		for _, batch := range p.plan.Batches {
@@ -61,84 +50,132 @@ func (l *Loop) Plan(now time.Time, outbox Outbox, route Route) (Plan, error) {
 		}
 		return Plan{}, err
 	}
-	if complete {
-		// Groups that work come first: any number of those that failed may wait.
-		if l.cursor = p.left[room]; l.cursor == (Position{}) {
-			l.cursor = p.left[attempt]
-		}
-		l.forget()
-	}
-	p.plan.More, p.plan.Empty = !complete, complete && p.rows == 0
+	l.forget()
+	p.plan.More, p.plan.Empty = !found || !served, found && len(l.queue) == 0
 	l.acking = l.acking || len(p.plan.Acks) > 0
 	return p.plan, nil
 }
 
-// scan looks at the pairs that have transfers behind one position and not behind
-// another, and reports whether it saw all.
-func (p *planner) scan(after, until Position) (bool, error) {
-	for at, err := range p.outbox.After(after) {
+// discover puts pairs into the queue that have transfers which were made since the plan
+// before. It reports whether it found all.
+func (p *planner) discover() (bool, error) {
+	listed := make(map[uint32]bool, len(p.found))
+	for s, err := range p.outbox.Streams() {
 		if err != nil {
 			return false, err
 		}
-		if until != (Position{}) && at.compare(until) > 0 {
-			return true, nil
+		listed[s.Stream] = true
+		at, known := p.found[s.Stream]
+		if !known || at.incarnation != s.Incarnation {
+			at = found{Position{Stream: s.Stream}, s.Incarnation}
 		}
-		if p.rows++; p.rows > p.config.ScanRows {
-			p.cursor = at
-			return false, nil
+		if s.Waiting && at.Number <= s.Last {
+			for next, err := range p.outbox.After(at.Position) {
+				if err != nil {
+					return false, err
+				}
+				if p.rows++; p.rows > p.config.ScanRows {
+					p.found[s.Stream] = at
+					return false, nil
+				}
+				p.wait(next.pair())
+				at.Position = next
+			}
 		}
-		if err := p.visit(at); err != nil {
-			return false, err
+		// Behind all that were made so far.
+		at.Position = Position{Stream: s.Stream, Number: s.Last + 1}
+		p.found[s.Stream] = at
+	}
+	for stream := range p.found {
+		if !listed[stream] {
+			delete(p.found, stream) // it may come back
 		}
 	}
 	return true, nil
 }
 
-// visit looks at the pair that has a transfer at a position, once.
-func (p *planner) visit(at Position) error {
-	pair := at.pair()
-	if p.done[pair] {
-		return nil
+// wait puts a pair into the queue.
+func (l *Loop) wait(pair Pair) {
+	if c := l.chain(pair); !c.queued {
+		c.queued = true
+		l.queue = append(l.queue, pair)
+		l.queued[pair.Stream]++
 	}
-	p.done[pair] = true
-	lacking, err := p.look(pair)
-	if p.left[lacking] == (Position{}) {
-		p.left[lacking] = at
-	}
-	return err
 }
 
-// look decides about the transfers of a pair. It tells what those that were left
-// lack, if none was sent: a pair that had its turn lets others have theirs.
-func (p *planner) look(pair Pair) (lack, error) {
+// serve looks at the pairs in the queue. It reports whether it saw all.
+func (p *planner) serve() (bool, error) {
+	var left [lacks][]Pair
+	seen := 0
+	for ; seen < len(p.queue); seen++ {
+		if p.rows++; p.rows > p.config.ScanRows && seen > 0 {
+			break
+		}
+		pair := p.queue[seen]
+		waits, lacking, err := p.look(pair)
+		switch {
+		case err != nil:
+			return false, err
+		case waits:
+			left[lacking] = append(left[lacking], pair)
+		default:
+			p.queue[seen] = Pair{}
+			delete(p.pairs, pair)
+			if p.queued[pair.Stream]--; p.queued[pair.Stream] == 0 {
+				delete(p.queued, pair.Stream)
+			}
+		}
+	}
+	// Groups that work come first: any number of those that failed may wait.
+	all := seen == len(p.queue)
+	p.queue = slices.Concat(p.queue[seen:], left[room], left[attempt], left[nothing])
+	return all, nil
+}
+
+// look decides about the transfers of a pair, and reports whether there are any. It
+// tells what those that were left lack, if none was sent: a pair that had its turn lets
+// others have theirs.
+func (p *planner) look(pair Pair) (waiting bool, lacking lack, err error) {
 	c := p.chain(pair)
-	c.seen = true
 	waits := c.inFlight || p.pausing(&c.trouble)
-	if waits && (p.acking || c.accepted == Mark{}) {
-		return nothing, nil
+	if c.accepted == (Mark{}) || p.acking {
+		// Nothing to forget; reading what cannot be sent is spared.
+		if waits {
+			return true, nothing, nil
+		}
+		if group, ref, known := p.route(pair); known {
+			key := rangeKey{group, ref.GetLo()}
+			if batch := p.open[key]; batch != nil && (c.alone || batch.full(p.config)) {
+				return true, room, nil
+			} else if may, lacking := p.roomFor(key); batch == nil && !may {
+				return true, lacking, nil
+			}
+		}
 	}
 	var batch *Batch
+	waiting = c.inFlight
 	for row, err := range p.outbox.Chain(pair) {
 		if err != nil {
-			return nothing, err
+			return true, nothing, err
 		}
+		waiting = true
 		p.rows++
 		if p.accepted(c, row) {
 			continue
 		}
 		if waits {
-			return nothing, nil
+			return true, nothing, nil
 		}
 		next, lacking, err := p.send(c, row, batch)
 		if err != nil || batch != nil && next == nil {
-			return nothing, err
+			return true, nothing, err
 		}
 		if next == nil {
-			return lacking, nil
+			return true, lacking, nil
 		}
 		batch = next
 	}
-	return nothing, nil
+	return waiting, nothing, nil
 }
 
 // accepted puts a row that was accepted into the acks, and reports whether it was.
@@ -243,13 +280,8 @@ func (p *planner) start(key rangeKey, batch *Batch) {
 	p.plan.Batches = append(p.plan.Batches, batch)
 }
 
-// forget drops the memory of pairs that have nothing in the outbox.
+// forget drops the memory of groups that nothing is known of.
 func (l *Loop) forget() {
-	for pair, c := range l.pairs {
-		if !c.seen && !c.inFlight {
-			delete(l.pairs, pair)
-		}
-	}
 	for id, d := range l.groups {
 		if d.failures == 0 && d.inFlight == 0 {
 			delete(l.groups, id)
