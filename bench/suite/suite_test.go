@@ -99,9 +99,9 @@ func TestWhatIsThereIsNotLoaded(t *testing.T) {
 
 func TestStandardSteps(t *testing.T) {
 	for want, got := range map[string][]string{
-		"[load ask write compact]":                          Standard(false, 1),
-		"[load ask write compact restart]":                  Standard(true, 1),
-		"[load ask write compact restart failover replica]": Standard(true, 3),
+		"[load ask compact write]":                          Standard(false, 1),
+		"[load ask compact write restart]":                  Standard(true, 1),
+		"[load ask compact write restart failover replica]": Standard(true, 3),
 	} {
 		if fmt.Sprint(got) != want {
 			t.Errorf("%v, want %s", got, want)

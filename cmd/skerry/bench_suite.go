@@ -21,8 +21,8 @@ type benchSuite struct {
 func benchSuiteCommand() command {
 	return command{
 		name: "bench suite", summary: "run the standard suite, against processes of its own unless -target is given",
-		detail: benchHelp + `Loads blocks, asks each kind of question, adds fresh ones at several concurrencies,
-compacts everything, restarts the processes, and tells what it takes at each step. A cluster
+		detail: benchHelp + `Loads blocks, asks each kind of question, compacts everything, adds fresh ones at several
+concurrencies, restarts the processes, and tells what it takes at each step. A cluster
 (-nodes 3) then loses its leaders under load, and a node with its disk. A target
 that is given must be empty and is of no use afterwards, since results of compaction
 have no objects; only what the suite starts is restarted, killed and measured.
