@@ -3,8 +3,6 @@ package config
 import (
 	"errors"
 	"time"
-
-	clusterv1 "github.com/skerrydb/skerry/proto/cluster/v1"
 )
 
 // Node holds the settings of a process that keeps data.
@@ -97,12 +95,14 @@ func (n Node) RaftAdvertised() string {
 }
 
 // StreamGroupCount is the number of groups that share the streams of a new
-// cluster.
+// cluster of one process. Two are read at the same time, and an entry of one
+// process costs little; the nodes of a cluster do more with longer entries
+// (clusterv1.DefaultStreamGroups).
 func (f Founding) StreamGroupCount() int {
 	if f.StreamGroups > 0 {
 		return f.StreamGroups
 	}
-	return clusterv1.DefaultStreamGroups(f.Groups)
+	return min(2, f.Groups)
 }
 
 func (n *Node) storage() settings {
@@ -140,7 +140,7 @@ func (f *Founding) founding() settings {
 	return settings{
 		{"groups", "N", "number of data groups, 1 to 1024; used only when the data folder is new",
 			(*number)(&f.Groups), between(&f.Groups, 1, 1024)},
-		{"streams.groups", "N", "number of groups that share the streams, up to all of them; used only when the data folder is new; 0 is automatic: 1, or 2 from 8 groups up",
+		{"streams.groups", "N", "number of groups that share the streams, up to all of them; used only when the data folder is new; 0 is automatic: 2",
 			(*number)(&f.StreamGroups), between(&f.StreamGroups, 0, f.Groups)},
 	}
 }

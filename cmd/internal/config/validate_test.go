@@ -132,11 +132,11 @@ func TestAddressesDiffer(t *testing.T) {
 
 func TestDerivedSettings(t *testing.T) {
 	s := with(func(s *Server) { s.DataDir = "/d" })
-	if s.ObjectsPath() != "/d/objects" || s.StreamGroupCount() != 1 {
+	if s.ObjectsPath() != "/d/objects" || s.StreamGroupCount() != 2 {
 		t.Errorf("got %s, %d", s.ObjectsPath(), s.StreamGroupCount())
 	}
-	s.ObjectsDir, s.Groups = "/o", 8
-	if s.ObjectsPath() != "/o" || s.StreamGroupCount() != 2 {
+	s.ObjectsDir, s.Groups = "/o", 1
+	if s.ObjectsPath() != "/o" || s.StreamGroupCount() != 1 {
 		t.Errorf("got %s, %d", s.ObjectsPath(), s.StreamGroupCount())
 	}
 	if s.StreamGroups = 5; s.StreamGroupCount() != 5 {
