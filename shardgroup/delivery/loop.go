@@ -107,9 +107,8 @@ type Loop struct {
 	probes   int // of those, to groups that failed before
 	acking   bool
 	// Pairs that have transfers, or had when they were looked at last, in the order of
-	// their turns, and how many of each stream there are.
-	queue  []Pair
-	queued map[uint32]int
+	// their turns.
+	queue []Pair
 	// How far pairs were found, by stream.
 	found map[uint32]found
 }
@@ -150,7 +149,7 @@ type trouble struct {
 
 // New returns a loop that remembers nothing.
 func New(config Config) *Loop {
-	return &Loop{config: config, pairs: map[Pair]*chain{}, groups: map[uint64]*destination{}, busy: map[rangeKey]bool{}, queued: map[uint32]int{}, found: map[uint32]found{}}
+	return &Loop{config: config, pairs: map[Pair]*chain{}, groups: map[uint64]*destination{}, busy: map[rangeKey]bool{}, found: map[uint32]found{}}
 }
 
 // Batch is transfers to one range. It must come back, by Delivered or Failed.

@@ -743,6 +743,27 @@ func TestEachPairIsFoundOnce(t *testing.T) {
 	}
 }
 
+// A plan that fails halfway leaves all as it was.
+func TestFailedPlanForgetsNothing(t *testing.T) {
+	b := newBench(t, nil)
+	b.outbox.issue(1, "ax", 1)
+	b.outbox.issue(1, "bx", 1)
+	b.drain() // both are known, and have nothing
+	b.outbox.issue(1, "cx", 2)
+	b.outbox.issue(1, "dx", 2)
+	b.outbox.broken = errors.New("the disk is gone")
+	for range 3 {
+		if _, err := b.loop.Plan(b.now, b.outbox, b.route); !errors.Is(err, b.outbox.broken) {
+			t.Fatal(err)
+		}
+	}
+	if b.loop.InFlight() > 0 {
+		t.Errorf("%d batches are on their way", b.loop.InFlight())
+	}
+	b.outbox.broken = nil
+	b.want(names(b.plan().Batches...), "1/cx/2", "1/dx/2")
+}
+
 // A stream that was set back begins with its first number again.
 func TestStreamIsSetBack(t *testing.T) {
 	b := newBench(t, nil)

@@ -99,13 +99,13 @@ func (l *Loop) wait(pair Pair) {
 	if c := l.chain(pair); !c.queued {
 		c.queued = true
 		l.queue = append(l.queue, pair)
-		l.queued[pair.Stream]++
 	}
 }
 
 // serve looks at the pairs in the queue. It reports whether it saw all.
 func (p *planner) serve() (bool, error) {
 	var left [lacks][]Pair
+	var failed error
 	seen := 0
 	for ; seen < len(p.queue); seen++ {
 		if p.rows++; p.rows > p.config.ScanRows && seen > 0 {
@@ -113,23 +113,20 @@ func (p *planner) serve() (bool, error) {
 		}
 		pair := p.queue[seen]
 		waits, lacking, err := p.look(pair)
-		switch {
-		case err != nil:
-			return false, err
-		case waits:
+		if err != nil {
+			failed = err
+			break
+		}
+		if waits {
 			left[lacking] = append(left[lacking], pair)
-		default:
-			p.queue[seen] = Pair{}
+		} else {
 			delete(p.pairs, pair)
-			if p.queued[pair.Stream]--; p.queued[pair.Stream] == 0 {
-				delete(p.queued, pair.Stream)
-			}
 		}
 	}
 	// Groups that work come first: any number of those that failed may wait.
 	all := seen == len(p.queue)
 	p.queue = slices.Concat(p.queue[seen:], left[room], left[attempt], left[nothing])
-	return all, nil
+	return all, failed
 }
 
 // look decides about the transfers of a pair, and reports whether there are any. It

@@ -128,8 +128,8 @@ func (h *heads) remember(lower, upper []byte) *head {
 func (h *heads) commit(w *headWrites, fn func() error) error {
 	h.mu.Lock()
 	h.begun++
-	for _, one := range h.all() {
-		if row := w.least(one); row != nil {
+	for i, one := range h.all() {
+		if row := w.least(i, one); row != nil {
 			one.set(h.begun, row)
 		}
 	}
@@ -179,12 +179,13 @@ func (w *headWrites) set(row []byte) {
 	}
 }
 
-// least returns the least row that was set in a head, nil for none. Of one that is younger than
-// the transaction it knows nothing: any may have been.
-func (w *headWrites) least(one *head) []byte {
-	i := place(w.list, one.lower)
-	if i < 0 || w.list[i] != one {
-		return one.lower
+// least returns the least row that was set in a head, which is likely the i-th, nil for none. Of one
+// that is younger than the transaction it knows nothing: any may have been.
+func (w *headWrites) least(i int, one *head) []byte {
+	if i >= len(w.list) || w.list[i] != one {
+		if i = place(w.list, one.lower); i < 0 || w.list[i] != one {
+			return one.lower
+		}
 	}
 	return w.rows[i]
 }
