@@ -23,6 +23,8 @@ func (s *openShard) tidy(entry uint64) error {
 	left := s.record.Blocks
 	gone := uint64(s.record.Next) - left
 	switch {
+	case left == 0 && s.key.outbox():
+		return nil // what waited is elsewhere now, and the shard goes, too: see Tidy
 	case left == 0:
 		return s.renumber(entry, nil)
 	case gone < renumberGone || gone < 3*left || left > renumberLeft:
