@@ -104,8 +104,7 @@ func (w *workers) settleJobs(request *metastorev1.PollCompactionJobsRequest, ans
 	for _, update := range request.GetStatusUpdates() {
 		if update.GetCompactedBlocks() != nil {
 			w.reported(update.GetCompactedBlocks())
-			delete(jobs, update.GetName())
-			w.held.Add(-1)
+			w.drop(jobs, update.GetName())
 		}
 	}
 	tokens := map[string]uint64{}
@@ -114,20 +113,35 @@ func (w *workers) settleJobs(request *metastorev1.PollCompactionJobsRequest, ans
 	}
 	for name, job := range jobs {
 		if tokens[name] != job.token {
-			delete(jobs, name) // somebody else has it
-			w.held.Add(-1)
+			w.drop(jobs, name) // somebody else has it
 		}
 	}
 	for _, job := range answer.GetCompactionJobs() {
 		if token, assigned := tokens[job.GetName()]; assigned && jobs[job.GetName()] == nil {
 			jobs[job.GetName()] = &heldJob{job: job, token: token}
-			w.held.Add(1)
-			w.lastJob.Store(time.Now().UnixNano())
+			if compacts(job) {
+				w.held.Add(1)
+				w.lastJob.Store(time.Now().UnixNano())
+			}
 		}
 	}
 }
 
+// compacts tells whether a job has blocks. Those that only delete objects come long after
+// the ones that replaced these: nobody waits for their end.
+func compacts(job *metastorev1.CompactionJob) bool { return len(job.GetSourceBlocks()) > 0 }
+
+func (w *workers) drop(jobs map[string]*heldJob, name string) {
+	if compacts(jobs[name].job) {
+		w.held.Add(-1)
+	}
+	delete(jobs, name)
+}
+
 func (w *workers) reported(result *metastorev1.CompactedBlocks) {
+	if len(result.GetSourceBlocks().GetBlocks()) == 0 {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.done.Jobs++
