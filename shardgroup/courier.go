@@ -110,9 +110,7 @@ func (c *courier) run(ctx context.Context) {
 	for {
 		began := time.Now()
 		wait := t.step()
-		if !rested(ctx, outboxRest*time.Since(began)) {
-			return
-		}
+		pause(ctx, min(outboxRest*time.Since(began), outboxInterval))
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
@@ -122,18 +120,6 @@ func (c *courier) run(ctx context.Context) {
 		case take := <-t.ended:
 			t.take(take)
 		}
-	}
-}
-
-// rested waits; false if the context ended.
-func rested(ctx context.Context, rest time.Duration) bool {
-	timer := time.NewTimer(rest)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
