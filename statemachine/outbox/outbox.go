@@ -145,8 +145,8 @@ func decodeTransfer(stored []byte) (*raftlogv1.Transfer, error) {
 // written once, in Flush.
 type Writer struct {
 	rows    *kv.Bucket
-	streams map[uint32]*known[Stream]
-	pairs   map[pair]*known[Progress]
+	streams table[uint32, Stream]
+	pairs   table[pair, Progress]
 }
 
 // pair is a stream and a tenant.
@@ -155,69 +155,80 @@ type pair struct {
 	tenant string
 }
 
+// table is what is known of some rows, in the order of first use.
+type table[K, T comparable] struct {
+	known map[K]*known[K, T]
+	order []*known[K, T]
+}
+
 // known is what a row says, and what it will.
-type known[T comparable] struct{ stored, now T }
-
-// NewWriter returns a writer for a writable transaction. Call Flush before it commits.
-func NewWriter(tx *kv.Tx) (*Writer, error) {
-	rows, err := tx.CreateBucketIfNotExists(rowsName)
-	return &Writer{rows, map[uint32]*known[Stream]{}, map[pair]*known[Progress]{}}, err
+type known[K, T comparable] struct {
+	key         K
+	stored, now T
 }
 
-// stream returns what is known of a stream, to be changed.
-func (w *Writer) stream(shard uint32) (*Stream, error) {
-	k := w.streams[shard]
-	if k == nil {
-		stored, err := decodeStream(w.rows.Get(streamKey(tagStream, shard)))
-		if err != nil {
-			return nil, err
-		}
-		k = &known[Stream]{stored, stored}
-		w.streams[shard] = k
+// get returns what is known of a row, to be changed; it is read when it is first asked for.
+func (t *table[K, T]) get(key K, row []byte, rows *kv.Bucket, decode func([]byte) (T, error)) (*T, error) {
+	if k := t.known[key]; k != nil {
+		return &k.now, nil
 	}
+	stored, err := decode(rows.Get(row))
+	if err != nil {
+		return nil, err
+	}
+	if t.known == nil {
+		t.known = map[K]*known[K, T]{}
+	}
+	k := &known[K, T]{key, stored, stored}
+	t.known[key], t.order = k, append(t.order, k)
 	return &k.now, nil
 }
 
-// progress returns what is known of a pair, to be changed.
-func (w *Writer) progress(shard uint32, tenant string) (*Progress, error) {
-	name := pair{shard, tenant}
-	k := w.pairs[name]
-	if k == nil {
-		stored, err := decodeProgress(w.rows.Get(tenantKey(shard, tenant)))
-		if err != nil {
-			return nil, err
-		}
-		k = &known[Progress]{stored, stored}
-		w.pairs[name] = k
-	}
-	return &k.now, nil
-}
-
-// Flush writes what became of streams and pairs; rows are the same in any order.
-func (w *Writer) Flush() error {
-	for shard, k := range w.streams {
+// flush calls write for what has changed.
+func (t *table[K, T]) flush(write func(key K, now T) error) error {
+	for _, k := range t.order {
 		if k.now == k.stored {
 			continue
 		}
-		if err := w.rows.Put(streamKey(tagStream, shard), k.now.encode()); err != nil {
-			return err
-		}
-		k.stored = k.now
-	}
-	for p, k := range w.pairs {
-		if k.now == k.stored {
-			continue
-		}
-		encoded := k.now.encode()
-		if err := w.rows.Put(tenantKey(p.shard, p.tenant), encoded); err != nil {
-			return err
-		}
-		if err := w.rows.Put(append(ownerKey(p.tenant), streamKey(tagOwner, p.shard)[1:]...), encoded); err != nil {
+		if err := write(k.key, k.now); err != nil {
 			return err
 		}
 		k.stored = k.now
 	}
 	return nil
+}
+
+// NewWriter returns a writer for a writable transaction. Call Flush before it commits.
+func NewWriter(tx *kv.Tx) (*Writer, error) {
+	rows, err := tx.CreateBucketIfNotExists(rowsName)
+	return &Writer{rows: rows}, err
+}
+
+// stream returns what is known of a stream, to be changed.
+func (w *Writer) stream(shard uint32) (*Stream, error) {
+	return w.streams.get(shard, streamKey(tagStream, shard), w.rows, decodeStream)
+}
+
+// progress returns what is known of a pair, to be changed.
+func (w *Writer) progress(shard uint32, tenant string) (*Progress, error) {
+	return w.pairs.get(pair{shard, tenant}, tenantKey(shard, tenant), w.rows, decodeProgress)
+}
+
+// Flush writes what became of streams and pairs.
+func (w *Writer) Flush() error {
+	err := w.streams.flush(func(shard uint32, s Stream) error {
+		return w.rows.Put(streamKey(tagStream, shard), s.encode())
+	})
+	if err != nil {
+		return err
+	}
+	return w.pairs.flush(func(p pair, progress Progress) error {
+		encoded := progress.encode()
+		if err := w.rows.Put(tenantKey(p.shard, p.tenant), encoded); err != nil {
+			return err
+		}
+		return w.rows.Put(append(ownerKey(p.tenant), streamKey(tagOwner, p.shard)[1:]...), encoded)
+	})
 }
 
 // Next returns the number of a stream's next transfers: one for all tenants of a

@@ -71,7 +71,7 @@ func (b *Bucket) PrefixCursor(prefix []byte) *Cursor {
 
 // HeadCursor is PrefixCursor for a queue: names that are deleted from the first one on, while
 // greater ones come. First then costs the same however many were deleted lately. It is of use to
-// reading transactions; prefixes that overlap take it from one another.
+// reading transactions, and of two prefixes that overlap only to the one that was walked first.
 func (b *Bucket) HeadCursor(prefix []byte) *Cursor {
 	c := b.PrefixCursor(prefix)
 	c.head = !b.tx.writable
