@@ -38,6 +38,7 @@ const (
 	forget    bug = "forget"   // compaction loses a result
 	keep      bug = "keep"     // compaction keeps the sources, too
 	restless  bug = "restless" // answers as before the last 20 adds
+	cleanup   bug = "cleanup"  // has jobs without blocks for ever; no bug
 )
 
 // fake is a metastore in memory that selects as package check does.
@@ -159,6 +160,9 @@ func (f *fake) PollCompactionJobs(_ context.Context, r *metastorev1.PollCompacti
 				byShard[block.GetShard()] = nil
 			}
 		}
+	}
+	if f.bug == cleanup && len(f.jobs) == 0 {
+		f.jobs = append(f.jobs, &metastorev1.CompactionJob{Name: fmt.Sprintf("cleanup %d", f.token), Shard: 1})
 	}
 	for range min(len(f.jobs), int(r.GetJobCapacity())) {
 		f.token++

@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func TestMixed(t *testing.T) {
 }
 
 func TestCompaction(t *testing.T) {
-	for b, wrong := range map[bug]bool{none: false, forget: true, keep: true} {
+	for b, wrong := range map[bug]bool{none: false, cleanup: false, forget: true, keep: true} {
 		for _, shape := range []generate.Shape{generate.Standard, generate.Real} {
 			t.Run(string(b)+" "+string(shape), func(t *testing.T) {
 				settings := small
@@ -121,7 +122,9 @@ func TestCompaction(t *testing.T) {
 				if err := session.CheckBytes(t.Context()); err != nil {
 					t.Fatal("before:", err)
 				}
-				m, done, err := session.Compact(t.Context(), scenario.CompactOptions{Slots: 3, Quiet: 200 * time.Millisecond}, pace.Options{Callers: 2})
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				m, done, err := session.Compact(ctx, scenario.CompactOptions{Slots: 3, Quiet: 200 * time.Millisecond}, pace.Options{Callers: 2})
 				summary(t, m, err)
 				if done.Jobs < 35 || done.Sources != 10*done.Jobs || done.Results < done.Jobs {
 					t.Errorf("%+v", done)
