@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/skerrydb/skerry/storage/compactions"
 	"github.com/skerrydb/skerry/storage/paced"
 )
 
@@ -41,6 +42,7 @@ func pebbleOptions(fs *paced.FS, events *events) *pebble.Options {
 			return 1, max(1, min(2, runtime.GOMAXPROCS(0)/2))
 		},
 	}
+	o.Experimental.CompactionScheduler = compactions.New()
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	return o
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/skerrydb/skerry/storage/compactions"
 )
 
 // formatMajorVersion is pinned: the version decides what older binaries can still open, so a
@@ -53,6 +55,7 @@ func pebbleOptions(o EngineOptions, fs vfs.FS, events *engineEvents) *pebble.Opt
 		// The bytes of a dropped bucket come back without waiting for the next write-out.
 		FlushDelayDeleteRange: flushDelayDeleteRange,
 	}
+	p.Experimental.CompactionScheduler = compactions.New()
 	// Snappy-class compression above, zstd at the bottom where nine tenths of the data are.
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
 		return pebble.DBCompressionBalanced
