@@ -110,16 +110,18 @@ func (c *courier) run(ctx context.Context) {
 	for {
 		began := time.Now()
 		wait := t.step()
-		pause(ctx, min(outboxRest*time.Since(began), outboxInterval))
+		planned := time.Now()
 		timer.Reset(wait)
+		var back func()
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-c.kick:
-		case take := <-t.ended:
-			t.take(take)
+		case back = <-t.ended:
 		}
+		pause(ctx, min(outboxRest*planned.Sub(began), outboxInterval)-time.Since(planned))
+		t.take(back)
 	}
 }
 
@@ -143,16 +145,18 @@ type tour struct {
 	attempts map[uint64]int
 }
 
-// take takes what has come back.
-func (t *tour) take(first func()) {
+// take takes what has come back: the first, if it is known, and what follows.
+func (t *tour) take(back func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for first != nil {
-		first()
+	for {
+		if back != nil {
+			back()
+		}
 		select {
-		case first = <-t.ended:
+		case back = <-t.ended:
 		default:
-			first = nil
+			return
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -242,7 +243,9 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 			NodeRegistryFactory: n.registry,
 			LogDB:               logDB,
 			LogDBFactory:        raftlog.NewFactory(n.log.Named("raft"), n.metrics.registerer),
-			Engine:              config.EngineConfig{ExecShards: 1, CommitShards: 1, ApplyShards: 4, SnapshotShards: 4, CloseShards: 4},
+			// Workers that apply look at all their groups five times a second: no more
+			// of them than can work at once.
+			Engine: config.EngineConfig{ExecShards: 1, CommitShards: 1, ApplyShards: uint64(min(4, runtime.GOMAXPROCS(0))), SnapshotShards: 4, CloseShards: 4},
 		},
 	}
 	if n.mailbox != nil {
