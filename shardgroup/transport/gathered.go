@@ -8,10 +8,12 @@ import (
 )
 
 const (
-	// How long messages may wait for those of other groups, or for what makes them
-	// unnecessary.
+	// How long messages may wait for those of other groups.
 	gatherFor = 3 * time.Millisecond
-	gatherMax = 4096 // messages
+	// How long those may wait that tell only of commits, for what makes them
+	// unnecessary: a group's next entry, at a hundred entries a second or more.
+	gatherCommitsFor = 10 * time.Millisecond
+	gatherMax        = 4096 // messages
 )
 
 // gathered are messages that nobody waits for, so that they may: for those of other
@@ -26,7 +28,8 @@ const (
 //     hears of it from the heartbeat that confirms the leadership.
 type gathered struct {
 	waiting raftpb.MessageBatch
-	flush   *time.Timer // sends what waits
+	most    time.Duration // how long what waits may, since it began or since this became less
+	flush   *time.Timer   // sends what waits
 }
 
 // hold keeps a batch if all of it may wait.
@@ -34,13 +37,18 @@ func (g *gathered) hold(batch raftpb.MessageBatch) bool {
 	if len(g.waiting.Requests)+len(batch.Requests) > gatherMax {
 		return false
 	}
+	most := gatherCommitsFor
 	for i := range batch.Requests {
-		if !patient(&batch.Requests[i]) {
+		switch m := &batch.Requests[i]; {
+		case !patient(m):
 			return false
+		case !onlyCommits(m):
+			most = gatherFor
 		}
 	}
-	if len(g.waiting.Requests) == 0 {
-		g.flush.Reset(gatherFor)
+	if len(g.waiting.Requests) == 0 || most < g.most {
+		g.most = most
+		g.flush.Reset(most)
 	}
 	waiting := append(dropTold(g.waiting.Requests, batch.Requests), batch.Requests...) // a copy: the slice is the caller's
 	g.waiting, g.waiting.Requests = batch, waiting

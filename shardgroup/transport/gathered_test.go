@@ -182,3 +182,25 @@ func TestHeartbeatsArriveTogether(t *testing.T) {
 	to.Close()
 	eventually(t, "an error of what cannot be sent", func() bool { return conn.SendMessageBatch(gather(heartbeatFor(4, 0))) != nil })
 }
+
+// TestCommitsWaitLonger, but do not make heartbeats wait.
+func TestCommitsWaitLonger(t *testing.T) {
+	g := newGathered(t)
+	for _, step := range []struct {
+		held raftpb.Message
+		most time.Duration
+	}{
+		{committed(3, 7, 100, 99), gatherCommitsFor},
+		{committed(4, 7, 100, 99), gatherCommitsFor},
+		{heartbeatFor(5, 0), gatherFor},
+		{committed(6, 7, 100, 99), gatherFor},
+	} {
+		if g.hold(gather(step.held)); g.most != step.most {
+			t.Errorf("what waits may do so for %s, want %s", g.most, step.most)
+		}
+	}
+	g.with(raftpb.MessageBatch{})
+	if g.hold(gather(committed(3, 7, 101, 100))); g.most != gatherCommitsFor {
+		t.Errorf("what waits next may do so for %s", g.most)
+	}
+}
