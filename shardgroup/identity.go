@@ -33,9 +33,9 @@ const (
 	// of nodes that were founded with a cluster, of several or of one. Formats before
 	// are of builds before the first release. All three rise by three when what lies
 	// beside the identity, the store's rows or the log, is written in another way.
-	identityFormat        = 10
-	identityFormatFounded = 9
-	identityFormatAlone   = 8
+	identityFormat        = 13
+	identityFormatFounded = 12
+	identityFormatAlone   = 11
 	identityFormatFirst   = identityFormatAlone
 	identityFile          = "identity.json"
 	// Of files that are not complete yet.

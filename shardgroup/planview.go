@@ -116,7 +116,7 @@ func planJob(state *raftlogv1.JobState) schedule.Job {
 	}
 	return schedule.Job{
 		Name: state.GetJob().GetName(), Level: state.GetJob().GetLevel(), Status: status, Token: state.GetToken(),
-		LeaseExpiresAt: planner.Time(state.GetLeaseExpiresAt()), Failures: state.GetFailures(), Revision: state.GetRevision(),
+		CreatedAt: planner.Time(state.GetCreatedAt()), LeaseExpiresAt: planner.Time(state.GetLeaseExpiresAt()), Failures: state.GetFailures(), Revision: state.GetRevision(),
 	}
 }
 

@@ -19,7 +19,8 @@ type View interface {
 	// long as the tombstone of its sources at least.
 	Completed(name string) (token uint64, found bool, err error)
 	// Jobs lists the jobs of a level and status that have at least so many failures,
-	// by failures, then LeaseExpiresAt, then name.
+	// by failures, then LeaseExpiresAt, or CreatedAt of those that nobody has, then
+	// name. So nobody's jobs are begun in the order in which they were created.
 	Jobs(level uint32, status Status, failuresMin uint32) iter.Seq2[Job, error]
 	// JobsCount is how many jobs exist, of any level and status.
 	JobsCount() (int, error)
@@ -34,7 +35,8 @@ type Job struct {
 	Level  uint32
 	Status Status
 	// The token of the last assignment; 0 if there was none.
-	Token uint64
+	Token     uint64
+	CreatedAt planner.Time
 	// Until when its owner may be silent; 0 if unassigned.
 	LeaseExpiresAt planner.Time
 	// Owners that fell silent or reported nonsense, at most FailuresCap.

@@ -151,7 +151,7 @@ func (t *Tables) giveUp(up schedule.GiveUp) {
 
 func (t *Tables) create(job compaction.Job) {
 	t.revisions++
-	row := &jobRow{plan: job, state: schedule.Job{Name: job.Name, Level: job.Level, Revision: t.revisions}}
+	row := &jobRow{plan: job, state: schedule.Job{Name: job.Name, Level: job.Level, CreatedAt: t.Now, Revision: t.revisions}}
 	if job.Attempts > 0 {
 		t.returned[job.Level].rows = slices.DeleteFunc(t.returned[job.Level].rows, func(batch compaction.Batch) bool {
 			return batch.Name() == job.Name

@@ -90,8 +90,15 @@ func compareTombstones(a, b compaction.Tombstone) int {
 func compareJobs(a, b schedule.Job) int {
 	return cmp.Or(
 		cmp.Compare(a.Level, b.Level), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Failures, b.Failures),
-		cmp.Compare(a.LeaseExpiresAt, b.LeaseExpiresAt), cmp.Compare(a.Name, b.Name),
+		cmp.Compare(jobTime(a), jobTime(b)), cmp.Compare(a.Name, b.Name),
 	)
+}
+
+func jobTime(job schedule.Job) planner.Time {
+	if job.Status == schedule.InProgress {
+		return job.LeaseExpiresAt
+	}
+	return job.CreatedAt
 }
 
 // OldestKeys is for planning.

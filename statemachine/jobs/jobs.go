@@ -2,8 +2,12 @@
 // has it for how long.
 //
 //	"jobs"       name → raftlog.v1.JobState
-//	"job-order"  level (1) | in progress (1) | failures (4) | lease end (8) | name
+//	"job-order"  level (1) | in progress (1) | failures (4) | time (8) | name
 //	"job-totals" totals → for each kind of jobs: level (1) | in progress (1) | failures (4) | number of jobs (8)
+//
+// The time is that of the lease's end, of jobs that nobody has that of their creation:
+// then rows are added behind and removed in front, where a cursor of the head does not
+// step over those that were removed. By name they would lie among them.
 //
 // There are at most some ten thousand, so those of a range are found by going
 // through all.
@@ -28,8 +32,12 @@ var (
 )
 
 func orderKey(state *raftlogv1.JobState) []byte {
+	at := state.GetCreatedAt()
+	if state.GetInProgress() {
+		at = state.GetLeaseExpiresAt()
+	}
 	b := orderPrefix(state.GetJob().GetLevel(), state.GetInProgress(), state.GetFailures())
-	b = binary.BigEndian.AppendUint64(b, uint64(state.GetLeaseExpiresAt())^(1<<63))
+	b = binary.BigEndian.AppendUint64(b, uint64(at)^(1<<63))
 	return append(b, state.GetJob().GetName()...)
 }
 
@@ -148,7 +156,7 @@ func (v View) Get(name string) (*raftlogv1.JobState, error) {
 }
 
 // List lists the jobs of a level that are in progress or not, with at least so
-// many failures, by failures, lease end, name.
+// many failures, by failures, then lease end or time of creation, then name.
 func (v View) List(level uint32, inProgress bool, failuresMin uint32) iter.Seq2[*raftlogv1.JobState, error] {
 	return func(yield func(*raftlogv1.JobState, error) bool) {
 		if v.order == nil {
