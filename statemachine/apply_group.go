@@ -20,11 +20,12 @@ func initGroup(u *update, command *raftlogv1.Command) (*raftlogv1.Result, error)
 		return invalid(errors.New("a group needs an id and a cluster")), nil
 	}
 	if u.header.groupID != 0 {
-		if u.header.groupID == init.GetGroupId() && u.header.clusterID == init.GetClusterId() {
+		clusterID := clusterOf(u.tx)
+		if u.header.groupID == init.GetGroupId() && clusterID == init.GetClusterId() {
 			return already(), nil
 		}
 		return conflict("this is group %d of cluster %s, not group %d of cluster %s",
-			u.header.groupID, u.header.clusterID, init.GetGroupId(), init.GetClusterId()), nil
+			u.header.groupID, clusterID, init.GetGroupId(), init.GetClusterId()), nil
 	}
 	if err := u.header.identify(u.tx, init.GetClusterId(), init.GetGroupId()); err != nil {
 		return nil, err

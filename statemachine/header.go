@@ -34,8 +34,7 @@ type header struct {
 	// Compaction jobs that exist.
 	jobs uint64
 	// No compaction job is created or assigned.
-	paused    bool
-	clusterID string
+	paused bool
 	// Node whose claim made leaderEpoch.
 	leader string
 }
@@ -52,9 +51,15 @@ func loadHeader(tx *kv.Tx) (header, error) {
 	if bucket == nil {
 		return header{}, nil
 	}
-	h, err := decodeHeader(bucket.Get(stateKey))
-	h.clusterID = string(bucket.Get(clusterKey))
-	return h, err
+	return decodeHeader(bucket.Get(stateKey))
+}
+
+// clusterOf returns the id of the cluster that the group is of, "" before it was told.
+func clusterOf(tx *kv.Tx) string {
+	if bucket := tx.Bucket(headerBucket); bucket != nil {
+		return string(bucket.Get(clusterKey))
+	}
+	return ""
 }
 
 func decodeHeader(b []byte) (header, error) {
@@ -89,7 +94,7 @@ func (h *header) store(tx *kv.Tx) error {
 
 // identify makes the group a member of a cluster, once.
 func (h *header) identify(tx *kv.Tx, clusterID string, groupID uint64) error {
-	h.clusterID, h.groupID = clusterID, groupID
+	h.groupID = groupID
 	bucket, err := tx.CreateBucketIfNotExists(headerBucket)
 	if err != nil {
 		return err

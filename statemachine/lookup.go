@@ -250,7 +250,7 @@ type Status struct {
 
 func (ReadStatus) read(v *view) (any, error) {
 	h := v.header
-	return Status{h.applied, h.logTime, h.leaderEpoch, h.groupID, h.clusterID, h.blocks, h.objectBytes, v.ranges.Rows()}, nil
+	return Status{h.applied, h.logTime, h.leaderEpoch, h.groupID, clusterOf(v.tx), h.blocks, h.objectBytes, v.ranges.Rows()}, nil
 }
 
 // ReadHash returns the Hash of the state.
