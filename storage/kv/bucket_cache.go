@@ -2,6 +2,8 @@ package kv
 
 import (
 	"bytes"
+	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -129,11 +131,31 @@ func (c *bucketChanges) dropFrom(rows map[string]bucketRow) {
 	for key := range c.rows {
 		delete(rows, key)
 	}
-	for _, prefix := range c.spans {
-		for key := range rows {
-			if strings.HasPrefix(key, string(prefix)) {
-				delete(rows, key)
-			}
+	if len(c.spans) == 0 {
+		return
+	}
+	spans := outermost(c.spans)
+	for key := range rows {
+		behind := sort.Search(len(spans), func(i int) bool { return spans[i] > key })
+		if behind > 0 && strings.HasPrefix(key, spans[behind-1]) {
+			delete(rows, key)
 		}
 	}
+}
+
+// outermost returns those prefixes that no other is a prefix of, in order. So of a row
+// only the last one that does not follow it can be a prefix.
+func outermost(prefixes [][]byte) []string {
+	sorted := make([]string, len(prefixes))
+	for i, prefix := range prefixes {
+		sorted[i] = string(prefix)
+	}
+	slices.Sort(sorted)
+	kept := sorted[:1]
+	for _, prefix := range sorted[1:] {
+		if !strings.HasPrefix(prefix, kept[len(kept)-1]) {
+			kept = append(kept, prefix)
+		}
+	}
+	return kept
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -109,6 +110,39 @@ func TestBucketCacheAgainstModel(t *testing.T) {
 		}
 		for _, r := range readers {
 			verify(r)
+		}
+	}
+}
+
+// Dropping rows looks at each once, whatever number of prefixes were removed; some lie
+// in others.
+func TestDropFromRows(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	word := func(most int) string {
+		b := make([]byte, random.IntN(most+1))
+		for i := range b {
+			b[i] = "abc"[random.IntN(3)]
+		}
+		return string(b)
+	}
+	for range 500 {
+		changes := &bucketChanges{}
+		var prefixes []string
+		for range random.IntN(6) {
+			prefix := "a" + word(4)
+			changes.span([]byte(prefix))
+			prefixes = append(prefixes, prefix)
+		}
+		rows, want := map[string]bucketRow{}, map[string]bucketRow{}
+		for range 60 {
+			key := word(6)
+			rows[key] = bucketRow{}
+			if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(key, p) }) {
+				want[key] = bucketRow{}
+			}
+		}
+		if changes.dropFrom(rows); !slices.Equal(slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(want))) {
+			t.Fatalf("%q leave %q, want %q", prefixes, slices.Sorted(maps.Keys(rows)), slices.Sorted(maps.Keys(want)))
 		}
 	}
 }
