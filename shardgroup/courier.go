@@ -107,7 +107,7 @@ func (c *courier) run(ctx context.Context) {
 	defer t.working.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for ctx.Err() == nil {
 		began := time.Now()
 		wait := t.step()
 		planned := time.Now()
