@@ -101,15 +101,16 @@ func NewCluster(options ClusterOptions) (*Cluster, error) {
 	http := fmt.Sprintf("%s:%d", ip, httpPort)
 	c.Router = &Process{
 		Name: RouterHost, Path: options.Binary, LogPath: filepath.Join(options.Dir, "router.log"), ReadyURL: "http://" + http + "/readyz",
-		Args: []string{"router", "-grpc.address", c.RouterAddress, "-http.address", http, "-dial.local-ip", ip.String(), "-join", c.joinList(nil)},
+		Args: []string{"router", "-grpc.address", c.RouterAddress, "-http.address", http, "-dial.local-ip", ip.String(), "-join", joinList(c.Nodes, nil)},
 	}
 	return c, nil
 }
 
-// joinList is the addresses of the founders but one.
-func (c *Cluster) joinList(but *Node) string {
+// joinList is the addresses of nodes but one, for -join. All are named there, not only the
+// founders: they may all have left the cluster one day.
+func joinList(nodes []*Node, but *Node) string {
 	var list []string
-	for _, n := range c.Nodes[:min(c.options.Founders, len(c.Nodes))] {
+	for _, n := range nodes {
 		if n != but {
 			list = append(list, n.Advertised())
 		}
@@ -125,7 +126,7 @@ func (c *Cluster) Found(ctx context.Context) error {
 			return err
 		}
 	}
-	command := exec.CommandContext(ctx, c.options.Binary, "init", "-nodes", c.joinList(nil), "-groups", strconv.Itoa(c.options.Groups), "-timeout", "30s")
+	command := exec.CommandContext(ctx, c.options.Binary, "init", "-nodes", joinList(c.Nodes[:c.options.Founders], nil), "-groups", strconv.Itoa(c.options.Groups), "-timeout", "30s")
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("found the cluster: %w: %s", err, output)
 	}

@@ -115,7 +115,7 @@ func (n *Node) Start() error {
 	n.Process.Args = append([]string{
 		"node", "-data-dir", n.DataDir(), "-node.address", n.API(), "-node.advertise-address", n.Advertised(),
 		"-raft.address", n.address(raftPort), "-raft.advertise-address", n.address(advertisedRaftPort),
-		"-grpc.address", n.Public(), "-http.address", n.address(httpPort), "-dial.local-ip", n.IP.String(), "-join", n.cluster.joinList(n),
+		"-grpc.address", n.Public(), "-http.address", n.address(httpPort), "-dial.local-ip", n.IP.String(), "-join", joinList(n.cluster.Nodes, n),
 		"-zone", n.Name, "-raft.rtt", n.cluster.options.RTT.String(),
 		"-store.memtable-bytes", "1MiB", "-store.cache-bytes", "8MiB", "-disk.low-bytes", "0", "-disk.full-bytes", "0",
 		"-metastore.compaction-job-lease-duration", "1s", "-metastore.compaction-max-failures", "0", "-metastore.index.cleanup-interval", "0",
