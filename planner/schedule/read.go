@@ -35,7 +35,8 @@ type Job struct {
 	Level  uint32
 	Status Status
 	// The token of the last assignment; 0 if there was none.
-	Token     uint64
+	Token uint64
+	// When it was created, by the table's clock. It does not change.
 	CreatedAt planner.Time
 	// Until when its owner may be silent; 0 if unassigned.
 	LeaseExpiresAt planner.Time

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -89,19 +90,6 @@ func (s *store) is(t *testing.T, running, waiting int) {
 	}
 }
 
-func (s *store) soon(t *testing.T, running, waiting int) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		s.mu.Lock()
-		there := s.running == running && s.waiting == waiting
-		s.mu.Unlock()
-		if there {
-			return
-		}
-	}
-	s.is(t, running, waiting)
-}
-
 func TestAsManyAsAllowed(t *testing.T) {
 	s := newStore(2)
 	s.ask(5)
@@ -121,16 +109,22 @@ func TestAsManyAsAllowed(t *testing.T) {
 }
 
 func TestMoreBecomeAllowed(t *testing.T) {
-	s := newStore(1)
-	s.ask(4)
-	s.is(t, 1, 3)
-	s.allowed.Store(3) // nobody tells: it is seen while compactions run
-	s.soon(t, 3, 1)
-	s.allowed.Store(4)
-	s.mu.Lock() // as Pebble does
-	s.scheduler.UpdateGetAllowedWithoutPermission()
-	s.mu.Unlock()
-	s.soon(t, 4, 0)
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(1)
+		s.ask(4)
+		s.is(t, 1, 3)
+		s.allowed.Store(3) // nobody tells: it is seen while compactions run
+		<-time.After(lookEvery)
+		synctest.Wait()
+		s.is(t, 3, 1)
+		s.allowed.Store(4)
+		s.mu.Lock() // as Pebble does
+		s.scheduler.UpdateGetAllowedWithoutPermission()
+		s.mu.Unlock()
+		<-time.After(lookEvery / 2) // sooner than it looks by itself
+		synctest.Wait()
+		s.is(t, 4, 0)
+	})
 }
 
 func TestFewerBecomeAllowed(t *testing.T) {
@@ -156,22 +150,24 @@ func TestRefusedDuringAnOffer(t *testing.T) {
 
 // A store at rest sets no timer.
 func TestRest(t *testing.T) {
-	s := newStore(2)
-	if s.scheduler.look.Stop() {
-		t.Fatal("a timer is set before anything was compacted")
-	}
-	s.ask(3)
-	if !s.scheduler.look.Stop() {
-		t.Fatal("nothing looks while compactions run")
-	}
-	s.scheduler.look.Reset(lookEvery)
-	for range 3 {
-		s.end()
-	}
-	s.is(t, 0, 0)
-	if s.scheduler.look.Stop() {
-		t.Fatal("a timer is set though nothing is compacted")
-	}
+	synctest.Test(t, func(t *testing.T) { // no timer fires unseen
+		s := newStore(2)
+		if s.scheduler.look.Stop() {
+			t.Fatal("a timer is set before anything was compacted")
+		}
+		s.ask(3)
+		if !s.scheduler.look.Stop() {
+			t.Fatal("nothing looks while compactions run")
+		}
+		s.scheduler.look.Reset(lookEvery)
+		for range 3 {
+			s.end()
+		}
+		s.is(t, 0, 0)
+		if s.scheduler.look.Stop() {
+			t.Fatal("a timer is set though nothing is compacted")
+		}
+	})
 }
 
 func TestNothingIsGrantedAfterTheEnd(t *testing.T) {
@@ -250,26 +246,18 @@ func TestPebble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Some eighty tables: the store takes no more than a few before it must compact.
 	value := make([]byte, 1000)
 	for i := range 5_000 {
 		if err := db.Set(fmt.Appendf(nil, "%08d", i*7919%5_000), value, pebble.NoSync); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := db.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		m := db.Metrics()
-		if m.Compact.NumInProgress == 0 && m.Levels[0].Sublevels < 2 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not compacted:\n%s", m)
-		}
-	}
 	if err := db.Compact(t.Context(), []byte("0"), []byte("9"), true); err != nil {
 		t.Fatal(err)
+	}
+	if m := db.Metrics(); m.Levels[0].TablesCount > 0 {
+		t.Fatalf("not compacted:\n%s", m)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
