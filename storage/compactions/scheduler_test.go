@@ -111,19 +111,23 @@ func TestAsManyAsAllowed(t *testing.T) {
 func TestMoreBecomeAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(1)
-		s.ask(4)
-		s.is(t, 1, 3)
+		s.ask(5)
+		s.is(t, 1, 4)
 		s.allowed.Store(3) // nobody tells: it is seen while compactions run
 		<-time.After(lookEvery)
 		synctest.Wait()
-		s.is(t, 3, 1)
+		s.is(t, 3, 2)
 		s.allowed.Store(4)
 		s.mu.Lock() // as Pebble does
 		s.scheduler.UpdateGetAllowedWithoutPermission()
 		s.mu.Unlock()
 		<-time.After(lookEvery / 2) // sooner than it looks by itself
 		synctest.Wait()
-		s.is(t, 4, 0)
+		s.is(t, 4, 1)
+		s.allowed.Store(5) // it goes on to look
+		<-time.After(lookEvery)
+		synctest.Wait()
+		s.is(t, 5, 0)
 	})
 }
 
