@@ -3,6 +3,7 @@ package index
 import (
 	"fmt"
 
+	"github.com/oklog/ulid/v2"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -55,13 +56,12 @@ func (x *exporter) ref(shared int32) uint64 {
 	return uint64(x.own[shared])
 }
 
-// block encodes an entry with the given datasets.
-func (x *exporter) block(h head, b body, kept []keptDataset) ([]byte, error) {
+// block appends an encoded entry with the given datasets.
+func (x *exporter) block(out []byte, h head, b body, kept []keptDataset) ([]byte, error) {
 	defer x.reset()
-	out := make([]byte, 0, 128+len(b.other)+128*len(kept))
 	out = append(out, b.other...)
 	out = protowire.AppendTag(out, blockID, protowire.BytesType)
-	out = protowire.AppendString(out, h.id.String())
+	out = appendID(protowire.AppendVarint(out, ulid.EncodedSize), h.id)
 	out = appendField(out, blockTenant, x.ref(b.tenant))
 	out = appendField(out, blockMinTime, uint64(h.Min))
 	out = appendField(out, blockMaxTime, uint64(h.Max))
@@ -107,6 +107,13 @@ func (x *exporter) reset() {
 	x.used, x.err = x.used[:0], nil
 }
 
+func appendID(out []byte, id ulid.ULID) []byte {
+	var room [ulid.EncodedSize]byte
+	out = append(out, room[:]...)
+	_ = id.MarshalTextTo(out[len(out)-ulid.EncodedSize:]) // fails only without room
+	return out
+}
+
 // appendField appends a number unless it is 0, as proto3 does.
 func appendField(out []byte, field protowire.Number, value uint64) []byte {
 	if value == 0 {
@@ -129,7 +136,7 @@ func (x *exporter) whole(h head, hidden hidden) ([]byte, error) {
 			return nil, err
 		}
 		if !more {
-			return x.block(h, b, kept)
+			return x.block(make([]byte, 0, 128+len(b.other)+128*len(kept)), h, b, kept)
 		}
 		if hidden.hides(h, d) {
 			continue

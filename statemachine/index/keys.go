@@ -85,11 +85,12 @@ func decodeShardKey(keyspace clusterv1.Keyspace, key []byte) (ShardKey, error) {
 	}, nil
 }
 
-// compareShards is the order of shards on disk, keyspace by keyspace.
-func compareShards(a, b ShardKey) int {
+// compareAnswers is the order of answers, by tenant and shard. What it has of one
+// keyspace and partition lies together on disk, too.
+func compareAnswers(a, b ShardKey) int {
 	return cmp.Or(
-		cmp.Compare(a.Keyspace, b.Keyspace), cmp.Compare(a.Point, b.Point),
-		cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Tenant, b.Tenant),
+		cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard),
+		cmp.Compare(a.Keyspace, b.Keyspace), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Point, b.Point),
 	)
 }
 

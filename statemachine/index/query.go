@@ -45,7 +45,7 @@ func (q *Query) room(used uint64) uint64 {
 }
 
 // shards returns the index shards that may hold data of the tenants at the
-// time, in the order they lie on disk.
+// time, in the order of answers.
 func (r Reader) shards(ctx context.Context, q *Query) ([]ShardKey, error) {
 	var found []ShardKey
 	for _, span := range q.Spans {
@@ -70,7 +70,7 @@ func (r Reader) shards(ctx context.Context, q *Query) ([]ShardKey, error) {
 			}
 		}
 	}
-	slices.SortFunc(found, compareShards)
+	slices.SortFunc(found, compareAnswers)
 	return slices.Compact(found), nil
 }
 
@@ -123,12 +123,16 @@ func (r Reader) scan(ctx context.Context, q *Query, cost *nodev1.QueryCost, fn f
 // encoded and sorted by (tenant, shard, id).
 func (r Reader) Blocks(ctx context.Context, q Query) (*nodev1.QueryBlocksResponse, error) {
 	answer := &nodev1.QueryBlocksResponse{Cost: &nodev1.QueryCost{}}
+	found := &foundBlocks{}
 	err := r.scan(ctx, &q, answer.Cost, func(s *shardView, selected *seriesSet) error {
-		return s.blocks(ctx, &q, selected, answer)
+		err := s.blocks(ctx, &q, selected, answer.Cost, found)
+		answer.Blocks = found.finish(s.key, answer.Blocks)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	// Shards come in this order: what is left is little.
 	slices.SortFunc(answer.Blocks, func(a, b *nodev1.EncodedBlock) int {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.Id, b.Id), cmp.Compare(a.Transfer, b.Transfer))
 	})
@@ -136,19 +140,19 @@ func (r Reader) Blocks(ctx context.Context, q Query) (*nodev1.QueryBlocksRespons
 	return answer, nil
 }
 
-// blocks adds the shard's selected blocks to the answer.
-func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, answer *nodev1.QueryBlocksResponse) error {
+// blocks collects the shard's selected blocks.
+func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, cost *nodev1.QueryCost, found *foundBlocks) error {
 	keep := newKeeper(s.terms, selected, q.Labels)
 	export := newExporter(s.terms)
 	hidden, only := s.hide(q.Hidden), s.terms.numbers(q.Tenants)
-	search := search{shard: s, time: q.Time, wanted: selected, cost: answer.Cost}
+	search := search{shard: s, time: q.Time, wanted: selected, cost: cost}
 	return search.run(ctx, func(h head) error {
 		b, err := readBody(h)
 		if err != nil {
 			return err
 		}
 		b.only = only
-		keep.reset(q.room(answer.Cost.BytesReturned))
+		keep.reset(q.room(cost.BytesReturned))
 		for {
 			d, more, err := b.next(h)
 			if err != nil {
@@ -167,18 +171,17 @@ func (s *shardView) blocks(ctx context.Context, q *Query, selected *seriesSet, a
 		if len(keep.kept) == 0 {
 			return nil
 		}
-		encoded, err := export.block(h, b, keep.kept)
-		if err != nil {
+		if found.scratch, err = export.block(found.scratch[:0], h, b, keep.kept); err != nil {
 			return err
 		}
-		if answer.Cost.BytesReturned += uint64(len(encoded)); q.MaxBytes > 0 && answer.Cost.BytesReturned > q.MaxBytes {
+		if cost.BytesReturned += uint64(len(found.scratch)); q.MaxBytes > 0 && cost.BytesReturned > q.MaxBytes {
 			return ErrTooLarge
 		}
-		block := &nodev1.EncodedBlock{Tenant: s.key.Tenant, Shard: s.key.Shard, Id: h.id.String(), Block: encoded}
+		transfer := uint64(0)
 		if s.key.outbox() && q.Transfer != nil {
-			block.Transfer, err = q.Transfer(block.Shard, block.Tenant, block.Id)
+			transfer, err = q.Transfer(s.key.Shard, s.key.Tenant, h.id.String())
 		}
-		answer.Blocks = append(answer.Blocks, block)
+		found.add(h.id, transfer, found.scratch)
 		return err
 	})
 }
