@@ -57,7 +57,8 @@ func (d *dictionary) extend(rows *rowCursor, record Record) (int, error) {
 	load := loader{rows: rows}
 	err := load.chunks(tagStrings, func() uint32 { return uint32(len(d.strings)) }, record.Strings+1, d.appendStrings)
 	if err == nil {
-		err = load.chunks(tagSeries, func() uint32 { return uint32(d.series.len()) }, record.Series, d.appendSeries)
+		err = load.chunks(tagSeries, func() uint32 { return uint32(d.series.len()) }, record.Series,
+			func(chunk []byte) error { return d.appendSeries(chunk, record.Series) })
 	}
 	return load.read, err
 }
@@ -114,43 +115,18 @@ func (d *dictionary) appendStrings(chunk []byte) error {
 	return nil
 }
 
-// A chunk of series holds those that one block added: each the number of its
-// references, the tenant, the references.
-func (d *dictionary) appendSeries(chunk []byte) error {
-	r := reader{rest: chunk}
-	// Every number takes a byte at least.
-	refs := make([]int32, 0, len(chunk))
-	var added seriesList
-	for len(r.rest) > 0 && !r.failed {
-		n := r.uvarint()
-		if n%2 != 0 || n > uint64(len(r.rest)) {
-			return errDictionary
-		}
-		one := series{tenant: d.ref(&r)}
-		refs = refs[:0]
-		for range n {
-			refs = append(refs, d.ref(&r))
-		}
-		one.set = refs
-		added.add(one)
-	}
-	if r.failed || added.len() == 0 {
+// A chunk of series holds those that one block added; see seriesList.decode. The
+// record says how many there are in all.
+func (d *dictionary) appendSeries(chunk []byte, all uint32) error {
+	known := d.series.len()
+	if !d.series.decode(chunk, len(d.strings)) {
 		return errDictionary
 	}
-	for number := range int32(added.len()) {
-		d.addSeries(added.at(number))
+	d.series.expect(int(all))
+	for number := known; number < d.series.len(); number++ {
+		d.indexAdded(int32(number))
 	}
 	return nil
-}
-
-// ref reads a reference to a string that must be there.
-func (d *dictionary) ref(r *reader) int32 {
-	ref := r.number()
-	if int(ref) >= len(d.strings) {
-		r.fail()
-		return 0
-	}
-	return ref
 }
 
 func (d *dictionary) addString(s string) int32 {
@@ -166,13 +142,19 @@ func (d *dictionary) addString(s string) int32 {
 func (d *dictionary) addSeries(s series) int32 {
 	number := int32(d.series.len())
 	d.series.add(s)
+	d.indexAdded(number)
+	return number
+}
+
+// indexAdded puts a series into the maps that were made.
+func (d *dictionary) indexAdded(number int32) {
 	if d.byTenant != nil {
-		d.byTenant[s.tenant] = append(d.byTenant[s.tenant], number)
+		tenant := d.series.tenant(number)
+		d.byTenant[tenant] = append(d.byTenant[tenant], number)
 	}
 	if d.bySeries != nil {
-		d.bySeries[string(appendSeries(nil, s))] = number
+		d.bySeries[string(appendSeries(nil, d.series.at(number)))] = number
 	}
-	return number
 }
 
 func appendSeries(to []byte, s series) []byte {

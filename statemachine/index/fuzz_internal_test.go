@@ -57,7 +57,7 @@ func FuzzSeries(f *testing.F) {
 		d.addString("a")
 		d.addString("b")
 		// What a damaged row holds is refused or understood.
-		_ = newDictionary(1).appendSeries(raw)
+		_ = newDictionary(1).appendSeries(raw, 0)
 		_ = newDictionary(1).appendStrings(raw)
 		var want []series
 		var chunk []byte
@@ -72,8 +72,14 @@ func FuzzSeries(f *testing.F) {
 		if len(want) == 0 {
 			return
 		}
-		if err := d.appendSeries(chunk); err != nil {
+		if err := d.appendSeries(chunk, uint32(len(want))); err != nil {
 			t.Fatalf("%v: %v", want, err)
+		}
+		// There is no string 3, and a series has as many references as it says.
+		for _, damage := range [][]byte{{2, 0, 3, 0}, {0, 3}, {1, 0, 1}, {2, 0, 1}, {2}} {
+			if err := d.appendSeries(append(slices.Clone(chunk), damage...), math.MaxUint32); err == nil {
+				t.Errorf("a chunk that ends in %v was understood", damage)
+			}
 		}
 		var got []series
 		for number := range int32(d.series.len()) {
