@@ -85,8 +85,8 @@ func decodeShardKey(keyspace clusterv1.Keyspace, key []byte) (ShardKey, error) {
 	}, nil
 }
 
-// compareAnswers is the order of answers, by tenant and shard. What it has of one
-// keyspace and partition lies together on disk, too.
+// compareAnswers is the order of answers: by tenant and shard. What one tenant and
+// shard have in a keyspace is in the order of the disk.
 func compareAnswers(a, b ShardKey) int {
 	return cmp.Or(
 		cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Shard, b.Shard),

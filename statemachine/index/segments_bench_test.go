@@ -97,11 +97,13 @@ func BenchmarkSegments(b *testing.B) {
 			name, text string
 			back       int64
 			labels     []string
+			cold       bool // no dictionary is in memory
 		}{
-			{"hour/service", `{service_name="shop-production/service-1"}`, hour, nil},
-			{"day/all", `{}`, day, nil},
-			{"week/rare", `{__unsymbolized__="true"}`, 7 * day, []string{"service_name"}},
-			{"day/labels", `{}`, day, []string{"service_name", "__profile_type__"}},
+			{"hour/service", `{service_name="shop-production/service-1"}`, hour, nil, false},
+			{"day/all", `{}`, day, nil, false},
+			{"week/rare", `{__unsymbolized__="true"}`, 7 * day, []string{"service_name"}, false},
+			{"week/rare/cold", `{__unsymbolized__="true"}`, 7 * day, []string{"service_name"}, true},
+			{"day/labels", `{}`, day, []string{"service_name", "__profile_type__"}, false},
 		} {
 			matchers, err := selector.Parse(q.text)
 			if err != nil {
@@ -115,7 +117,11 @@ func BenchmarkSegments(b *testing.B) {
 					ask := index.Query{Spans: whole(), Tenants: []string{fmt.Sprint("tenant-", random.IntN(20))}, Matchers: matchers,
 						Time: index.Bounds{Min: end - q.back, Max: end}, Labels: q.labels}
 					err := s.View(func(tx *kv.Tx) error {
-						reader := index.NewReader(tx, s.cache)
+						cache := s.cache
+						if q.cold {
+							cache = index.NewCache(1 << 20).Group()
+						}
+						reader := index.NewReader(tx, cache)
 						if q.name == "day/labels" {
 							answer, err := reader.LabelSets(b.Context(), ask)
 							returned += len(answer.GetLabels())
