@@ -120,7 +120,20 @@ func (l *lane) ended(s *sweep, whole bool) {
 	if l.due {
 		l.recovery.Kick()
 	}
+	if result == "failed" {
+		s.result.keep(l.last)
+	}
 	l.settle(s.result, whole && result == "complete")
+}
+
+// keep takes over what was known before of entries that a sweep did not meet, since it
+// could not list them: they are not gone.
+func (r *Result) keep(before Result) {
+	known := before.Pending - min(before.Pending, r.Recovered+r.Rejected)
+	if known > 0 && (r.Oldest.IsZero() || before.Oldest.Before(r.Oldest)) {
+		r.Oldest = before.Oldest
+	}
+	r.Pending = max(r.Pending, known)
 }
 
 // settle takes a result; whole, if the sweep met all entries of the group. The lane

@@ -462,19 +462,22 @@ func TestListsThatFailEndNoAlert(t *testing.T) {
 	b.letter(segment(1, 1, time.Minute))
 	b.start(2)
 	b.await("a sweep", func() bool { return b.metric("skerry_dlq_pending_entries", "") == 1 })
-	b.bucket.set(func(_ context.Context, operation, _ string) error {
-		if operation == "list" {
-			return errors.New("no answer")
+	// First the folder's list, which ends a sweep, then that of all folders, too.
+	for _, failing := range []struct{ lists, result string }{{"anonymous/", "failed"}, {"", "list_failed"}} {
+		b.bucket.set(func(_ context.Context, operation, name string) error {
+			if operation == "list" && strings.HasSuffix(name, failing.lists) {
+				return errors.New("no answer")
+			}
+			return nil
+		})
+		failed := b.metric("skerry_dlq_sweeps_total", failing.result)
+		b.await("lists that fail", func() bool { return b.metric("skerry_dlq_sweeps_total", failing.result) > failed+3 })
+		if got := b.metric("skerry_dlq_pending_entries", ""); got != 1 {
+			t.Errorf("%v entries are pending after sweeps that %s, want 1", got, failing.result)
 		}
-		return nil
-	})
-	failed := b.metric("skerry_dlq_sweeps_total", "list_failed")
-	b.await("lists that fail", func() bool { return b.metric("skerry_dlq_sweeps_total", "list_failed") > failed+3 })
-	if got := b.metric("skerry_dlq_pending_entries", ""); got != 1 {
-		t.Errorf("%v entries are pending, want 1", got)
-	}
-	if got := b.metric("skerry_dlq_oldest_entry_age_seconds", ""); got < 60 {
-		t.Errorf("the oldest is %v s old, want a minute", got)
+		if got := b.metric("skerry_dlq_oldest_entry_age_seconds", ""); got < 60 {
+			t.Errorf("the oldest is %v s old after sweeps that %s, want a minute", got, failing.result)
+		}
 	}
 	b.bucket.set(nil)
 	b.cluster.mu.Lock()
