@@ -141,7 +141,7 @@ func (n *Node) start() error {
 	n.engine, err = kv.OpenEngine(filepath.Join(n.options.DataDir, "store"), kv.EngineOptions{
 		// The Raft log is the write-ahead log.
 		Durability: kv.NoWAL,
-		CacheBytes: n.options.CacheBytes, MemTableBytes: n.options.MemTableBytes,
+		CacheBytes: n.options.CacheBytes, MemTableBytes: n.options.MemTableBytes, CompactAfter: compactAfter,
 		Logger: n.log.Named("store"),
 	})
 	if err != nil {
@@ -217,6 +217,10 @@ func (n *Node) raftDir() string { return filepath.Join(n.options.DataDir, "raft"
 // deploymentID keeps clusters from talking to each other by accident.
 func (n *Node) deploymentID() uint64 { return DeploymentID(n.ClusterID()) }
 
+// compactAfter is how long a start has the processors for itself: what its stores were
+// left to compact comes after it has applied its log.
+const compactAfter = 3 * time.Second
+
 // raftQueueBytes bounds the entries that wait in one connection's queue, and in
 // that of a replica for what it receives; one message may exceed it. It must hold
 // the largest, of 64 MiB of entries or one entry. Beyond, dragonboat drops what
@@ -242,7 +246,7 @@ func (n *Node) hostConfig() config.NodeHostConfig {
 		Expert: config.ExpertConfig{
 			NodeRegistryFactory: n.registry,
 			LogDB:               logDB,
-			LogDBFactory:        raftlog.NewFactory(n.log.Named("raft"), n.metrics.registerer),
+			LogDBFactory:        raftlog.NewFactory(compactAfter, n.log.Named("raft"), n.metrics.registerer),
 			// Workers that apply look at all their groups five times a second: no more
 			// of them than can work at once.
 			Engine: config.EngineConfig{ExecShards: 1, CommitShards: 1, ApplyShards: uint64(min(4, runtime.GOMAXPROCS(0))), SnapshotShards: 4, CloseShards: 4},

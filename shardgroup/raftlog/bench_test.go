@@ -17,7 +17,7 @@ func BenchmarkSave(b *testing.B) {
 	for _, groups := range []int{1, 16} {
 		for _, bytes := range []int{1_600, 100_000} {
 			b.Run(fmt.Sprintf("groups=%d/bytes=%d", groups, bytes), func(b *testing.B) {
-				l, err := open(vfs.Default, b.TempDir(), zap.NewNop(), prometheus.NewRegistry())
+				l, err := open(vfs.Default, b.TempDir(), 0, zap.NewNop(), prometheus.NewRegistry())
 				if err != nil {
 					b.Fatal(err)
 				}

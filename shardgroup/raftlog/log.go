@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,16 +27,18 @@ const (
 
 // Factory opens the log of a node host.
 type Factory struct {
-	log        *zap.Logger
-	registerer prometheus.Registerer
+	compactAfter time.Duration
+	log          *zap.Logger
+	registerer   prometheus.Registerer
 }
 
 var _ config.LogDBFactory = Factory{}
 
 // NewFactory returns a factory. A log registers its metrics when it is opened and
-// gives them back when it is closed.
-func NewFactory(log *zap.Logger, registerer prometheus.Registerer) Factory {
-	return Factory{log, registerer}
+// gives them back when it is closed. It compacts nothing until it was open for the
+// duration.
+func NewFactory(compactAfter time.Duration, log *zap.Logger, registerer prometheus.Registerer) Factory {
+	return Factory{compactAfter, log, registerer}
 }
 
 // Name implements config.LogDBFactory.
@@ -45,7 +48,7 @@ func (Factory) Name() string { return name }
 // callback is not told when saves have to wait: it takes a lock under which dragonboat
 // itself saves, and the one worker that would read what it tells waits in a save.
 func (f Factory) Create(_ config.NodeHostConfig, _ config.LogDBCallback, dirs, _ []string) (raftio.ILogDB, error) {
-	return open(vfs.Default, filepath.Join(dirs[0], "log"), f.log, f.registerer)
+	return open(vfs.Default, filepath.Join(dirs[0], "log"), f.compactAfter, f.log, f.registerer)
 }
 
 // Log holds the logs of a node's replicas. Its methods may be called concurrently;
@@ -76,11 +79,11 @@ type replica struct {
 	change uint64
 }
 
-func open(fs vfs.FS, dir string, log *zap.Logger, registerer prometheus.Registerer) (*Log, error) {
+func open(fs vfs.FS, dir string, compactAfter time.Duration, log *zap.Logger, registerer prometheus.Registerer) (*Log, error) {
 	metrics := newMetrics(registerer)
 	events := newEvents(log, metrics)
 	pacedFS := paced.New(fs, &events.pace)
-	db, err := pebble.Open(dir, pebbleOptions(pacedFS, events))
+	db, err := pebble.Open(dir, pebbleOptions(pacedFS, events, compactAfter))
 	if err != nil {
 		return nil, fmt.Errorf("open the Raft log in %s: %w", dir, err)
 	}

@@ -19,7 +19,7 @@ const noLimit = 1 << 40
 
 func openIn(t *testing.T, fs vfs.FS) *Log {
 	t.Helper()
-	l, err := open(fs, "log", zap.NewNop(), prometheus.NewRegistry())
+	l, err := open(fs, "log", 0, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ const formatMajorVersion = pebble.FormatValueSeparation
 
 // Entries are written once, read by followers that lag, and removed a few thousand
 // entries later.
-func pebbleOptions(fs *paced.FS, events *events) *pebble.Options {
+func pebbleOptions(fs *paced.FS, events *events, compactAfter time.Duration) *pebble.Options {
 	o := &pebble.Options{
 		FS:                 fs,
 		FormatMajorVersion: formatMajorVersion,
@@ -42,7 +42,7 @@ func pebbleOptions(fs *paced.FS, events *events) *pebble.Options {
 			return 1, max(1, min(2, runtime.GOMAXPROCS(0)/2))
 		},
 	}
-	o.Experimental.CompactionScheduler = compactions.New()
+	o.Experimental.CompactionScheduler = compactions.New(compactAfter)
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	return o
 }

@@ -39,7 +39,7 @@ func TestFailingFlushesArePaced(t *testing.T) {
 		return errors.New("disk broken")
 	})}
 	core, lines := observer.New(zapcore.WarnLevel)
-	l, err := open(errorfs.Wrap(vfs.NewMem(), toggle), "log", zap.New(core), prometheus.NewRegistry())
+	l, err := open(errorfs.Wrap(vfs.NewMem(), toggle), "log", 0, zap.New(core), prometheus.NewRegistry())
 	must(t, err)
 	save := func(index uint64) {
 		t.Helper()

@@ -20,7 +20,7 @@ func TestStallsTakeNoLocks(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 	}
-	opened, err := NewFactory(zap.NewNop(), prometheus.NewRegistry()).Create(config.NodeHostConfig{}, callback, []string{t.TempDir()}, nil)
+	opened, err := NewFactory(0, zap.NewNop(), prometheus.NewRegistry()).Create(config.NodeHostConfig{}, callback, []string{t.TempDir()}, nil)
 	must(t, err)
 	l := opened.(*Log)
 	stalls := func() float64 {

@@ -14,14 +14,21 @@ import (
 // a store where none runs is granted the next when it asks. So stores at rest wake no
 // processor, which is a good part of what a node at rest takes.
 //
+// It can also keep a store that was just opened from compacting for a while: what was left
+// to compact at the end of the last process would take processors from who waits for the
+// start to end.
+//
 // A Scheduler serves the store that it is given to in pebble.Options, once. It may be
 // used concurrently, as Pebble does.
 type Scheduler struct {
-	db   pebble.DBForCompaction
-	look *time.Timer // grants what became allowed while compactions run
+	db    pebble.DBForCompaction
+	after time.Duration
+	look  *time.Timer // grants what became allowed while compactions run
+	begin *time.Timer // ends the time without compactions, nil without one
 
 	mu       sync.Mutex
-	running  int // compactions that run, or are being offered
+	held     bool // nothing may run yet
+	running  int  // compactions that run, or are being offered
 	granting bool
 	again    bool // something changed since the grants began
 	closed   bool
@@ -36,9 +43,10 @@ var (
 // How often to look, while compactions run, whether more are allowed.
 const lookEvery = 100 * time.Millisecond
 
-// New returns a scheduler for one store.
-func New() *Scheduler {
-	s := &Scheduler{}
+// New returns a scheduler for one store, which compacts nothing until it was open for the
+// duration.
+func New(after time.Duration) *Scheduler {
+	s := &Scheduler{after: after}
 	s.settled.L = &s.mu
 	s.look = time.AfterFunc(time.Hour, s.grant)
 	s.look.Stop()
@@ -46,7 +54,23 @@ func New() *Scheduler {
 }
 
 // Register implements pebble.CompactionScheduler.
-func (s *Scheduler) Register(_ int, db pebble.DBForCompaction) { s.db = db }
+func (s *Scheduler) Register(_ int, db pebble.DBForCompaction) {
+	s.db = db
+	if s.after > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.held = true
+		s.begin = time.AfterFunc(s.after, s.release)
+	}
+}
+
+// release lets compactions begin.
+func (s *Scheduler) release() {
+	s.mu.Lock()
+	s.held = false
+	s.mu.Unlock()
+	s.grant()
+}
 
 // Unregister implements pebble.CompactionScheduler. After it nothing is granted.
 func (s *Scheduler) Unregister() {
@@ -54,6 +78,9 @@ func (s *Scheduler) Unregister() {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.look.Stop()
+	if s.begin != nil {
+		s.begin.Stop()
+	}
 	for s.granting {
 		s.settled.Wait()
 	}
@@ -64,7 +91,7 @@ func (s *Scheduler) Unregister() {
 func (s *Scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.held {
 		return false, nil
 	}
 	if s.running >= s.db.GetAllowedWithoutPermission() {
@@ -109,7 +136,7 @@ func (s *Scheduler) grant() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.again = true
-	if s.granting {
+	if s.granting || s.held {
 		return
 	}
 	s.granting = true

@@ -26,7 +26,7 @@ type store struct {
 }
 
 func newStore(allowed int64) *store {
-	s := &store{scheduler: New(), answered: func() {}}
+	s := &store{scheduler: New(0), answered: func() {}}
 	s.allowed.Store(allowed)
 	s.scheduler.Register(2, s)
 	return s
@@ -224,7 +224,7 @@ func TestMany(t *testing.T) {
 func TestPebble(t *testing.T) {
 	var mu sync.Mutex
 	running, most := map[int]bool{}, 0
-	scheduler := New()
+	scheduler := New(0)
 	options := &pebble.Options{
 		FS:                          vfs.NewMem(),
 		MemTableSize:                64 << 10,
@@ -274,4 +274,39 @@ func TestPebble(t *testing.T) {
 	if most == 0 || most > 2 {
 		t.Fatalf("%d compactions at once", most)
 	}
+}
+
+// A store that was just opened compacts nothing for a while, whoever asks.
+func TestNothingAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{scheduler: New(time.Second), answered: func() {}}
+		s.allowed.Store(2)
+		s.scheduler.Register(2, s)
+		s.ask(3)
+		s.mu.Lock()
+		s.scheduler.UpdateGetAllowedWithoutPermission()
+		s.mu.Unlock()
+		<-time.After(time.Second - 1)
+		synctest.Wait()
+		s.is(t, 0, 3)
+		<-time.After(1)
+		synctest.Wait()
+		s.is(t, 2, 1)
+		s.end()
+		s.is(t, 2, 0)
+	})
+}
+
+// A store that is closed meanwhile is not called any more.
+func TestClosedAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{scheduler: New(time.Second), answered: func() { t.Error("asked after the end") }}
+		s.allowed.Store(1)
+		s.scheduler.Register(2, s)
+		s.ask(1)
+		s.scheduler.Unregister()
+		<-time.After(2 * time.Second)
+		synctest.Wait()
+		s.is(t, 0, 1)
+	})
 }

@@ -52,6 +52,10 @@ type EngineOptions struct {
 	// Zero: 32 MiB. At most 2 GiB.
 	MemTableBytes int64
 
+	// CompactAfter is how long the store is open before it begins to compact: who waits for
+	// a start to end wants the processors. Zero: at once. At most a minute.
+	CompactAfter time.Duration
+
 	// MaxOpenFiles bounds the file descriptors held for tables. Zero: 1000.
 	MaxOpenFiles int
 
@@ -74,6 +78,7 @@ const (
 	defaultMemTableBytes = 32 << 20
 	minMemTableBytes     = 64 << 10
 	maxMemTableBytes     = 2 << 30
+	maxCompactAfter      = time.Minute
 	defaultMaxOpenFiles  = 1000
 	minOpenFiles         = 16
 )
@@ -92,6 +97,9 @@ func (o EngineOptions) Validate() error {
 	}
 	if o.MemTableBytes != 0 && (o.MemTableBytes < minMemTableBytes || o.MemTableBytes > maxMemTableBytes) {
 		fault("mem table bytes %d outside %d to %d", o.MemTableBytes, minMemTableBytes, maxMemTableBytes)
+	}
+	if o.CompactAfter < 0 || o.CompactAfter > maxCompactAfter {
+		fault("compact after %v outside 0 to %v", o.CompactAfter, maxCompactAfter)
 	}
 	if o.MaxOpenFiles != 0 && o.MaxOpenFiles < minOpenFiles {
 		fault("max open files %d below %d", o.MaxOpenFiles, minOpenFiles)

@@ -55,7 +55,7 @@ func pebbleOptions(o EngineOptions, fs vfs.FS, events *engineEvents) *pebble.Opt
 		// The bytes of a dropped bucket come back without waiting for the next write-out.
 		FlushDelayDeleteRange: flushDelayDeleteRange,
 	}
-	p.Experimental.CompactionScheduler = compactions.New()
+	p.Experimental.CompactionScheduler = compactions.New(o.CompactAfter)
 	// Snappy-class compression above, zstd at the bottom where nine tenths of the data are.
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
 		return pebble.DBCompressionBalanced
