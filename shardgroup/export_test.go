@@ -21,19 +21,36 @@ import (
 	"github.com/skerrydb/skerry/statemachine"
 )
 
-// CompactLogs makes a snapshot record of each group now, as happens by itself
-// from time to time.
+// CompactLogs makes a snapshot record of each group now, and keeps little of the log
+// behind it.
 func (n *Node) CompactLogs() error {
 	n.mu.RLock()
 	groups := slices.Collect(maps.Values(n.groups))
 	n.mu.RUnlock()
 	var errs []error
 	for _, g := range groups {
-		if err := g.requestSnapshot(); err != nil {
+		if _, err := g.requestRecord(context.Background(), dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionOverhead: 512}); err != nil {
 			errs = append(errs, fmt.Errorf("group %d: %w", g.id, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// RecordEvery has the node make a round of snapshot records after that many bytes.
+func (o *Options) RecordEvery(bytes int64) { o.recordBytes = bytes }
+
+// RecordRound makes a round of snapshot records now.
+func (n *Node) RecordRound(ctx context.Context) { n.recordRound(ctx) }
+
+// Log returns where the node's replica of a group has its last snapshot record, and the
+// entries that its log holds.
+func (n *Node) Log(groupID uint64) (record, first, last uint64) {
+	log, err := n.host.GetLogReader(groupID)
+	if err != nil {
+		panic(err)
+	}
+	first, last = log.GetRange()
+	return log.Snapshot().Index, first, last
 }
 
 // HoldRounds makes each read index round of a group wait until it is released.

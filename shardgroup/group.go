@@ -33,11 +33,11 @@ const (
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
-	// Applied entries between two snapshot records (see also compactBytes), and
-	// entries kept behind one for slow followers. A record holds no data: the
-	// state is on disk.
-	snapshotEntries    = 8192
-	compactionOverhead = 4096
+	// Applied entries between two snapshot records that dragonboat makes by itself, and
+	// entries kept behind one. Rounds of records, which go by bytes, mostly come before
+	// (see records).
+	snapshotEntries    = 65536
+	compactionOverhead = 32768
 )
 
 // Group is the node's replica of a Raft group.
@@ -68,6 +68,7 @@ type Group struct {
 	status      cached[statemachine.Status]
 	// Raised after each change of the replica's state.
 	changes atomic.Uint64
+	records lastRecords
 	// Bounds a read index round.
 	roundTimeout time.Duration
 	// What an entry may take once there is another leader than it was sent to.
@@ -204,7 +205,6 @@ func untilUnloaded(ctx context.Context, start func() error) error {
 }
 
 func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachineFunc {
-	compactor := &logCompactor{request: g.requestSnapshot, log: n.log.With(zap.Uint64("group", g.id))}
 	return func(shardID, _ uint64) dbsm.IOnDiskStateMachine {
 		machine := statemachine.NewData(db, n.cache)
 		if shardID == clusterv1.DirectoryGroup {
@@ -213,7 +213,8 @@ func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachine
 		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(bytes int) {
 			g.metrics.bytes.Add(float64(bytes))
 			g.changes.Add(1)
-			compactor.applied(bytes)
+			g.records.bytes.Add(int64(bytes))
+			n.records.applied(bytes)
 			if shardID == clusterv1.DirectoryGroup {
 				wake(n.directoryApplied)
 			}

@@ -79,6 +79,7 @@ type Node struct {
 	lettersKnown chan struct{}
 	heartbeat    heartbeat
 	readiness    readiness
+	records      *records
 
 	joining sync.Mutex // one attempt to become part of a cluster at a time
 	// Held while replicas are started, or suspended.
@@ -122,6 +123,7 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 		cache:            statemachine.NewCache(options.IndexCacheBytes),
 		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), introduced: make(chan struct{}, 1), failed: make(chan error, 1),
 		lettersKnown: make(chan struct{}),
+		records:      newRecords(options.recordBytes),
 	}
 	n.life, n.cancelBackground = context.WithCancel(context.Background())
 	n.maps = newMapFeed(func(m *clusterv1.RangeMap) error { return saveMapFile(options.DataDir, mapFile, m) })
@@ -192,6 +194,7 @@ func (n *Node) start() error {
 		}
 	}
 	n.background.Go(func() { n.meet(n.life) })
+	n.background.Go(func() { n.keepRecords(n.life) })
 	return nil
 }
 
@@ -373,6 +376,7 @@ func (n *Node) Close() error {
 		defer n.joining.Unlock()
 	}()
 	n.background.Wait()
+	n.recordLast()
 	n.stopGroups(n.all(), func(g *Group) { g.stop(n.log) })
 	if n.host != nil {
 		n.host.Close()

@@ -1,52 +1,155 @@
 package shardgroup
 
 import (
+	"context"
+	"errors"
+	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/lni/dragonboat/v4"
 	"go.uber.org/zap"
+
+	"github.com/skerrydb/skerry/shardgroup/disk"
 )
 
-// compactBytes is how much of a group's log is applied between two snapshot
-// records. Dragonboat counts entries only, and an entry may be a megabyte. A
-// record holds no data; making one costs a flush of the store, after which the
-// log behind it can be removed.
-const compactBytes = 256 << 20
+// A snapshot record says up to where the store has written out what a group applied:
+// a start reads the log from there on. It holds no data, and costs a flush of the store,
+// which all groups share. So records are made in rounds, of all groups that applied
+// enough, and what a start reads is bounded however many groups there are.
+const (
+	// Bytes of entries that the node's groups apply from one round to the next.
+	defaultRecordBytes = 64 << 20
+	// A group that applied less than this part of it since its record waits for a later
+	// round.
+	recordPart = 64
+	// Rounds whose entries a group's log keeps for followers that were away: they get
+	// older ones as a snapshot of all data.
+	roundsKept = 4
+	// How long a record may take, and all of them at a stop.
+	recordTimeout     = time.Minute
+	lastRecordTimeout = 5 * time.Second
+)
 
-// logCompactor asks for a snapshot record each time enough bytes were applied.
-type logCompactor struct {
-	request func() error
-	log     *zap.Logger
-	bytes   atomic.Int64
-	running atomic.Bool
+// records decides when the node makes a round.
+type records struct {
+	every int64
+	// Bytes applied since the last round.
+	bytes atomic.Int64
+	due   chan struct{}
+}
+
+func newRecords(every int64) *records {
+	return &records{every: every, due: make(chan struct{}, 1)}
 }
 
 // applied must not wait: it is called while entries are applied.
-func (c *logCompactor) applied(bytes int) {
-	if c.bytes.Add(int64(bytes)) < compactBytes || !c.running.CompareAndSwap(false, true) {
-		return
+func (r *records) applied(bytes int) {
+	if r.bytes.Add(int64(bytes)) >= r.every {
+		wake(r.due)
 	}
-	c.bytes.Store(0)
-	go func() {
-		defer c.running.Store(false)
-		if err := c.request(); err != nil {
-			c.log.Warn("compacting the Raft log failed, will try again after more writes", zap.Error(err))
-		}
-	}()
 }
 
-// requestSnapshot makes a snapshot record and lets the log behind it go.
-func (g *Group) requestSnapshot() error {
-	request, err := g.host.RequestSnapshot(g.id, dragonboat.SnapshotOption{
-		OverrideCompactionOverhead: true, CompactionOverhead: compactionOverhead / 8,
-	}, time.Minute)
-	if err != nil {
+// lastRecords is what a group knows of its records.
+type lastRecords struct {
+	// Bytes applied since the last one.
+	bytes atomic.Int64
+	// Of one round at a time: where the last rounds' records stand, the newest last.
+	indexes []uint64
+}
+
+// keepRecords makes rounds until the node closes.
+func (n *Node) keepRecords(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.records.due:
+			n.recordRound(ctx)
+		}
+	}
+}
+
+// recordRound makes one round.
+func (n *Node) recordRound(ctx context.Context) {
+	n.records.bytes.Store(0)
+	var making sync.WaitGroup
+	for _, g := range n.all() {
+		bytes := g.records.bytes.Load()
+		if bytes < n.records.every/recordPart {
+			continue
+		}
+		making.Go(func() {
+			err := g.record(ctx)
+			if errors.Is(err, context.Canceled) {
+				return // there is another one at the end
+			}
+			if err != nil {
+				n.log.Warn("a snapshot record was not made: it will be tried again after more writes, and a start reads more of the log until then",
+					zap.Uint64("group", g.id), zap.Error(err))
+				return
+			}
+			g.records.bytes.Add(-bytes)
+		})
+	}
+	making.Wait()
+}
+
+// recordLast makes a round before a stop, so that the next start reads nothing of the
+// log twice. It is not for a disk that does not write.
+func (n *Node) recordLast() {
+	if n.disk == nil {
+		return
+	}
+	if state, level := n.disk.Worst(); state >= disk.Stalled || level >= disk.Full {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastRecordTimeout)
+	defer cancel()
+	n.recordRound(ctx)
+}
+
+// record makes a record, and lets the log go that is older than the last rounds.
+func (g *Group) record(ctx context.Context) error {
+	option := dragonboat.SnapshotOption{OverrideCompactionOverhead: true, CompactionOverhead: math.MaxUint64} // keeps all
+	if known := g.records.indexes; len(known) >= roundsKept {
+		option.CompactionIndex, option.CompactionOverhead = known[len(known)-roundsKept], 0
+	}
+	index, err := g.requestRecord(ctx, option)
+	if err != nil || index == 0 {
 		return err
 	}
-	defer request.Release()
-	if outcome := <-request.ResultC(); !outcome.Completed() && !outcome.Rejected() && !outcome.Terminated() {
-		return ErrAmbiguous
+	g.records.indexes = append(g.records.indexes, index)
+	if extra := len(g.records.indexes) - roundsKept; extra > 0 {
+		g.records.indexes = g.records.indexes[extra:]
 	}
 	return nil
+}
+
+// requestRecord returns where the record stands, 0 if there is nothing to record.
+func (g *Group) requestRecord(ctx context.Context, option dragonboat.SnapshotOption) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	request, err := g.host.RequestSnapshot(g.id, option, recordTimeout)
+	if errors.Is(err, dragonboat.ErrShardNotFound) || errors.Is(err, dragonboat.ErrShardNotReady) || errors.Is(err, dragonboat.ErrSystemBusy) {
+		return 0, nil // the replica stops, or has not begun, or one is being made
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer request.Release()
+	select {
+	case outcome := <-request.ResultC():
+		switch {
+		case outcome.Completed():
+			return outcome.SnapshotIndex(), nil
+		case outcome.Rejected(), outcome.Terminated():
+			return 0, nil
+		}
+		return 0, ErrAmbiguous
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }
