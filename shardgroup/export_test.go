@@ -36,8 +36,8 @@ func (n *Node) CompactLogs() error {
 	return errors.Join(errs...)
 }
 
-// RecordEvery has the node make a round of snapshot records after that many bytes.
-func (o *Options) RecordEvery(bytes int64) { o.recordBytes = bytes }
+// RecordEvery has the node make a round of snapshot records after so much work.
+func (o *Options) RecordEvery(work int64) { o.recordWork = work }
 
 // RecordRound makes a round of snapshot records now.
 func (n *Node) RecordRound(ctx context.Context) { n.recordRound(ctx) }

@@ -33,11 +33,8 @@ const (
 	// Bytes of entries not yet applied that a replica keeps in memory. Must
 	// exceed the largest entry: one block of metastorev1.MaxBlockBytes.
 	maxInMemoryLog = 128 << 20
-	// Applied entries between two snapshot records that dragonboat makes by itself, and
-	// entries kept behind one. Rounds of records, which go by bytes, mostly come before
-	// (see records).
-	snapshotEntries    = 65536
-	compactionOverhead = 32768
+	// Entries kept behind a snapshot of all data that a replica was sent.
+	compactionOverhead = 4096
 )
 
 // Group is the node's replica of a Raft group.
@@ -210,11 +207,12 @@ func (n *Node) machineFactory(g *Group, db *kv.DB) dbsm.CreateOnDiskStateMachine
 		if shardID == clusterv1.DirectoryGroup {
 			machine = statemachine.NewDirectory(db, n.cache)
 		}
-		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(bytes int) {
+		return &replica{Machine: machine, groupID: shardID, raftDir: n.raftDir(), metrics: n.metrics, applied: func(entries, bytes int) {
 			g.metrics.bytes.Add(float64(bytes))
 			g.changes.Add(1)
-			g.records.bytes.Add(int64(bytes))
-			n.records.applied(bytes)
+			work := workOf(entries, bytes)
+			g.records.work.Add(work)
+			n.records.applied(work)
 			if shardID == clusterv1.DirectoryGroup {
 				wake(n.directoryApplied)
 			}
@@ -229,7 +227,8 @@ func (n *Node) raftConfig(g *Group) config.Config {
 		// before it disturbs a working group.
 		CheckQuorum: true, PreVote: true,
 		ElectionRTT: electionRTT / tickRTT, HeartbeatRTT: 1,
-		SnapshotEntries: snapshotEntries, CompactionOverhead: compactionOverhead,
+		// The node makes snapshot records itself, see records.
+		SnapshotEntries: 0, CompactionOverhead: compactionOverhead,
 		OrderedConfigChange: true,
 		MaxInMemLogSize:     maxInMemoryLog,
 	}

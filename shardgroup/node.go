@@ -123,7 +123,7 @@ func Open(_ context.Context, options Options, log *zap.Logger, registerer promet
 		cache:            statemachine.NewCache(options.IndexCacheBytes),
 		directoryApplied: make(chan struct{}, 1), kick: make(chan struct{}, 1), introduced: make(chan struct{}, 1), failed: make(chan error, 1),
 		lettersKnown: make(chan struct{}),
-		records:      newRecords(options.recordBytes),
+		records:      newRecords(options.recordWork),
 	}
 	n.life, n.cancelBackground = context.WithCancel(context.Background())
 	n.maps = newMapFeed(func(m *clusterv1.RangeMap) error { return saveMapFile(options.DataDir, mapFile, m) })

@@ -100,8 +100,8 @@ type Options struct {
 	Periods func() (retention.Periods, error)
 	// The clock that log time follows. Default time.Now.
 	Now func() time.Time
-	// Bytes applied from one round of snapshot records to the next, set by tests.
-	recordBytes int64
+	// Applied from one round of snapshot records to the next, set by tests.
+	recordWork int64
 	// Called between the steps of a removal, by tests.
 	removal func(step string) error
 	// Called at each step of a transfer that the node takes, by tests.
@@ -140,8 +140,8 @@ func (o Options) withDefaults() Options {
 	if o.OverridesInterval == 0 {
 		o.OverridesInterval = overrides.Interval
 	}
-	if o.recordBytes == 0 {
-		o.recordBytes = defaultRecordBytes
+	if o.recordWork == 0 {
+		o.recordWork = defaultRecordWork
 	}
 	if o.IndexCacheBytes == 0 {
 		o.IndexCacheBytes = defaultIndexCache

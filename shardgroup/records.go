@@ -19,8 +19,10 @@ import (
 // which all groups share. So records are made in rounds, of all groups that applied
 // enough, and what a start reads is bounded however many groups there are.
 const (
-	// Bytes of entries that the node's groups apply from one round to the next.
-	defaultRecordBytes = 64 << 20
+	// Work that the node's groups apply from one round to the next, in bytes of entries.
+	// An entry is as much work as that many more bytes, whatever is in it.
+	defaultRecordWork = 64 << 20
+	entryWork         = 4 << 10
 	// A group that applied less than this part of it since its record waits for a later
 	// round.
 	recordPart = 64
@@ -35,35 +37,42 @@ const (
 // records decides when the node makes a round.
 type records struct {
 	every int64
-	// Bytes applied since the last round.
-	bytes atomic.Int64
-	due   chan struct{}
+	// Applied since the last round.
+	work atomic.Int64
+	due  chan struct{}
 }
 
 func newRecords(every int64) *records {
 	return &records{every: every, due: make(chan struct{}, 1)}
 }
 
+// workOf is what it takes to read and apply entries.
+func workOf(entries, bytes int) int64 { return int64(entries)*entryWork + int64(bytes) }
+
 // applied must not wait: it is called while entries are applied.
-func (r *records) applied(bytes int) {
-	if r.bytes.Add(int64(bytes)) >= r.every {
+func (r *records) applied(work int64) {
+	if r.work.Add(work) >= r.every {
 		wake(r.due)
 	}
 }
 
 // lastRecords is what a group knows of its records.
 type lastRecords struct {
-	// Bytes applied since the last one.
-	bytes atomic.Int64
+	// Applied since the last one.
+	work atomic.Int64
 	// Of one round at a time: where the last rounds' records stand, the newest last.
 	indexes []uint64
 }
 
-// keepRecords makes rounds until the node closes.
-func (n *Node) keepRecords(ctx context.Context) {
+// keepRecords makes rounds until the node closes, when the one that it is at gets a little
+// time to end.
+func (n *Node) keepRecords(life context.Context) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(life))
+	defer cancel()
+	context.AfterFunc(life, func() { time.AfterFunc(lastRecordTimeout, cancel) })
 	for {
 		select {
-		case <-ctx.Done():
+		case <-life.Done():
 			return
 		case <-n.records.due:
 			n.recordRound(ctx)
@@ -73,24 +82,20 @@ func (n *Node) keepRecords(ctx context.Context) {
 
 // recordRound makes one round.
 func (n *Node) recordRound(ctx context.Context) {
-	n.records.bytes.Store(0)
+	n.records.work.Store(0)
 	var making sync.WaitGroup
 	for _, g := range n.all() {
-		bytes := g.records.bytes.Load()
-		if bytes < n.records.every/recordPart {
+		work := g.records.work.Load()
+		if work < n.records.every/recordPart {
 			continue
 		}
 		making.Go(func() {
-			err := g.record(ctx)
-			if errors.Is(err, context.Canceled) {
-				return // there is another one at the end
-			}
-			if err != nil {
+			if err := g.record(ctx); err != nil {
 				n.log.Warn("a snapshot record was not made: it will be tried again after more writes, and a start reads more of the log until then",
 					zap.Uint64("group", g.id), zap.Error(err))
 				return
 			}
-			g.records.bytes.Add(-bytes)
+			g.records.work.Add(-work)
 		})
 	}
 	making.Wait()
@@ -133,8 +138,8 @@ func (g *Group) requestRecord(ctx context.Context, option dragonboat.SnapshotOpt
 		return 0, err
 	}
 	request, err := g.host.RequestSnapshot(g.id, option, recordTimeout)
-	if errors.Is(err, dragonboat.ErrShardNotFound) || errors.Is(err, dragonboat.ErrShardNotReady) || errors.Is(err, dragonboat.ErrSystemBusy) {
-		return 0, nil // the replica stops, or has not begun, or one is being made
+	if errors.Is(err, dragonboat.ErrShardNotFound) || errors.Is(err, dragonboat.ErrShardNotReady) {
+		return 0, nil // the replica stops, or has not begun
 	}
 	if err != nil {
 		return 0, err

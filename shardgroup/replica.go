@@ -17,8 +17,8 @@ type replica struct {
 	groupID uint64
 	raftDir string
 	metrics *metrics
-	// Told how many bytes of the log were applied.
-	applied func(bytes int)
+	// Told how much of the log was applied.
+	applied func(entries, bytes int)
 	synced  atomic.Uint64
 }
 
@@ -33,7 +33,7 @@ func (r *replica) Update(entries []dbsm.Entry) ([]dbsm.Entry, error) {
 	r.metrics.fsmEntries.Observe(float64(len(entries)))
 	results, err := r.Machine.Update(entries)
 	r.metrics.fsmApply.Observe(time.Since(start).Seconds())
-	r.applied(bytes)
+	r.applied(len(entries), bytes)
 	return results, err
 }
 
@@ -60,6 +60,6 @@ func (r *replica) Sync() error {
 // RecoverFromSnapshot replaces the state; what watches it is told.
 func (r *replica) RecoverFromSnapshot(reader io.Reader, stop <-chan struct{}) error {
 	err := r.Machine.RecoverFromSnapshot(reader, stop)
-	r.applied(0)
+	r.applied(0, 0)
 	return err
 }
