@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/skerrydb/skerry/storage/compactions"
+	_ "github.com/skerrydb/skerry/storage/malloc" // for the block cache
 )
 
 // formatMajorVersion is pinned: the version decides what older binaries can still open, so a

@@ -1,0 +1,5 @@
+//go:build cgo && linux
+
+package malloc
+
+import "C" // compiles the C file beside it
