@@ -16,8 +16,8 @@ import (
 // formatMajorVersion is pinned: a newer library must not raise it by itself.
 const formatMajorVersion = pebble.FormatValueSeparation
 
-// Entries are written once, read by followers that lag, and removed a few thousand
-// entries later.
+// Entries are written once, read by followers that lag, and removed some rounds of
+// snapshot records later.
 func pebbleOptions(fs *paced.FS, events *events, compactAfter time.Duration) *pebble.Options {
 	o := &pebble.Options{
 		FS:                 fs,
